@@ -1,0 +1,31 @@
+//! The protocol cores of Skep.
+//!
+//! Every module here is a pure state machine or a codec: bytes, events and the time go in; bytes,
+//! actions and deadlines come out. There is no clock, no socket, no file and no task in this
+//! crate, so tests and the simulator drive the very code that ships. The one impure thing is the
+//! randomness that RSA padding draws inside the crypto provider.
+//!
+//! ```text
+//!   ids, time, keys, msgpack      what everything shares
+//!   identity/                     certificate chain, archive, receipt, revocation
+//!   dht/                          values, keys, storage rules, listening
+//!   link/                         connection request, framing, STUN, multiplexed socket
+//!   contact/                      trust requests, contact list
+//!   swarm/                        commits, tree rules, validation, history, git packets
+//!   profile/                      vCards
+//! ```
+//!
+//! The same room has the same name in `skep-actors` and in `skep`.
+
+#![forbid(unsafe_code)]
+
+pub mod contact;
+pub mod dht;
+pub mod identity;
+pub mod ids;
+pub mod keys;
+pub mod link;
+pub mod msgpack;
+pub mod profile;
+pub mod swarm;
+pub mod time;

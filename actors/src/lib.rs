@@ -1,0 +1,10 @@
+//! The actors of Skep: supervision, and one folder for each actor kind.
+
+#![forbid(unsafe_code)]
+
+pub mod account;
+pub mod blocking;
+pub mod dht;
+pub mod peer;
+pub mod supervision;
+pub mod swarm;
