@@ -201,7 +201,9 @@ mod tests {
     #[test]
     fn an_account_uri_may_have_a_prefix_and_a_tail() {
         let bare = "80eeb21d7e704d9da4e4a51d01a686f5587a9127";
-        for text in [bare.to_owned(), format!("jami:{bare}"), format!("ring:{bare}@ring.dht"), format!(" {bare}\n")] {
+        for text in
+            [bare.to_owned(), format!("jami:{bare}"), format!("ring:{bare}@ring.dht"), format!(" {bare}\n")]
+        {
             assert_eq!(AccountId::from_uri(&text).unwrap().to_hex(), bare, "{text:?}");
         }
     }

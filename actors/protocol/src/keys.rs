@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use aws_lc_rs::encoding::AsDer;
 use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::rsa::{Pkcs1PrivateDecryptingKey, Pkcs1PublicEncryptingKey, PrivateDecryptingKey, PublicEncryptingKey};
+use aws_lc_rs::rsa::{
+    Pkcs1PrivateDecryptingKey, Pkcs1PublicEncryptingKey, PrivateDecryptingKey, PublicEncryptingKey,
+};
 use aws_lc_rs::signature::{self, KeyPair, RsaKeyPair, UnparsedPublicKey};
 use base64::Engine as _;
 use zeroize::Zeroizing;
@@ -147,8 +149,10 @@ impl PrivateKey {
     pub fn from_pem(pem: &str) -> Result<Self, KeyError> {
         let start = pem.find(PEM_HEADER).ok_or(KeyError::Malformed)? + PEM_HEADER.len();
         let body = pem.get(start..).ok_or(KeyError::Malformed)?;
-        let body = body.get(..body.find(PEM_FOOTER).ok_or(KeyError::Malformed)?).ok_or(KeyError::Malformed)?;
-        let text: Zeroizing<String> = Zeroizing::new(body.chars().filter(|c| !c.is_ascii_whitespace()).collect());
+        let body =
+            body.get(..body.find(PEM_FOOTER).ok_or(KeyError::Malformed)?).ok_or(KeyError::Malformed)?;
+        let text: Zeroizing<String> =
+            Zeroizing::new(body.chars().filter(|c| !c.is_ascii_whitespace()).collect());
         let der = base64::engine::general_purpose::STANDARD.decode(text.as_bytes());
         Self::from_pkcs8(&Zeroizing::new(der.map_err(|_| KeyError::Malformed)?))
     }

@@ -378,7 +378,8 @@ mod tests {
             (i64::MIN..0).prop_map(Value::Negative),
             prop::collection::vec(any::<u8>(), 0..300).prop_map(Value::Text),
             prop::collection::vec(any::<u8>(), 0..300).prop_map(Value::Binary),
-            (any::<i8>(), prop::collection::vec(any::<u8>(), 0..20)).prop_map(|(k, b)| Value::Extension(k, b)),
+            (any::<i8>(), prop::collection::vec(any::<u8>(), 0..20))
+                .prop_map(|(k, b)| Value::Extension(k, b)),
         ];
         leaf.prop_recursive(4, 64, 20, |inner| {
             prop_oneof![
@@ -406,7 +407,8 @@ mod tests {
 
     #[test]
     fn announced_lengths_beyond_the_limit_are_refused_at_once() {
-        for bomb in ["dd ffffffff", "df 7fffffff", "c6 ffffffff", "db 10000000", "c9 ffffffff 01", "dc ffff"] {
+        for bomb in ["dd ffffffff", "df 7fffffff", "c6 ffffffff", "db 10000000", "c9 ffffffff 01", "dc ffff"]
+        {
             let bytes = hex::decode(bomb.replace(' ', "")).unwrap();
             assert_eq!(decode(&bytes, 1000), Err(DecodeError::TooLarge { limit: 1000 }), "{bomb}");
         }
@@ -420,7 +422,9 @@ mod tests {
 
     #[test]
     fn integers_are_written_in_their_shortest_form() {
-        for (number, text) in [(0_i64, "00"), (127, "7f"), (128, "cc80"), (65_535, "cdffff"), (-1, "ff"), (-129, "d1ff7f")] {
+        for (number, text) in
+            [(0_i64, "00"), (127, "7f"), (128, "cc80"), (65_535, "cdffff"), (-1, "ff"), (-129, "d1ff7f")]
+        {
             assert_eq!(hex::encode(Value::from(number).encode()), text);
         }
     }
@@ -428,7 +432,10 @@ mod tests {
     #[test]
     fn signed_forms_of_small_numbers_are_read() {
         assert_eq!(decode_all(&[0xd0, 0x05]).unwrap(), Value::Unsigned(5));
-        assert_eq!(decode_all(&[0xd3, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xfe]).unwrap(), Value::Negative(-2));
+        assert_eq!(
+            decode_all(&[0xd3, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xfe]).unwrap(),
+            Value::Negative(-2)
+        );
     }
 
     #[test]
