@@ -1,1 +1,18 @@
-//! Placeholder of this room.
+//! How two devices come to talk, and how they share one connection (`spec: connection`).
+//!
+//! ```text
+//!   request, ice_text     what goes through the DHT: who wants a connection, and where each side listens
+//!   attempt, dial         one attempt step by step; all attempts, sockets and waiting channels
+//!   framing, stun         the TCP path: length-prefixed frames of STUN messages and of TLS bytes
+//!   mux/                  inside TLS: numbered and named channels over one stream
+//!   channel_name          what a channel is for, told by its name
+//!   message               the messages of a `msg:` channel
+//! ```
+
+pub mod framing;
+pub mod ice_text;
+pub mod request;
+pub mod stun;
+
+#[cfg(test)]
+mod golden;

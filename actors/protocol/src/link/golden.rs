@@ -1,0 +1,74 @@
+//! Recordings of real daemons that the tests of this room share.
+
+use std::io::Read as _;
+use std::net::SocketAddr;
+
+use serde_json::Value;
+
+use crate::ids::{DeviceId, DeviceShortId, DhtKey};
+
+const VECTORS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/data/vectors");
+
+/// A connection request or answer: plain `data` of a DHT value.
+pub(crate) struct RecordedRequest {
+    pub(crate) set: &'static str,
+    pub(crate) key: DhtKey,
+    pub(crate) to: DeviceId,
+    pub(crate) to_short: DeviceShortId,
+    pub(crate) data: Vec<u8>,
+}
+
+/// A STUN message without its frame.
+pub(crate) struct RecordedStun {
+    pub(crate) destination: SocketAddr,
+    pub(crate) bytes: Vec<u8>,
+}
+
+/// Lines of a JSON file, unpacked when its name ends in `.gz`.
+pub(crate) fn json_lines(path: &str) -> Vec<Value> {
+    let file = std::fs::OpenOptions::new().read(true).open(format!("{VECTORS}/{path}")).unwrap();
+    let mut text = String::new();
+    if path.ends_with(".gz") {
+        flate2::read::GzDecoder::new(file).read_to_string(&mut text).unwrap();
+    } else {
+        let mut file = file;
+        file.read_to_string(&mut text).unwrap();
+    }
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+pub(crate) fn bytes(value: &Value) -> Vec<u8> {
+    hex::decode(value.as_str().unwrap()).unwrap()
+}
+
+fn parse<T: std::str::FromStr<Err: std::fmt::Debug>>(value: &Value) -> T {
+    value.as_str().unwrap().parse().unwrap()
+}
+
+pub(crate) fn peer_requests() -> Vec<RecordedRequest> {
+    let read = |set: &'static str| {
+        json_lines(&format!("{set}/dht/peer-requests.jsonl")).into_iter().map(move |line| RecordedRequest {
+            set,
+            key: parse(&line["key"]),
+            to: parse(&line["to"]),
+            to_short: parse(&line["to_short"]),
+            data: bytes(&line["data"]),
+        })
+    };
+    ["jami-13.7.0", "jami-13.11.0", "newest"].into_iter().flat_map(read).collect()
+}
+
+pub(crate) fn stun_messages() -> Vec<RecordedStun> {
+    let read = |set| json_lines(&format!("{set}/wire/stun.jsonl.gz"));
+    let lines = ["jami-13.7.0", "jami-13.11.0"].into_iter().flat_map(read);
+    lines.map(|line| RecordedStun { destination: parse(&line["dst"]), bytes: bytes(&line["data"]) }).collect()
+}
+
+/// A recorded Binding indication.
+pub(crate) fn keepalive() -> Vec<u8> {
+    stun_messages()
+        .into_iter()
+        .map(|message| message.bytes)
+        .find(|bytes| bytes.starts_with(&[0, 0x11]))
+        .unwrap()
+}
