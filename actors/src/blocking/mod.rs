@@ -1,1 +1,242 @@
-//! Placeholder of this room.
+//! Where blocking work runs: git, disk and RSA, never on an actor's thread.
+//!
+//! The pool runs a few jobs at a time on tokio's blocking threads. What waits is kept in one queue
+//! for each share (an account), served in turn, so that an account with a thousand jobs delays
+//! another one's by one job. Jobs that take long (packs, whole histories, searches) are
+//! [`Lane::Bulk`] and never take the last places, so a message can be signed while a clone is
+//! validated. A job must not wait for the network: a silent peer would hold its place.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::oneshot;
+
+/// Jobs that may wait for each share and lane; a burst of sends is one job, so this is generous.
+pub const MAX_WAITING_PER_SHARE: usize = 1024;
+
+/// How long a job takes, so that the long ones leave room for the short ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Lane {
+    /// Milliseconds: sign and commit, read a page.
+    Quick,
+    /// Up to minutes: packs, validation of a clone, search, key generation.
+    Bulk,
+}
+
+/// Whose work it is: jobs of different shares take turns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Share(pub u64);
+
+/// Why a job has no result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PoolError {
+    /// Too many jobs of this share wait already.
+    #[error("too much work is waiting for this account ({MAX_WAITING_PER_SHARE} jobs); try again later")]
+    Full,
+    /// The job panicked; the panic is in the log.
+    #[error("the work failed unexpectedly; the log says why")]
+    Panicked,
+}
+
+type Job = Box<dyn FnOnce() + Send>;
+
+/// The pool. Cheap to clone.
+#[derive(Clone)]
+pub struct BlockingPool {
+    state: Arc<Mutex<State>>,
+    workers: usize,
+    bulk_workers: usize,
+}
+
+#[derive(Default)]
+struct State {
+    lanes: BTreeMap<Lane, Queues>,
+    running: usize,
+    running_bulk: usize,
+}
+
+/// The waiting jobs of one lane, by share, in the order in which shares are served.
+#[derive(Default)]
+struct Queues {
+    turn: VecDeque<Share>,
+    jobs: BTreeMap<Share, VecDeque<Job>>,
+}
+
+impl Queues {
+    fn push(&mut self, share: Share, job: Job) -> Result<(), PoolError> {
+        let jobs = self.jobs.entry(share).or_default();
+        if jobs.len() >= MAX_WAITING_PER_SHARE {
+            return Err(PoolError::Full);
+        }
+        if jobs.is_empty() {
+            self.turn.push_back(share);
+        }
+        jobs.push_back(job);
+        Ok(())
+    }
+
+    fn pop(&mut self) -> Option<Job> {
+        let share = self.turn.pop_front()?;
+        let jobs = self.jobs.get_mut(&share)?;
+        let job = jobs.pop_front();
+        if jobs.is_empty() {
+            self.jobs.remove(&share);
+        } else {
+            self.turn.push_back(share);
+        }
+        job
+    }
+}
+
+impl BlockingPool {
+    /// A pool that runs at most `workers` jobs at once (at least two), half of them bulk.
+    #[must_use]
+    pub fn new(workers: usize) -> Self {
+        let workers = workers.max(2);
+        Self { state: Arc::default(), workers, bulk_workers: workers / 2 }
+    }
+
+    /// Runs `job` when it is its share's turn. Dropping the future does not stop a job that runs.
+    ///
+    /// # Errors
+    /// [`PoolError`] when it was not taken or panicked.
+    pub async fn run<T: Send + 'static>(
+        &self,
+        share: Share,
+        lane: Lane,
+        job: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, PoolError> {
+        let (sender, receiver) = oneshot::channel();
+        let job: Job = Box::new(move || {
+            if sender.is_closed() {
+                // Nobody waits for it any more.
+                return;
+            }
+            // The panic hook has logged it; the missing answer tells the asker.
+            if let Ok(result) = catch_unwind(AssertUnwindSafe(job)) {
+                let _ = sender.send(result);
+            }
+        });
+        self.submit(share, lane, job)?;
+        receiver.await.map_err(|_| PoolError::Panicked)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn submit(&self, share: Share, lane: Lane, job: Job) -> Result<(), PoolError> {
+        let mut state = self.lock();
+        state.lanes.entry(lane).or_default().push(share, job)?;
+        let next = self.take(&mut state);
+        drop(state);
+        if let Some((lane, job)) = next {
+            let pool = self.clone();
+            tokio::task::spawn_blocking(move || pool.work(lane, job));
+        }
+        Ok(())
+    }
+
+    /// Takes a job and a place for it, if there are both.
+    fn take(&self, state: &mut State) -> Option<(Lane, Job)> {
+        if state.running >= self.workers {
+            return None;
+        }
+        let bulk_full = state.running_bulk >= self.bulk_workers;
+        let mut lanes = state.lanes.iter_mut().filter(|(lane, _)| **lane == Lane::Quick || !bulk_full);
+        let (lane, job) = lanes.find_map(|(lane, queues)| Some((*lane, queues.pop()?)))?;
+        state.running += 1;
+        state.running_bulk += usize::from(lane == Lane::Bulk);
+        Some((lane, job))
+    }
+
+    /// Runs a job and then whatever waits.
+    fn work(&self, lane: Lane, job: Job) {
+        let mut current = Some((lane, job));
+        while let Some((lane, job)) = current {
+            job();
+            let mut state = self.lock();
+            state.running -= 1;
+            state.running_bulk -= usize::from(lane == Lane::Bulk);
+            current = self.take(&mut state);
+        }
+    }
+}
+
+impl fmt::Debug for BlockingPool {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "BlockingPool({} workers)", self.workers)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Barrier;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn results_come_back_and_a_panic_is_an_error() {
+        let pool = BlockingPool::new(2);
+        assert_eq!(pool.run(Share(1), Lane::Quick, || 7).await, Ok(7));
+        assert_eq!(
+            pool.run(Share(1), Lane::Quick, || panic!("as told")).await,
+            Err::<(), _>(PoolError::Panicked)
+        );
+        assert_eq!(pool.run(Share(1), Lane::Bulk, || 8).await, Ok(8));
+    }
+
+    #[tokio::test]
+    async fn shares_take_turns_and_bulk_work_leaves_room() {
+        let pool = BlockingPool::new(2);
+        let order = Arc::new(Mutex::new(Vec::new()));
+        let (bulk, quick) = (Arc::new(Barrier::new(2)), Arc::new(Barrier::new(2)));
+        let hold = |barrier: &Arc<Barrier>, lane| {
+            let (pool, barrier) = (pool.clone(), Arc::clone(barrier));
+            tokio::spawn(async move {
+                pool.run(Share(0), lane, move || {
+                    barrier.wait();
+                })
+                .await
+            })
+        };
+        let first = hold(&bulk, Lane::Bulk);
+        let second = hold(&quick, Lane::Quick);
+        while pool.lock().running < 2 {
+            tokio::task::yield_now().await;
+        }
+        let mut waiting = Vec::new();
+        for (share, count) in [(1, 3), (2, 2)] {
+            for _ in 0..count {
+                let (pool, order) = (pool.clone(), Arc::clone(&order));
+                waiting.push(tokio::spawn(async move {
+                    pool.run(Share(share), Lane::Quick, move || order.lock().unwrap().push(share)).await
+                }));
+                tokio::task::yield_now().await;
+            }
+        }
+        // The bulk job still holds its place: the quick ones all pass by it, one worker, in turn.
+        quick.wait();
+        for job in waiting {
+            job.await.unwrap().unwrap();
+        }
+        assert_eq!(*order.lock().unwrap(), [1, 2, 1, 2, 1]);
+        bulk.wait();
+        first.await.unwrap().unwrap();
+        second.await.unwrap().unwrap();
+        assert_eq!(pool.lock().running, 0);
+    }
+
+    #[test]
+    fn a_share_cannot_queue_without_bound() {
+        let mut queues = Queues::default();
+        for _ in 0..MAX_WAITING_PER_SHARE {
+            queues.push(Share(1), Box::new(|| ())).unwrap();
+        }
+        assert_eq!(queues.push(Share(1), Box::new(|| ())), Err(PoolError::Full));
+        assert_eq!(queues.push(Share(2), Box::new(|| ())), Ok(()));
+    }
+}
