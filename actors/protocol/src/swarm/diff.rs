@@ -1,0 +1,195 @@
+//! Reading trees: looking a path up, and what differs between two trees.
+//!
+//! Equal subtrees are skipped by their ids, so the cost is that of what changed. Every tree that
+//! is new to a history is read in full by [`TreeReader::changes`] once, which is where its form
+//! is checked; look-ups only scan.
+
+use bytes::Bytes;
+
+use super::layout::TreePath;
+use super::object::{
+    EntryKind, MAX_TREE_DEPTH, ObjectError, ObjectSource, SourceError, Tree, TreeEntry, find_entry,
+};
+use crate::ids::{BlobId, TreeId};
+
+/// Most files one commit may change. A leaving member takes the devices along, a ban the votes;
+/// nobody has thousands of them.
+pub const MAX_CHANGES: usize = 10_000;
+
+/// Why trees could not be read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReadError {
+    /// A tree or blob that is referred to does not exist.
+    #[error("object {0} is missing")]
+    Missing(String),
+    /// A tree is not acceptable.
+    #[error(transparent)]
+    Object(#[from] ObjectError),
+    /// A folder lies deeper than the layout goes, or an empty folder is recorded.
+    #[error("a folder that no conversation has")]
+    Folder,
+    /// A file that no conversation has.
+    #[error("the file {0:?} has no place in a conversation")]
+    UnknownPath(String),
+    /// More than [`MAX_CHANGES`] files changed.
+    #[error("too many files changed")]
+    TooManyChanges,
+    /// The store failed or refused.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+}
+
+/// One file that differs between two trees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// Which file.
+    pub path: TreePath,
+    /// What it was, if it was.
+    pub old: Option<BlobId>,
+    /// What it is, if it is.
+    pub new: Option<BlobId>,
+}
+
+/// Reads trees from a source.
+#[derive(Debug)]
+pub struct TreeReader<'s, S> {
+    source: &'s S,
+}
+
+/// Entries of one name in two folders.
+type Pair = (String, Option<EntryKind>, Option<EntryKind>);
+
+impl<'s, S: ObjectSource> TreeReader<'s, S> {
+    /// Reads from `source`.
+    #[must_use]
+    pub const fn new(source: &'s S) -> Self {
+        Self { source }
+    }
+
+    fn bytes(&self, id: TreeId) -> Result<Bytes, ReadError> {
+        self.source.tree(id)?.ok_or_else(|| ReadError::Missing(id.to_hex()))
+    }
+
+    /// Reads and checks one tree.
+    ///
+    /// # Errors
+    /// [`ReadError`] when it is missing or malformed.
+    pub fn tree(&self, id: TreeId) -> Result<Tree, ReadError> {
+        Ok(Tree::parse(&self.bytes(id)?)?)
+    }
+
+    /// The folder at `path` below `root`, if there is one.
+    ///
+    /// # Errors
+    /// [`ReadError`] when a tree on the way is missing or malformed.
+    pub fn folder(&self, root: TreeId, path: &[&str]) -> Result<Option<Tree>, ReadError> {
+        let mut id = root;
+        for name in path {
+            match find_entry(&self.bytes(id)?, name) {
+                Some(EntryKind::Folder(next)) => id = next,
+                _ => return Ok(None),
+            }
+        }
+        self.tree(id).map(Some)
+    }
+
+    /// The file at `path` below `root`, if there is one.
+    ///
+    /// # Errors
+    /// [`ReadError`] when a tree on the way is missing.
+    pub fn file(&self, root: TreeId, path: TreePath) -> Result<Option<BlobId>, ReadError> {
+        let text = path.to_string();
+        let mut id = root;
+        let mut names = text.split('/').peekable();
+        while let Some(name) = names.next() {
+            match find_entry(&self.bytes(id)?, name) {
+                Some(EntryKind::Folder(next)) if names.peek().is_some() => id = next,
+                Some(EntryKind::File(blob)) if names.peek().is_none() => return Ok(Some(blob)),
+                _ => return Ok(None),
+            }
+        }
+        Ok(None)
+    }
+
+    /// All files that differ between `old` (`None`: nothing yet) and `new`.
+    ///
+    /// # Errors
+    /// [`ReadError`] when a changed tree is missing or malformed, or names a file outside the
+    /// layout, or when too much changed.
+    pub fn changes(&self, old: Option<TreeId>, new: TreeId) -> Result<Vec<Change>, ReadError> {
+        let mut changes = Vec::new();
+        if old == Some(new) {
+            return Ok(changes);
+        }
+        let mut open = vec![(String::new(), 0_usize, old, Some(new))];
+        while let Some((prefix, depth, old, new)) = open.pop() {
+            for (name, old, new) in self.pairs(old, new, depth)? {
+                let path = format!("{prefix}{name}");
+                let (old_file, old_folder) = split(old);
+                let (new_file, new_folder) = split(new);
+                if old_file != new_file {
+                    let path = TreePath::parse(&path).ok_or(ReadError::UnknownPath(path.clone()))?;
+                    changes.push(Change { path, old: old_file, new: new_file });
+                }
+                if old_folder != new_folder {
+                    if depth >= MAX_TREE_DEPTH {
+                        return Err(ReadError::Folder);
+                    }
+                    open.push((format!("{path}/"), depth + 1, old_folder, new_folder));
+                }
+                if changes.len() + open.len() > MAX_CHANGES {
+                    return Err(ReadError::TooManyChanges);
+                }
+            }
+        }
+        changes.sort_unstable_by_key(|change| change.path);
+        Ok(changes)
+    }
+
+    /// The entries that differ between two folders, by name.
+    pub(super) fn pairs(
+        &self,
+        old: Option<TreeId>,
+        new: Option<TreeId>,
+        depth: usize,
+    ) -> Result<Vec<Pair>, ReadError> {
+        let read = |id: Option<TreeId>| -> Result<Vec<TreeEntry>, ReadError> {
+            let Some(id) = id else { return Ok(Vec::new()) };
+            let tree = self.tree(id)?;
+            if tree.is_empty() && depth > 0 {
+                return Err(ReadError::Folder);
+            }
+            let mut entries = tree.into_entries();
+            entries.sort_unstable_by(|left, right| left.name.cmp(&right.name));
+            Ok(entries)
+        };
+        let mut old = read(old)?.into_iter().peekable();
+        let mut new = read(new)?.into_iter().peekable();
+        let mut pairs = Vec::new();
+        loop {
+            let order = match (old.peek(), new.peek()) {
+                (Some(left), Some(right)) => left.name.cmp(&right.name),
+                (Some(_), None) => std::cmp::Ordering::Less,
+                (None, Some(_)) => std::cmp::Ordering::Greater,
+                (None, None) => return Ok(pairs),
+            };
+            let left = if order.is_le() { old.next() } else { None };
+            let right = if order.is_ge() { new.next() } else { None };
+            let kinds = (left.as_ref().map(|entry| entry.kind), right.as_ref().map(|entry| entry.kind));
+            if kinds.0 != kinds.1
+                && let Some(entry) = left.or(right)
+            {
+                pairs.push((entry.name, kinds.0, kinds.1));
+            }
+        }
+    }
+}
+
+fn split(kind: Option<EntryKind>) -> (Option<BlobId>, Option<TreeId>) {
+    match kind {
+        Some(EntryKind::File(id)) => (Some(id), None),
+        Some(EntryKind::Folder(id)) => (None, Some(id)),
+        None => (None, None),
+    }
+}

@@ -1,0 +1,634 @@
+//! What a commit says: its message as JSON (`spec: swarm 4`).
+//!
+//! Reading keeps every field, known or not, so that nothing a newer release writes is lost;
+//! [`Content`] is the typed view of it. Writing gives the bytes the reference would write.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use crate::ids::{AccountId, CommitId, ConversationId, DeviceId};
+
+/// Suggested longest text to send, in bytes; the protocol itself has no limit (`spec: swarm 15`).
+pub const MAX_SENT_TEXT: usize = 64 * 1024;
+
+/// Why a message is not one.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum MessageError {
+    /// Not a JSON object, or nested too deeply.
+    #[error("the commit message is not a JSON object")]
+    NotJson,
+    /// No `type`.
+    #[error("the commit message has no type")]
+    NoType,
+}
+
+/// How a conversation works; written into its first commit (`spec: swarm 2`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Mode {
+    /// Two members for ever.
+    OneToOne,
+    /// Only admins invite.
+    AdminInvitesOnly,
+    /// Every member invites; the mode of new groups.
+    InvitesOnly,
+    /// Reserved; treated as a group.
+    Public,
+    /// A collaborative document (`spec: swarm 14`).
+    Document,
+}
+
+impl Mode {
+    /// The number in the first commit.
+    #[must_use]
+    pub const fn number(self) -> i64 {
+        match self {
+            Self::OneToOne => 0,
+            Self::AdminInvitesOnly => 1,
+            Self::InvitesOnly => 2,
+            Self::Public => 3,
+            Self::Document => 4,
+        }
+    }
+
+    /// The mode of this number.
+    #[must_use]
+    pub const fn from_number(number: i64) -> Option<Self> {
+        Some(match number {
+            0 => Self::OneToOne,
+            1 => Self::AdminInvitesOnly,
+            2 => Self::InvitesOnly,
+            3 => Self::Public,
+            4 => Self::Document,
+            _ => return None,
+        })
+    }
+}
+
+/// What happens to a member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum MemberAction {
+    /// Invited.
+    Add,
+    /// Took up the invitation.
+    Join,
+    /// Left.
+    Remove,
+    /// Voted out.
+    Ban,
+    /// Voted in again.
+    Unban,
+}
+
+impl MemberAction {
+    /// The word in `action`.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Add => "add",
+            Self::Join => "join",
+            Self::Remove => "remove",
+            Self::Ban => "ban",
+            Self::Unban => "unban",
+        }
+    }
+
+    /// The action of this word.
+    #[must_use]
+    pub fn from_word(word: &str) -> Option<Self> {
+        [Self::Add, Self::Join, Self::Remove, Self::Ban, Self::Unban].into_iter().find(|it| it.word() == word)
+    }
+}
+
+/// Whom a membership commit or a vote is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Target {
+    /// A person: 40 digits.
+    Account(AccountId),
+    /// A single device: 64 digits.
+    Device(DeviceId),
+}
+
+impl Target {
+    /// Parses 40 or 64 lower-case digits that are not all zero.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let target = match text.len() {
+            40 => Self::Account(text.parse().ok()?),
+            64 => Self::Device(text.parse().ok()?),
+            _ => return None,
+        };
+        (target.to_hex() == text && text.bytes().any(|digit| digit != b'0')).then_some(target)
+    }
+
+    /// Lower-case hexadecimal text.
+    #[must_use]
+    pub fn to_hex(self) -> String {
+        match self {
+            Self::Account(id) => id.to_hex(),
+            Self::Device(id) => id.to_hex(),
+        }
+    }
+}
+
+/// How a text refers to another commit; at most one way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Relation {
+    /// A new message.
+    None,
+    /// An answer to a message.
+    Reply(CommitId),
+    /// New text of a message or reaction; empty deletes it.
+    Edit(CommitId),
+    /// A reaction to a message.
+    React(CommitId),
+}
+
+/// A file on offer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileOffer {
+    /// Name to show.
+    pub display_name: String,
+    /// SHA3-512 of the content in hexadecimal.
+    pub sha3sum: String,
+    /// Number chosen by the sender, in decimal.
+    pub tid: String,
+    /// Length in bytes.
+    pub total_size: u64,
+    /// The message it answers.
+    pub reply_to: Option<CommitId>,
+}
+
+/// A call as it appears in the history.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CallRecord {
+    /// A one-to-one call that is over.
+    OneToOne {
+        /// The called person.
+        to: AccountId,
+        /// How long it took, in milliseconds.
+        duration_ms: u64,
+        /// Why it ended, if not by hanging up (`busy`, `declined`…).
+        reason: Option<String>,
+    },
+    /// A group call; started, or ended if there is a duration.
+    Group {
+        /// Id of the conference, in decimal.
+        conference: String,
+        /// Device of the host.
+        device: DeviceId,
+        /// The host.
+        host: AccountId,
+        /// How long it took, in milliseconds, when it is over.
+        duration_ms: Option<u64>,
+    },
+}
+
+/// What a message means. Fields that do not fit make it [`Content::Other`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Content {
+    /// The first commit.
+    Initial {
+        /// How the conversation works.
+        mode: Mode,
+        /// The other one of a one-to-one conversation.
+        invited: Option<AccountId>,
+    },
+    /// A change of membership.
+    Member {
+        /// What happens.
+        action: MemberAction,
+        /// To whom.
+        target: Target,
+    },
+    /// A vote; for what is told by the tree.
+    Vote(Target),
+    /// A text, reply, reaction or edit.
+    Text {
+        /// The text.
+        body: String,
+        /// What it refers to.
+        relation: Relation,
+    },
+    /// A file on offer.
+    File(FileOffer),
+    /// A file is no longer on offer.
+    FileRemoved {
+        /// The offer.
+        edit: CommitId,
+    },
+    /// A call.
+    Call(CallRecord),
+    /// `profile.vcf` changed.
+    Profile,
+    /// A collaborative document was made.
+    Document {
+        /// Its conversation id.
+        document: ConversationId,
+        /// Name to show.
+        display_name: String,
+        /// Its kind.
+        mime_type: String,
+    },
+    /// A collaborative document was retired.
+    DocumentRemoved {
+        /// The announcement.
+        edit: CommitId,
+    },
+    /// Changes of a collaborative document.
+    Checkpoint {
+        /// Updates in base64, one a line.
+        body: String,
+    },
+    /// Anything else, newer or malformed: shown as unknown.
+    Other,
+}
+
+/// The message of a commit with at most one parent: a JSON object with a `type`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CommitMessage {
+    fields: BTreeMap<String, Value>,
+}
+
+impl CommitMessage {
+    /// Reads a message. Unknown fields stay; of a field given twice the last counts.
+    ///
+    /// # Errors
+    /// [`MessageError`] when it is not a JSON object (also: nested over 128 deep) with a `type`.
+    pub fn parse(bytes: &[u8]) -> Result<Self, MessageError> {
+        let fields = serde_json::from_slice(bytes).map_err(|_| MessageError::NotJson)?;
+        let message = Self { fields };
+        if message.message_type().is_empty() { Err(MessageError::NoType) } else { Ok(message) }
+    }
+
+    /// A message of text fields.
+    fn of<'a>(message_type: &str, fields: impl IntoIterator<Item = (&'a str, String)>) -> Self {
+        let mut all: BTreeMap<String, Value> =
+            fields.into_iter().map(|(key, value)| (key.to_owned(), Value::String(value))).collect();
+        all.insert("type".to_owned(), Value::String(message_type.to_owned()));
+        Self { fields: all }
+    }
+
+    /// The message that says `content`. `None` for [`Content::Other`].
+    #[must_use]
+    pub fn from_content(content: &Content) -> Option<Self> {
+        Some(match content {
+            Content::Initial { mode, invited } => {
+                let mut message = Self::of("initial", invited.map(|id| ("invited", id.to_hex())));
+                message.fields.insert("mode".to_owned(), mode.number().into());
+                message
+            }
+            Content::Member { action, target } => {
+                Self::of("member", [("action", action.word().to_owned()), ("uri", target.to_hex())])
+            }
+            Content::Vote(target) => Self::of("vote", [("uri", target.to_hex())]),
+            Content::Text { body, relation } => {
+                let relation = match relation {
+                    Relation::None => None,
+                    Relation::Reply(id) => Some(("reply-to", id.to_hex())),
+                    Relation::Edit(id) => Some(("edit", id.to_hex())),
+                    Relation::React(id) => Some(("react-to", id.to_hex())),
+                };
+                Self::of("text/plain", relation.into_iter().chain([("body", body.clone())]))
+            }
+            Content::File(offer) => {
+                let reply = offer.reply_to.map(|id| ("reply-to", id.to_hex()));
+                let fields = [
+                    ("displayName", offer.display_name.clone()),
+                    ("sha3sum", offer.sha3sum.clone()),
+                    ("tid", offer.tid.clone()),
+                    ("totalSize", offer.total_size.to_string()),
+                ];
+                Self::of("application/data-transfer+json", fields.into_iter().chain(reply))
+            }
+            Content::FileRemoved { edit } => {
+                Self::of("application/data-transfer+json", [("edit", edit.to_hex()), ("tid", String::new())])
+            }
+            Content::Call(call) => Self::of("application/call-history+json", call_fields(call)),
+            Content::Profile => Self::of("application/update-profile", []),
+            Content::Document { document, display_name, mime_type } => Self::of(
+                "application/collab-doc+json",
+                [
+                    ("uri", document.to_hex()),
+                    ("displayName", display_name.clone()),
+                    ("mimeType", mime_type.clone()),
+                ],
+            ),
+            Content::DocumentRemoved { edit } => {
+                Self::of("application/collab-doc+json", [("edit", edit.to_hex())])
+            }
+            Content::Checkpoint { body } => Self::of("application/checkpoint", [("body", body.clone())]),
+            Content::Other => return None,
+        })
+    }
+
+    /// The `type`.
+    #[must_use]
+    pub fn message_type(&self) -> &str {
+        self.text("type").unwrap_or_default()
+    }
+
+    /// A text field.
+    #[must_use]
+    pub fn text(&self, key: &str) -> Option<&str> {
+        self.fields.get(key)?.as_str()
+    }
+
+    /// All fields as read.
+    #[must_use]
+    pub const fn fields(&self) -> &BTreeMap<String, Value> {
+        &self.fields
+    }
+
+    /// All fields as texts, the way Jami's clients are given them: numbers and booleans spelled
+    /// out, nested values left out.
+    #[must_use]
+    pub fn text_fields(&self) -> BTreeMap<String, String> {
+        let as_text = |value: &Value| match value {
+            Value::String(text) => Some(text.clone()),
+            Value::Number(number) => Some(number.to_string()),
+            Value::Bool(flag) => Some(flag.to_string()),
+            Value::Null | Value::Array(_) | Value::Object(_) => None,
+        };
+        self.fields.iter().filter_map(|(key, value)| Some((key.clone(), as_text(value)?))).collect()
+    }
+
+    /// The commit named by `edit`. A non-empty field makes this message an edit for validation,
+    /// whatever its type; see [`CommitMessage::is_edit`].
+    #[must_use]
+    pub fn edited(&self) -> Option<CommitId> {
+        self.commit("edit")
+    }
+
+    /// Whether the message claims to edit another one.
+    #[must_use]
+    pub fn is_edit(&self) -> bool {
+        self.message_type() == "application/edited-message"
+            || self.text("edit").is_some_and(|edit| !edit.is_empty())
+    }
+
+    /// What the message means.
+    #[must_use]
+    pub fn content(&self) -> Content {
+        self.try_content().unwrap_or(Content::Other)
+    }
+
+    fn try_content(&self) -> Option<Content> {
+        let text = |key| self.text(key);
+        let owned = |key| self.text(key).unwrap_or_default().to_owned();
+        Some(match self.message_type() {
+            "initial" => Content::Initial {
+                mode: Mode::from_number(self.fields.get("mode")?.as_i64()?)?,
+                invited: text("invited").and_then(|uri| uri.parse().ok()),
+            },
+            "member" => Content::Member {
+                action: MemberAction::from_word(text("action")?)?,
+                target: Target::parse(text("uri")?)?,
+            },
+            "vote" => Content::Vote(Target::parse(text("uri")?)?),
+            "text/plain" => Content::Text { body: owned("body"), relation: self.relation()? },
+            "application/edited-message" => {
+                Content::Text { body: owned("body"), relation: Relation::Edit(self.edited()?) }
+            }
+            "application/data-transfer+json" if self.is_edit() => {
+                Content::FileRemoved { edit: self.edited()? }
+            }
+            "application/data-transfer+json" => Content::File(FileOffer {
+                display_name: owned("displayName"),
+                sha3sum: owned("sha3sum"),
+                tid: text("tid").filter(|tid| !tid.is_empty())?.to_owned(),
+                total_size: text("totalSize").and_then(|size| size.parse().ok())?,
+                reply_to: self.commit("reply-to"),
+            }),
+            "application/call-history+json" => Content::Call(self.call()?),
+            "application/update-profile" => Content::Profile,
+            "application/collab-doc+json" if self.is_edit() => {
+                Content::DocumentRemoved { edit: self.edited()? }
+            }
+            "application/collab-doc+json" => Content::Document {
+                document: text("uri")?.parse().ok()?,
+                display_name: owned("displayName"),
+                mime_type: owned("mimeType"),
+            },
+            "application/checkpoint" => Content::Checkpoint { body: text("body")?.to_owned() },
+            _ => return None,
+        })
+    }
+
+    fn commit(&self, key: &str) -> Option<CommitId> {
+        self.text(key)?.parse().ok()
+    }
+
+    /// `edit` wins over `react-to`, which wins over `reply-to`; a malformed one is no relation.
+    fn relation(&self) -> Option<Relation> {
+        for (key, relation) in [
+            ("edit", Relation::Edit as fn(CommitId) -> Relation),
+            ("react-to", Relation::React),
+            ("reply-to", Relation::Reply),
+        ] {
+            if self.text(key).is_some_and(|id| !id.is_empty()) {
+                return self.commit(key).map(relation);
+            }
+        }
+        Some(Relation::None)
+    }
+
+    fn call(&self) -> Option<CallRecord> {
+        let duration_ms = self.text("duration").and_then(|text| text.parse().ok());
+        if let Some(conference) = self.text("confId") {
+            return Some(CallRecord::Group {
+                conference: conference.to_owned(),
+                device: self.text("device")?.parse().ok()?,
+                host: self.text("uri")?.parse().ok()?,
+                duration_ms,
+            });
+        }
+        Some(CallRecord::OneToOne {
+            to: self.text("to")?.parse().ok()?,
+            duration_ms: duration_ms.unwrap_or(0),
+            reason: self.text("reason").map(str::to_owned),
+        })
+    }
+
+    /// The bytes as the reference writes them: compact, fields in byte order, everything beyond
+    /// ASCII as `\uXXXX`.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let compact = serde_json::to_string(&self.fields).unwrap_or_default();
+        ascii_json(&compact).into_bytes()
+    }
+}
+
+fn call_fields(call: &CallRecord) -> Vec<(&'static str, String)> {
+    match call {
+        CallRecord::OneToOne { to, duration_ms, reason } => {
+            let mut fields = vec![("to", to.to_hex()), ("duration", duration_ms.to_string())];
+            fields.extend(reason.clone().map(|reason| ("reason", reason)));
+            fields
+        }
+        CallRecord::Group { conference, device, host, duration_ms } => {
+            let mut fields =
+                vec![("confId", conference.clone()), ("device", device.to_hex()), ("uri", host.to_hex())];
+            fields.extend(duration_ms.map(|duration| ("duration", duration.to_string())));
+            fields
+        }
+    }
+}
+
+/// Escapes all beyond ASCII in valid JSON text. Such characters occur in strings only.
+pub(crate) fn ascii_json(json: &str) -> String {
+    let mut out = String::with_capacity(json.len());
+    for character in json.chars() {
+        if character.is_ascii() {
+            out.push(character);
+        } else {
+            for unit in character.encode_utf16(&mut [0; 2]) {
+                out.push_str(&format!("\\u{unit:04x}"));
+            }
+        }
+    }
+    out
+}
+
+/// The message of the first commit of a document: unlike others it names its parent conversation.
+#[must_use]
+pub fn document_initial(parent: ConversationId, mime_type: &str) -> CommitMessage {
+    let mut message =
+        CommitMessage::of("initial", [("mimeType", mime_type.to_owned()), ("parent", parent.to_hex())]);
+    message.fields.insert("mode".to_owned(), Mode::Document.number().into());
+    message
+}
+
+/// The message of a merge: it is not JSON.
+#[must_use]
+pub fn merge_message(other_head: CommitId) -> Vec<u8> {
+    format!("Merge commit '{other_head}'").into_bytes()
+}
+
+/// Longest extension that becomes part of a file id, in bytes (`spec: file-transfer 2`).
+const MAX_EXTENSION: usize = 7;
+
+/// Name shown for a file: `<commit>_<tid>[.<extension>]` (`spec: swarm 8`).
+#[must_use]
+pub fn file_id(commit: CommitId, tid: &str, display_name: &str) -> String {
+    match display_name.rsplit_once('.') {
+        Some((_, extension)) if (1..=MAX_EXTENSION).contains(&extension.len()) => {
+            format!("{commit}_{tid}.{extension}")
+        }
+        _ => format!("{commit}_{tid}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::swarm::golden;
+    use crate::swarm::object::{Commit, ObjectKind};
+
+    #[test]
+    fn golden_messages_are_written_as_the_daemons_wrote_them() {
+        let mut typed = 0;
+        for daemon in golden::DAEMONS {
+            for (kind, _, content) in golden::load(daemon).objects.iter() {
+                if kind != ObjectKind::Commit {
+                    continue;
+                }
+                let commit = Commit::parse(content.clone()).unwrap();
+                if commit.parents.len() == 2 {
+                    assert_eq!(commit.message, merge_message(commit.parents[1]));
+                    continue;
+                }
+                let message = CommitMessage::parse(&commit.message).unwrap();
+                assert_eq!(message.to_bytes(), commit.message);
+                let content = message.content();
+                assert_ne!(content, Content::Other, "{:?}", commit.message);
+                let plain_type = message.message_type() != "application/edited-message";
+                let plain_initial =
+                    !message.fields().contains_key("mimeType") || message.message_type() != "initial";
+                if plain_type && plain_initial {
+                    assert_eq!(CommitMessage::from_content(&content).unwrap(), message);
+                    typed += 1;
+                }
+            }
+        }
+        assert!(typed > 80, "{typed}");
+    }
+
+    #[test]
+    fn texts_are_escaped_as_the_reference_does() {
+        let body = "é❤️😀\n\"\\/\u{7f}\u{1}".to_owned();
+        let message = CommitMessage::from_content(&Content::Text { body, relation: Relation::None }).unwrap();
+        assert_eq!(
+            String::from_utf8(message.to_bytes()).unwrap(),
+            "{\"body\":\"\\u00e9\\u2764\\ufe0f\\ud83d\\ude00\\n\\\"\\\\/\u{7f}\\u0001\",\"type\":\"text/plain\"}"
+        );
+        assert_eq!(CommitMessage::parse(&message.to_bytes()).unwrap(), message);
+    }
+
+    #[test]
+    fn of_a_key_given_twice_the_last_counts() {
+        let message = CommitMessage::parse(br#"{"type":"a","body":"1","type":"b"}"#).unwrap();
+        assert_eq!(message.message_type(), "b");
+    }
+
+    #[test]
+    fn what_is_no_message_is_refused() {
+        let deep = format!("{{\"type\":\"x\",\"a\":{}1{}}}", "[".repeat(100_000), "]".repeat(100_000));
+        for text in ["", "[]", "\"x\"", "{", "null", "Merge commit 'x'", &deep] {
+            assert_eq!(CommitMessage::parse(text.as_bytes()), Err(MessageError::NotJson), "{text:.40}");
+        }
+        assert_eq!(CommitMessage::parse(b"{\"type\":\"\xff\"}"), Err(MessageError::NotJson));
+        for text in ["{}", "{\"type\":\"\"}", "{\"type\":5}"] {
+            assert_eq!(CommitMessage::parse(text.as_bytes()), Err(MessageError::NoType), "{text}");
+        }
+    }
+
+    #[test]
+    fn unknown_types_and_fields_are_kept() {
+        let text = br#"{"new":{"deep":[1,2]},"number":7,"type":"application/of-tomorrow"}"#;
+        let message = CommitMessage::parse(text).unwrap();
+        assert_eq!(message.content(), Content::Other);
+        assert_eq!(message.to_bytes(), text);
+        assert_eq!(message.text_fields()["number"], "7");
+    }
+
+    #[test]
+    fn malformed_targets_are_no_targets() {
+        for text in ["", &"0".repeat(40), &"A".repeat(40), &"g".repeat(40), &"1".repeat(41), &"é".repeat(20)]
+        {
+            assert_eq!(Target::parse(text), None, "{text}");
+        }
+        assert!(Target::parse(&"1".repeat(64)).is_some());
+    }
+
+    #[test]
+    fn a_file_id_has_the_extension_of_the_displayed_name() {
+        let commit = CommitId([0x11; 20]);
+        for (name, end) in
+            [("a.png", "_7.png"), ("a", "_7"), ("a.", "_7"), ("a.b.c", "_7.c"), ("a.toolong88", "_7")]
+        {
+            assert_eq!(file_id(commit, "7", name), format!("{commit}{end}"));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_survives(body in "\\PC{0,40}|.{0,40}", seed: [u8; 20], which in 0..4) {
+            let id = CommitId(seed);
+            let relation = [Relation::None, Relation::Reply(id), Relation::Edit(id), Relation::React(id)][which as usize];
+            let content = Content::Text { body, relation };
+            let bytes = CommitMessage::from_content(&content).unwrap().to_bytes();
+            prop_assert!(bytes.is_ascii());
+            prop_assert_eq!(CommitMessage::parse(&bytes).unwrap().content(), content);
+        }
+
+        #[test]
+        fn any_bytes_parse_or_fail(bytes in proptest::collection::vec(any::<u8>(), 0..100)) {
+            let _ = CommitMessage::parse(&bytes).map(|message| (message.content(), message.to_bytes()));
+        }
+    }
+}
