@@ -4,7 +4,7 @@
 //! as `git cat-file --batch` prints them; `swarm-views.json.gz` has, by bundle, the head and the
 //! daemon's own lists of messages, members and profile.
 #![allow(dead_code)]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::disallowed_methods)]
 
 use std::collections::BTreeMap;
 use std::io::Read as _;

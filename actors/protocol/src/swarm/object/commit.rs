@@ -138,11 +138,11 @@ impl Commit {
     }
 }
 
+/// The decoded signature, and where its header stands in the commit.
+type FoundSignature = (Option<Vec<u8>>, (usize, usize));
+
 /// Reads the headers after `committer` up to the empty line; finds the signature and its bytes.
-fn read_signature(
-    raw: &Bytes,
-    reader: &mut HeaderReader<'_>,
-) -> Result<(Option<Vec<u8>>, (usize, usize)), ObjectError> {
+fn read_signature(raw: &Bytes, reader: &mut HeaderReader<'_>) -> Result<FoundSignature, ObjectError> {
     let offset = |rest: &[u8]| raw.len() - rest.len();
     let mut text: Option<Vec<u8>> = None;
     let mut span = (0, 0);
