@@ -1,1 +1,3 @@
-//! Placeholder of this room.
+//! Accounts: one actor each, parent of all that serves one person.
+
+pub mod messages;

@@ -1,1 +1,4 @@
-//! Placeholder of this room.
+//! Links to peer devices.
+
+mod channel;
+pub mod messages;

@@ -1,1 +1,3 @@
-//! Placeholder of this room.
+//! Conversations: one actor for each swarm.
+
+pub mod messages;

@@ -1,0 +1,210 @@
+//! What an account can be asked, and the views it answers with.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use skep_protocol::ids::{AccountId, ConversationId, DeviceId, LocalAccountId};
+use skep_protocol::time::UnixMillis;
+
+use crate::supervision::{Port, Reply};
+use crate::swarm::messages::{ConversationMessage, ConversationView};
+
+/// Why an account did not do what it was asked.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum AccountError {
+    /// One cannot be one's own contact.
+    #[error("{0} is this account itself; a contact must be somebody else")]
+    Oneself(AccountId),
+    /// There is no such contact.
+    #[error("{0} is not a contact of this account")]
+    UnknownContact(AccountId),
+    /// There is no request from this person.
+    #[error("there is no contact request from {0}")]
+    UnknownRequest(AccountId),
+    /// There is no such conversation.
+    #[error("this account has no conversation {0}")]
+    UnknownConversation(ConversationId),
+    /// The password does not open the archive.
+    #[error("the password is wrong, or the archive is damaged")]
+    WrongPassword,
+    /// The archive cannot be used.
+    #[error("the archive cannot be used: {0}")]
+    Archive(String),
+    /// Too many contacts or requests.
+    #[error("the account already has {0}, the most it may have")]
+    TooMany(String),
+    /// The disk refused.
+    #[error("the account could not be written: {0}")]
+    Storage(String),
+    /// A part of the account failed or is too busy.
+    #[error("the account is busy: {0}")]
+    Busy(String),
+}
+
+/// An account at a glance.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct AccountView {
+    /// Local name: the folder of the account.
+    #[schemars(with = "String")]
+    pub local: LocalAccountId,
+    /// The Jami id.
+    #[schemars(with = "String")]
+    pub id: AccountId,
+    /// This device.
+    #[schemars(with = "String")]
+    pub device: DeviceId,
+    /// Display name; empty if none.
+    pub name: String,
+    /// Whether the archive has a password.
+    pub protected: bool,
+    /// Whether the account is announced on the DHT and can be found.
+    pub announced: bool,
+    /// Contacts that are active.
+    pub contacts: usize,
+    /// Requests that wait for an answer.
+    pub requests: usize,
+    /// Conversations.
+    pub conversations: usize,
+    /// Links that are up.
+    pub links: usize,
+}
+
+/// A contact as a list shows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ContactView {
+    /// Who.
+    #[schemars(with = "String")]
+    pub id: AccountId,
+    /// `active`, `banned` or `removed`.
+    pub state: String,
+    /// Whether both sides have agreed.
+    pub confirmed: bool,
+    /// Whether a device of theirs is announced.
+    pub online: bool,
+    /// Whether a link to a device of theirs is up.
+    pub connected: bool,
+    /// When it was added, in milliseconds since 1970.
+    #[schemars(with = "i64")]
+    pub added: UnixMillis,
+    /// The one-to-one conversation.
+    #[schemars(with = "Option<String>")]
+    pub conversation: Option<ConversationId>,
+}
+
+/// A contact request as a list shows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RequestView {
+    /// From whom.
+    #[schemars(with = "String")]
+    pub from: AccountId,
+    /// The name in the profile sent with it; empty if none.
+    pub name: String,
+    /// When it was received, in milliseconds since 1970.
+    #[schemars(with = "i64")]
+    pub received: UnixMillis,
+    /// The one-to-one conversation made for it.
+    #[schemars(with = "Option<String>")]
+    pub conversation: Option<ConversationId>,
+}
+
+/// A link as a list shows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LinkView {
+    /// Whose device.
+    #[schemars(with = "String")]
+    pub account: AccountId,
+    /// Which device.
+    #[schemars(with = "String")]
+    pub device: DeviceId,
+    /// `dialling`, `up` or `ending`.
+    pub state: String,
+    /// Names of the open channels.
+    pub channels: Vec<String>,
+}
+
+/// A password; not shown in logs and wiped when dropped is the keeper's business.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct Password(pub String);
+
+impl std::fmt::Debug for Password {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Password(..)")
+    }
+}
+
+type Answer<T> = Reply<Result<T, AccountError>>;
+
+/// What others may ask of an account.
+#[derive(Debug)]
+pub enum AccountRequest {
+    /// The account at a glance.
+    Describe(Reply<AccountView>),
+    /// The archive as it stands, under this password (none for an unprotected one).
+    Export {
+        /// Opens the archive if it is protected, and protects what is exported.
+        password: Option<Password>,
+        /// Gets the bytes of the archive file.
+        reply: Answer<Vec<u8>>,
+    },
+    /// Another password, or none.
+    ChangePassword {
+        /// The present one.
+        old: Option<Password>,
+        /// The new one.
+        new: Option<Password>,
+        /// Told when it is durable.
+        reply: Answer<()>,
+    },
+    /// Another display name, sent with contact requests and written into commits.
+    Rename {
+        /// The name.
+        name: String,
+        /// Told when it is durable.
+        reply: Answer<()>,
+    },
+    /// Add a contact and send it a request; creates the one-to-one conversation.
+    AddContact {
+        /// Whom.
+        contact: AccountId,
+        /// Gets the conversation when contact and conversation are durable.
+        reply: Answer<ConversationId>,
+    },
+    /// Accept a request.
+    Accept {
+        /// Whose.
+        from: AccountId,
+        /// Gets the conversation, which is being fetched.
+        reply: Answer<ConversationId>,
+    },
+    /// Decline a request; the sender is not told.
+    Decline {
+        /// Whose.
+        from: AccountId,
+        /// Told when it is durable.
+        reply: Answer<()>,
+    },
+    /// Remove a contact, and ban it if so asked.
+    RemoveContact {
+        /// Whom.
+        contact: AccountId,
+        /// Whether it may not come back by itself.
+        ban: bool,
+        /// Told when it is durable.
+        reply: Answer<()>,
+    },
+    /// All contacts, also those removed and banned.
+    Contacts(Reply<Vec<ContactView>>),
+    /// Requests that wait for an answer.
+    Requests(Reply<Vec<RequestView>>),
+    /// All conversations.
+    Conversations(Answer<Vec<ConversationView>>),
+    /// The port of a conversation, to speak to it directly.
+    Conversation {
+        /// Which.
+        conversation: ConversationId,
+        /// Gets the port.
+        reply: Answer<Port<ConversationMessage>>,
+    },
+    /// All links.
+    Links(Answer<Vec<LinkView>>),
+}

@@ -1,0 +1,147 @@
+//! What a node tells its owner: one stream of typed events for all accounts.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use skep_protocol::ids::{AccountId, CommitId, ConversationId, DeviceId, LocalAccountId};
+use skep_protocol::time::UnixMillis;
+
+use crate::swarm::messages::MessageView;
+
+/// One event and the account it concerns.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct NodeEvent {
+    /// The account, by its local name.
+    #[schemars(with = "String")]
+    pub account: LocalAccountId,
+    /// When it happened here, in milliseconds since 1970.
+    #[schemars(with = "i64")]
+    pub time: UnixMillis,
+    /// What happened.
+    #[serde(flatten)]
+    pub event: Event,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "event", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Event {
+    /// The account is announced on the DHT and can be found.
+    AccountReady {},
+    /// The DHT became reachable, or ceased to be.
+    DhtReachable {
+        /// Whether other nodes answer.
+        reachable: bool,
+    },
+    /// Somebody asks to become a contact.
+    ContactRequest {
+        /// Who.
+        #[schemars(with = "String")]
+        from: AccountId,
+        /// The name in the profile sent with it; empty if none.
+        name: String,
+        /// The one-to-one conversation made for it.
+        #[schemars(with = "Option<String>")]
+        conversation: Option<ConversationId>,
+    },
+    /// A contact was added here or by the person's acceptance.
+    ContactAdded {
+        /// Who.
+        #[schemars(with = "String")]
+        contact: AccountId,
+        /// Whether both sides have agreed.
+        confirmed: bool,
+    },
+    /// A contact was removed.
+    ContactRemoved {
+        /// Who.
+        #[schemars(with = "String")]
+        contact: AccountId,
+        /// Whether it may not come back by itself.
+        banned: bool,
+    },
+    /// A contact came online or went offline.
+    Presence {
+        /// Who.
+        #[schemars(with = "String")]
+        contact: AccountId,
+        /// Whether one of its devices is announced.
+        online: bool,
+    },
+    /// A link to a device is up.
+    LinkUp {
+        /// Whose device.
+        #[schemars(with = "String")]
+        contact: AccountId,
+        /// Which device.
+        #[schemars(with = "String")]
+        device: DeviceId,
+    },
+    /// A link to a device has ended.
+    LinkDown {
+        /// Whose device.
+        #[schemars(with = "String")]
+        contact: AccountId,
+        /// Which device.
+        #[schemars(with = "String")]
+        device: DeviceId,
+    },
+    /// A conversation can be used: created here, or cloned.
+    ConversationReady {
+        /// Which.
+        #[schemars(with = "String")]
+        conversation: ConversationId,
+    },
+    /// A conversation could not be fetched; the reason says whether it is tried again.
+    ConversationFailed {
+        /// Which.
+        #[schemars(with = "String")]
+        conversation: ConversationId,
+        /// Why, for people.
+        reason: String,
+    },
+    /// A conversation is gone from this node.
+    ConversationRemoved {
+        /// Which.
+        #[schemars(with = "String")]
+        conversation: ConversationId,
+    },
+    /// A message entered the history: sent here, or received.
+    Message {
+        /// In which conversation.
+        #[schemars(with = "String")]
+        conversation: ConversationId,
+        /// The message as a list would show it.
+        message: MessageView,
+    },
+    /// A message shown before has changed: edited, deleted, or with other reactions.
+    MessageChanged {
+        /// In which conversation.
+        #[schemars(with = "String")]
+        conversation: ConversationId,
+        /// The message as a list would show it now.
+        message: MessageView,
+    },
+    /// A member joined, left, was invited, banned or allowed again.
+    MembersChanged {
+        /// In which conversation.
+        #[schemars(with = "String")]
+        conversation: ConversationId,
+    },
+    /// What a peer offered as history broke the rules and was refused whole.
+    HistoryRefused {
+        /// In which conversation.
+        #[schemars(with = "String")]
+        conversation: ConversationId,
+        /// The offending commit.
+        #[schemars(with = "Option<String>")]
+        commit: Option<CommitId>,
+        /// Which rule, for people.
+        reason: String,
+    },
+    /// The subscriber was too slow; this many events were dropped. Read what you need again.
+    Missed {
+        /// How many.
+        count: u64,
+    },
+}

@@ -1,0 +1,126 @@
+//! A channel as its user holds it: a bounded byte pipe to an application on another device.
+
+use bytes::Bytes;
+use skep_protocol::ids::{AccountId, DeviceId};
+use tokio::sync::{mpsc, oneshot};
+
+/// Frames a channel's receiver may lag behind before the link stops reading for it: 64 frames of at
+/// most 64 KiB are 4 MiB.
+pub const RECEIVE_QUEUE: usize = 64;
+
+/// How a channel ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ChannelEnd {
+    /// One side closed it in order: what was received is complete.
+    #[error("the channel was closed")]
+    Closed,
+    /// The link below it was lost: what was received may be cut short.
+    #[error("the link to the device was lost")]
+    Lost,
+}
+
+/// What the link's task hands to a channel's receiver.
+#[derive(Debug)]
+pub(crate) enum Received {
+    Data(Bytes),
+    End(ChannelEnd),
+}
+
+/// What a channel's sender hands to the link's task.
+#[derive(Debug)]
+pub(crate) enum Outbound {
+    Data { channel: u16, bytes: Bytes },
+    Close { channel: u16 },
+}
+
+/// The sending half. Dropping it closes the channel.
+#[derive(Debug)]
+pub struct ChannelSender {
+    pub(crate) number: u16,
+    pub(crate) outbound: mpsc::Sender<Outbound>,
+}
+
+impl ChannelSender {
+    /// Sends bytes, waiting while the link is congested.
+    ///
+    /// # Errors
+    /// [`ChannelEnd::Lost`] when the link is gone.
+    pub async fn send(&self, bytes: Bytes) -> Result<(), ChannelEnd> {
+        let outbound = Outbound::Data { channel: self.number, bytes };
+        self.outbound.send(outbound).await.map_err(|_| ChannelEnd::Lost)
+    }
+}
+
+impl Drop for ChannelSender {
+    fn drop(&mut self) {
+        let close = Outbound::Close { channel: self.number };
+        if let Err(mpsc::error::TrySendError::Full(close)) = self.outbound.try_send(close) {
+            // The link is congested: the mark waits its turn in a task of its own, which ends with
+            // the link at the latest.
+            let outbound = self.outbound.clone();
+            if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+                drop(runtime.spawn(async move { outbound.send(close).await }));
+            }
+        }
+    }
+}
+
+/// The receiving half.
+#[derive(Debug)]
+pub struct ChannelReceiver {
+    pub(crate) inbound: mpsc::Receiver<Received>,
+}
+
+impl ChannelReceiver {
+    /// The next bytes, however they were cut on the way.
+    ///
+    /// # Errors
+    /// How the channel ended, when it has, and nothing more is to come.
+    pub async fn receive(&mut self) -> Result<Bytes, ChannelEnd> {
+        match self.inbound.recv().await {
+            Some(Received::Data(bytes)) => Ok(bytes),
+            Some(Received::End(end)) => Err(end),
+            None => Err(ChannelEnd::Lost),
+        }
+    }
+}
+
+/// An open channel.
+#[derive(Debug)]
+pub struct Channel {
+    /// Its name, as requested.
+    pub name: String,
+    /// The device at the other end.
+    pub device: DeviceId,
+    /// Whose device it is.
+    pub account: AccountId,
+    /// The sending half.
+    pub sender: ChannelSender,
+    /// The receiving half.
+    pub receiver: ChannelReceiver,
+}
+
+/// A channel that a peer asks for. Dropping the offer declines it.
+#[derive(Debug)]
+pub struct ChannelOffer {
+    /// The name asked for.
+    pub name: String,
+    /// The device that asks.
+    pub device: DeviceId,
+    /// Whose device it is.
+    pub account: AccountId,
+    pub(crate) accept: oneshot::Sender<oneshot::Sender<Channel>>,
+}
+
+impl ChannelOffer {
+    /// Accepts the channel.
+    ///
+    /// # Errors
+    /// [`ChannelEnd::Lost`] when the link is gone meanwhile.
+    pub async fn accept(self) -> Result<Channel, ChannelEnd> {
+        let (sender, receiver) = oneshot::channel();
+        self.accept.send(sender).map_err(|_| ChannelEnd::Lost)?;
+        receiver.await.map_err(|_| ChannelEnd::Lost)
+    }
+}

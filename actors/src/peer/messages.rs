@@ -1,0 +1,179 @@
+//! What the links of an account can be asked, and what they tell.
+//!
+//! The `links` actor of an account has one `peer` child for each device; both speak these messages.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use skep_protocol::ids::{AccountId, DeviceId};
+
+pub use super::channel::{Channel, ChannelEnd, ChannelOffer, ChannelReceiver, ChannelSender};
+use crate::account::messages::LinkView;
+use crate::supervision::{Message, Policy, Reply};
+
+/// Why there is no channel.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum LinkError {
+    /// The device's certificate is nowhere to be found.
+    #[error("device {0} is not announced, so it cannot be reached")]
+    UnknownDevice(DeviceId),
+    /// It is this device.
+    #[error("device {0} is this device itself")]
+    Oneself(DeviceId),
+    /// The person or device is banned.
+    #[error("device {0} is banned here")]
+    Banned(DeviceId),
+    /// No answer came over the DHT.
+    #[error("device {0} did not answer the connection request")]
+    NoAnswer(DeviceId),
+    /// The devices found no path, or the handshake failed.
+    #[error("no connection to device {device}: {reason}")]
+    NoConnection {
+        /// The device.
+        device: DeviceId,
+        /// Why, for people.
+        reason: String,
+    },
+    /// The peer does not want this channel.
+    #[error("device {device} declined the channel {name}")]
+    Declined {
+        /// The device.
+        device: DeviceId,
+        /// The channel's name.
+        name: String,
+    },
+    /// The link was lost before the channel was open.
+    #[error("the link to device {0} was lost")]
+    Lost(DeviceId),
+    /// Not in time.
+    #[error("device {0} did not open the channel in time")]
+    Deadline(DeviceId),
+    /// Too many channels or dials at once.
+    #[error("too many requests to device {0} are under way")]
+    Busy(DeviceId),
+}
+
+/// Who may connect (`spec: contacts 5`): a snapshot that the account pushes at each change.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Trust {
+    /// Accounts whose devices are let in: contacts, requesters accepted, ourselves.
+    pub allowed: BTreeSet<AccountId>,
+    /// Accounts whose devices are refused, whatever else is set.
+    pub banned: BTreeSet<AccountId>,
+    /// Whether unknown accounts are let in.
+    pub public: bool,
+}
+
+/// A message of the `msg:` channel (`spec: swarm 10`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// MIME type.
+    pub kind: String,
+    /// Text.
+    pub content: String,
+}
+
+/// Whom a notice is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Recipient {
+    /// Every device of this person: those connected at once, the others when they can be reached.
+    Account(AccountId),
+    /// One device.
+    Device(DeviceId),
+}
+
+/// Everything the links of an account can be told.
+#[derive(Debug)]
+pub enum LinksMessage {
+    /// Open a channel, over a new link if there is none.
+    Open {
+        /// To which device.
+        device: DeviceId,
+        /// Under which name.
+        name: String,
+        /// How long to try.
+        deadline: Duration,
+        /// Gets the channel.
+        reply: Reply<Result<Channel, LinkError>>,
+    },
+    /// Deliver a notice, now or when the device can be reached. A later notice with the same
+    /// recipient and topic replaces one that has not gone yet.
+    Notify {
+        /// To whom.
+        to: Recipient,
+        /// What it is about: a hash of the conversation.
+        topic: u64,
+        /// What to say.
+        notice: Notice,
+    },
+    /// Who may connect from now on; links to those banned are closed.
+    SetTrust(Trust),
+    /// These devices of a person are announced now: deliver what waits for them.
+    Present {
+        /// Whose devices.
+        account: AccountId,
+        /// All of them.
+        devices: Vec<DeviceId>,
+    },
+    /// Close all links to a person.
+    Drop {
+        /// Whose.
+        account: AccountId,
+    },
+    /// List the links.
+    List(Reply<Vec<LinkView>>),
+}
+
+/// What the links tell the account.
+#[derive(Debug)]
+pub enum LinkEvent {
+    /// The first link to a device is up and its message channel open.
+    Up {
+        /// Which device.
+        device: DeviceId,
+        /// Whose.
+        account: AccountId,
+    },
+    /// The last link to a device has ended.
+    Down {
+        /// Which device.
+        device: DeviceId,
+        /// Whose.
+        account: AccountId,
+    },
+    /// A notice arrived.
+    Notice {
+        /// From which device.
+        device: DeviceId,
+        /// Whose, by its certificate.
+        account: AccountId,
+        /// What it says.
+        notice: Notice,
+    },
+    /// A peer asks for a channel that is not the links' own.
+    Offer(ChannelOffer),
+}
+
+impl Message for LinksMessage {
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Open { .. } => "open",
+            Self::Notify { .. } => "notify",
+            Self::SetTrust(_) => "set_trust",
+            Self::Present { .. } => "present",
+            Self::Drop { .. } => "drop",
+            Self::List(_) => "list",
+        }
+    }
+
+    fn policy(&self) -> Policy {
+        match self {
+            Self::SetTrust(_) => Policy::Coalesce(0),
+            Self::Present { account, .. } => {
+                Policy::Coalesce(account.0.iter().take(8).fold(0, |key, byte| key << 8 | u64::from(*byte)))
+            }
+            _ => Policy::Wait,
+        }
+    }
+}
