@@ -1,1 +1,35 @@
-//! Placeholder of this room.
+//! Who somebody is: keys, certificates, receipts, the account archive and revocation
+//! (`spec: identity 1-4, 7`).
+//!
+//! ```text
+//!   CA key ──signs──▶ CA certificate
+//!      └────signs──▶ account certificate      account id = SHA-1 of the account key
+//!                        └──signs──▶ device certificate   device id = SHA-256 of the device key
+//!                        └──signs──▶ receipt (announcement inside), revocation list
+//!
+//!   archive = everything but the device: what a new device needs to issue itself a certificate
+//! ```
+//!
+//! RSA operations take about two milliseconds and opening a protected archive about a second, so
+//! actors call those functions on the blocking pool.
+
+mod archive;
+mod archive_file;
+mod certificate;
+mod chain;
+mod der;
+mod ethereum;
+mod issue;
+mod pem;
+mod revocation;
+
+pub use archive::{Archive, ArchiveError, MAX_ENTRIES};
+pub use archive_file::{ArchiveFileError, ArchiveKey, ArchiveSecret, MAX_ARCHIVE_FILE, MAX_ARCHIVE_JSON};
+pub use certificate::{Certificate, CertificateError, MAX_CERTIFICATE};
+pub use chain::{Chain, ChainError, MAX_CHAIN_BYTES, MAX_CHAIN_LENGTH, VerifiedChain};
+pub use ethereum::{EthereumAddress, EthereumKey};
+pub use issue::{IssueError, IssuedAt, SerialNumber, issue_account, issue_ca, issue_device};
+pub use revocation::{MAX_REVOCATION_LIST, RevocationError, RevocationList};
+
+#[cfg(test)]
+mod testing;

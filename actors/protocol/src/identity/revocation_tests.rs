@@ -1,0 +1,133 @@
+use super::super::archive::Archive;
+use super::super::archive_file::ArchiveSecret;
+use super::super::chain::{Chain, ChainError};
+use super::super::testing::{CHAIN_B, RECORDED, account_key_b, data, device_key_b, with_mutations};
+use super::*;
+
+const RECORDED_LIST: &[u8] = data!("spec/identity/crl.der");
+
+fn chain_b() -> Chain {
+    Chain::parse(CHAIN_B).unwrap()
+}
+
+/// A list of account B that names its device.
+fn list_b() -> RevocationList {
+    let chain = chain_b();
+    RevocationList::revoke(&chain.issuers()[0], &account_key_b(), None, chain.leaf(), RECORDED, 8).unwrap()
+}
+
+#[test]
+fn the_specified_list_is_read_and_its_signature_holds() {
+    let list = RevocationList::from_der(RECORDED_LIST).unwrap();
+    assert!(list.names(&hex::decode("74b614af5fc24a15").unwrap()));
+    assert!(!list.names(&hex::decode("74b614af5fc24a16").unwrap()));
+    assert_eq!(list.len(), 1);
+    assert_eq!(list.number(), (-7_700_053_388_336_357_668_i64).to_be_bytes());
+    let key = PublicKey::from_der(data!("spec/identity/crl-account-key.der")).unwrap();
+    assert_eq!(key.account_id().to_hex(), "30e629015fcb780a18681348f8b8c4853f01c13f");
+    assert!(list.is_signed_with(&key));
+    assert!(!list.is_signed_with(account_key_b().public()));
+    assert_eq!(list.der(), RECORDED_LIST);
+}
+
+#[test]
+fn a_list_with_negative_serials_is_read() {
+    // The serial of the second device of this recording is negative.
+    let second = Chain::parse(data!("vectors/jami-13.7.0/accounts/alice2/ring_device.crt")).unwrap();
+    let file = data!("vectors/jami-13.7.0/accounts/alice/archive-after-use-nopassword.gz");
+    let archive = Archive::open(file, ArchiveSecret::None).unwrap().0;
+    let list = archive.revocation_list.unwrap();
+    assert_eq!(second.leaf().serial()[0] & 0x80, 0x80);
+    assert!(list.names(second.leaf().serial()));
+    assert!(list.is_signed_by(&second.issuers()[0]));
+}
+
+#[test]
+fn a_made_list_revokes_the_device_and_nobody_else() {
+    let list = list_b();
+    assert!(list.is_signed_by(&chain_b().issuers()[0]));
+    assert_eq!(RevocationList::from_der(list.der()).unwrap(), list);
+    let device = chain_b().verify(RECORDED).unwrap();
+    assert_eq!(device.check_not_revoked([&list]), Err(ChainError::Revoked { position: 0 }));
+    let stranger = Chain::parse(data!("vectors/newest/accounts/alice/ring_device.crt")).unwrap();
+    let stranger = stranger.verify(RECORDED).unwrap();
+    assert_eq!(
+        stranger.check_not_revoked([&list, &RevocationList::from_der(RECORDED_LIST).unwrap()]),
+        Ok(())
+    );
+}
+
+#[test]
+fn a_list_of_another_signer_does_not_count() {
+    let chain = chain_b();
+    let device = chain.verify(RECORDED).unwrap();
+    let mut der = list_b().der().to_vec();
+    let last = der.len() - 1;
+    der[last] ^= 1;
+    let forged = RevocationList::from_der(&der).unwrap();
+    assert!(forged.names(chain.leaf().serial()));
+    assert_eq!(device.check_not_revoked([&forged]), Ok(()));
+    let refused =
+        RevocationList::revoke(&chain.issuers()[0], &device_key_b(), None, chain.leaf(), RECORDED, 8);
+    assert_eq!(refused, Err(RevocationError::OtherKey));
+}
+
+#[test]
+fn the_next_list_keeps_the_entries_and_counts_on() {
+    let chain = chain_b();
+    let account = &chain.issuers()[0];
+    let first = list_b();
+    assert_eq!(first.number(), [4]);
+    let other = Chain::parse(data!("vectors/newest/accounts/bob/ring_device.crt")).unwrap();
+    let next = |previous: &RevocationList, revoked: &Certificate| {
+        RevocationList::revoke(account, &account_key_b(), Some(previous), revoked, RECORDED, 0).unwrap()
+    };
+    let second = next(&first, other.leaf());
+    assert_eq!((second.len(), second.number()), (2, [5].as_slice()));
+    assert!(second.names(chain.leaf().serial()) && second.names(other.leaf().serial()));
+    let third = next(&second, other.leaf());
+    assert_eq!((third.len(), third.number()), (2, [6].as_slice()), "nobody is listed twice");
+    // A negative number of an older release goes on as a positive one.
+    let old = RevocationList::from_der(RECORDED_LIST).unwrap();
+    assert_eq!(hex::encode(next(&old, chain.leaf()).number()), "1523ea3d6cab1edd");
+}
+
+#[test]
+fn a_list_made_again_is_byte_for_byte_the_recorded_one() {
+    let file = data!("vectors/jami-13.7.0/accounts/alice/archive-after-use-nopassword.gz");
+    let archive = Archive::open(file, ArchiveSecret::None).unwrap().0;
+    let recorded = archive.revocation_list.unwrap();
+    let account = archive.account_chain.unwrap().leaf().clone();
+    // Only the number may differ: the recorded one is negative. Eight content bytes follow 02 08.
+    let second = Chain::parse(data!("vectors/jami-13.7.0/accounts/alice2/ring_device.crt")).unwrap();
+    let at = UnixMillis::from_seconds(1_795_341_359);
+    let made =
+        RevocationList::revoke(&account, &archive.account_key, None, second.leaf(), at, u64::MAX).unwrap();
+    let signed = recorded.signed.bytes.len() - 8;
+    assert_eq!(made.signed.bytes[..signed], recorded.signed.bytes[..signed]);
+    assert_eq!(made.der().len(), recorded.der().len());
+}
+
+#[test]
+fn sizes_are_limited_and_other_bytes_refused() {
+    let long = vec![0x30; MAX_REVOCATION_LIST + 1];
+    assert_eq!(RevocationList::from_der(&long), Err(RevocationError::TooLong(long.len())));
+    let trailing = [RECORDED_LIST, &[0]].concat();
+    assert_eq!(RevocationList::from_der(&trailing), Err(RevocationError::Malformed));
+    assert_eq!(RevocationList::from_der(chain_b().leaf().der()), Err(RevocationError::Malformed));
+    assert_eq!(RevocationList::from_der(&[]), Err(RevocationError::Malformed));
+}
+
+#[test]
+fn damaged_lists_never_panic() {
+    let account = chain_b().issuers()[0].clone();
+    let made = list_b();
+    for golden in [RECORDED_LIST, made.der()] {
+        with_mutations(golden, 3000, |bytes| {
+            if let Ok(list) = RevocationList::from_der(bytes) {
+                assert!(!list.is_signed_by(&account) || list.signed.bytes == made.signed.bytes);
+                let _ = (list.number(), list.next_number());
+            }
+        });
+    }
+}
