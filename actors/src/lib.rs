@@ -7,5 +7,6 @@ pub mod blocking;
 pub mod dht;
 pub mod event;
 pub mod peer;
+pub mod storage;
 pub mod supervision;
 pub mod swarm;

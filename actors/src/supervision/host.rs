@@ -50,6 +50,8 @@ pub(super) struct Local<A: Actor> {
     timer_count: Cell<u64>,
     alarm: RefCell<Option<(Moment, AbortHandle)>>,
     awaited: Cell<usize>,
+    /// The actor asked for no messages until it is ready for them.
+    held: Cell<bool>,
     mailbox: Arc<Mailbox<A::Message>>,
     /// For a [`Local`] to hand itself to the tasks it starts.
     this: std::rc::Weak<Self>,
@@ -64,6 +66,7 @@ impl<A: Actor> Local<A> {
             timer_count: Cell::default(),
             alarm: RefCell::default(),
             awaited: Cell::default(),
+            held: Cell::default(),
             mailbox,
             this: this.clone(),
         })
@@ -88,6 +91,16 @@ impl<A: Actor> Local<A> {
             let count = self.awaited.get();
             self.awaited.set(if entered { count + 1 } else { count.saturating_sub(1) });
         }
+    }
+
+    pub(super) fn hold(&self) {
+        self.held.set(true);
+        self.mailbox.pause();
+    }
+
+    pub(super) fn release(&self) {
+        self.held.set(false);
+        self.mailbox.resume();
     }
 
     pub(super) fn next_timer(&self) -> u64 {
@@ -136,6 +149,7 @@ impl<A: Actor> Local<A> {
 
     /// Drops the futures, timers and results of a failed or ending actor.
     fn clear(&self) {
+        self.held.set(false);
         self.tasks.borrow_mut().drain(..).for_each(|task| task.abort());
         self.timers.borrow_mut().drain().for_each(|(_, task)| task.abort());
         if let Some((_, task)) = self.alarm.borrow_mut().take() {
@@ -323,7 +337,7 @@ impl<A: Actor> Host<A> {
                 self.actor = Some(actor);
                 self.cell.set_state(ActorState::Running);
                 self.turn(context, |actor, scope| actor.started(scope));
-                if self.actor.is_some() {
+                if self.actor.is_some() && !self.local.held.get() {
                     self.mailbox.resume();
                 }
             }

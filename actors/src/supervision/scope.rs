@@ -203,6 +203,16 @@ impl<A: Actor> Scope<'_, A> {
         }
     }
 
+    /// Takes no messages until [`Self::release`]: for an actor that is still loading its state.
+    pub fn hold(&mut self) {
+        self.local.hold();
+    }
+
+    /// Takes messages again.
+    pub fn release(&mut self) {
+        self.local.release();
+    }
+
     /// Ends this actor after this turn: its mailbox is drained and it is not made anew.
     pub fn stop(&mut self) {
         *self.stop = true;

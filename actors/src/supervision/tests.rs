@@ -33,6 +33,7 @@ enum Probe {
     Work(Duration, String),
     Forever,
     Spawn(String, RestartPolicy, Reply<Port<Probe>>),
+    HoldMessages(Duration),
     Stop,
 }
 
@@ -97,6 +98,10 @@ impl Actor for ProbeActor {
                 let (log, child) = (Arc::clone(&self.log), name.clone());
                 let spec = ChildSpec::new(name).restart(restart);
                 reply.send(scope.start_child(spec, move || ProbeActor::new(&child, &log)));
+            }
+            Probe::HoldMessages(time) => {
+                scope.hold();
+                scope.after(time, |_, scope| scope.release());
             }
             Probe::Stop => scope.stop(),
         }
@@ -290,6 +295,16 @@ fn an_actor_may_end_by_itself() {
         tokio::time::sleep(SOON).await;
         assert_eq!(notes(&log)[2..], ["child flushed", "child dropped"]);
         assert_eq!(root.environment().tree().rows().len(), 1);
+    });
+}
+
+#[test]
+fn messages_wait_while_an_actor_holds_them() {
+    with_root(|root, _| async move {
+        root.port().send(Probe::HoldMessages(Duration::from_secs(2))).await.unwrap();
+        let early = root.port().ask(Duration::from_secs(1), Probe::Count).await;
+        assert!(matches!(early, Err(AskError::Deadline { .. })));
+        assert_eq!(root.port().ask(SOON, Probe::Count).await, Ok(0));
     });
 }
 
