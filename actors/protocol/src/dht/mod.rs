@@ -6,15 +6,25 @@
 //!   value     one of these with an id: what is put at a key
 //!   key       which key is used for what
 //!   kind      lifetimes, who may store and who may edit
+//!   filter    which values of a key are wanted
+//!   store     the values a node keeps for others          listeners       whom it tells of changes
+//!   announce  the values a node keeps alive elsewhere     subscriptions   the keys it listens at
 //! ```
 //!
 //! How values travel between nodes is not decided here.
 
+pub mod announce;
 pub mod cipher;
 pub mod content;
+pub mod filter;
 pub mod key;
 pub mod kind;
+pub mod listeners;
+pub mod store;
+pub mod subscriptions;
 pub mod value;
+
+mod sources;
 
 #[cfg(test)]
 mod golden;

@@ -1,0 +1,498 @@
+//! The keys a node listens at, and what it knows to be there (`spec: dht 6.2`).
+//!
+//! Several nodes store the same key, and each tells of its values. A value is news when the first
+//! node tells of it, and gone when the last node that held it said so or fell silent for the life of
+//! the value. Values are recognised by [`Fingerprint`]: a node that hands out another content under
+//! a known id hides nothing.
+
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::dht::value::{Fingerprint, Value, ValueId};
+use crate::ids::DhtKey;
+use crate::time::Moment;
+
+/// After how long a listen request is repeated: storing nodes of the reference forget soon.
+pub const RENEW_INTERVAL: Duration = Duration::from_secs(20);
+
+/// Nodes listened to at one key. The reference takes the 4 closest; twice that leaves room while
+/// the set changes.
+pub const NODES_PER_KEY: usize = 8;
+
+/// Values remembered per key and node; with [`NODES_PER_KEY`] nodes 4,096 per key, as in the
+/// reference. When there are more, the oldest of that node counts as gone.
+pub const VALUES_PER_NODE: usize = 512;
+
+/// Keys listened at: one per contact and a few per account.
+pub const MAX_SUBSCRIPTIONS: usize = 16_384;
+
+/// What is news at a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SubscriptionEvent {
+    /// A value that was not known to be there.
+    Found {
+        /// Where.
+        key: DhtKey,
+        /// The value; its signature is unchecked.
+        value: Arc<Value>,
+    },
+    /// A value that no node has any more.
+    Expired {
+        /// Where.
+        key: DhtKey,
+        /// Which.
+        fingerprint: Fingerprint,
+    },
+}
+
+/// Too many keys are listened at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("this node listens at {MAX_SUBSCRIPTIONS} keys already: remove contacts or accounts")]
+pub struct TooManySubscriptions;
+
+#[derive(Debug)]
+struct Seen<P> {
+    lifetime: Duration,
+    /// Nodes that have it, and until when.
+    holders: BTreeMap<P, Moment>,
+}
+
+#[derive(Debug)]
+struct Node {
+    renew: Option<Moment>,
+    /// The values it has, by the order in which it told of them.
+    values: BTreeMap<u64, Fingerprint>,
+}
+
+#[derive(Debug)]
+struct Subscription<P> {
+    nodes: BTreeMap<P, Node>,
+    values: BTreeMap<Fingerprint, Seen<P>>,
+}
+
+/// The keys listened at. `P` names nodes.
+#[derive(Debug)]
+pub struct Subscriptions<P> {
+    keys: BTreeMap<DhtKey, Subscription<P>>,
+    renewals: BTreeSet<(Moment, DhtKey, P)>,
+    expiries: BTreeSet<(Moment, DhtKey, Fingerprint, P)>,
+    /// Numbers the values in the order in which they are told of.
+    count: u64,
+}
+
+impl<P> Default for Subscriptions<P> {
+    fn default() -> Self {
+        Self { keys: BTreeMap::new(), renewals: BTreeSet::new(), expiries: BTreeSet::new(), count: 0 }
+    }
+}
+
+impl<P: Ord + Clone> Subscriptions<P> {
+    /// Starts to listen at `key`; nothing happens if that is so already.
+    ///
+    /// # Errors
+    /// [`TooManySubscriptions`].
+    pub fn subscribe(&mut self, key: DhtKey) -> Result<(), TooManySubscriptions> {
+        if !self.keys.contains_key(&key) && self.keys.len() >= MAX_SUBSCRIPTIONS {
+            return Err(TooManySubscriptions);
+        }
+        self.keys
+            .entry(key)
+            .or_insert_with(|| Subscription { nodes: BTreeMap::new(), values: BTreeMap::new() });
+        Ok(())
+    }
+
+    /// Stops to listen at `key` and forgets what is there, without events.
+    pub fn cancel(&mut self, key: DhtKey) {
+        let Some(subscription) = self.keys.remove(&key) else { return };
+        for (node, state) in subscription.nodes {
+            if let Some(renew) = state.renew {
+                self.renewals.remove(&(renew, key, node));
+            }
+        }
+        for (fingerprint, seen) in subscription.values {
+            for (node, expires) in seen.holders {
+                self.expiries.remove(&(expires, key, fingerprint, node));
+            }
+        }
+    }
+
+    /// The keys listened at.
+    pub fn keys(&self) -> impl Iterator<Item = DhtKey> {
+        self.keys.keys().copied()
+    }
+
+    /// The nodes listened to at `key`.
+    pub fn nodes(&self, key: DhtKey) -> impl Iterator<Item = &P> {
+        let nodes = self.keys.get(&key).into_iter().flat_map(|subscription| &subscription.nodes);
+        nodes.filter(|(_, node)| node.renew.is_some()).map(|(name, _)| name)
+    }
+
+    /// Notes that `node` answered a listen request for `key`, and plans the next one. False if there
+    /// are enough nodes for the key or it is not listened at: then the node is not needed.
+    pub fn answered(&mut self, now: Moment, key: DhtKey, node: P) -> bool {
+        let Some(subscription) = self.keys.get_mut(&key) else { return false };
+        if !subscription.nodes.contains_key(&node) && subscription.nodes.len() >= NODES_PER_KEY {
+            return false;
+        }
+        let state = subscription.nodes.entry(node.clone());
+        let state = state.or_insert_with(|| Node { renew: None, values: BTreeMap::new() });
+        let renew = now.plus(RENEW_INTERVAL);
+        if let Some(old) = state.renew.replace(renew) {
+            self.renewals.remove(&(old, key, node.clone()));
+        }
+        self.renewals.insert((renew, key, node));
+        true
+    }
+
+    /// The listen requests to repeat now. Each is planned again, so an unanswered one is repeated
+    /// until [`Self::lost`] says that the node is gone.
+    pub fn due(&mut self, now: Moment) -> Vec<(DhtKey, P)> {
+        let mut due = Vec::new();
+        while let Some((renew, key, node)) = self.renewals.pop_first() {
+            if renew > now {
+                self.renewals.insert((renew, key, node));
+                break;
+            }
+            due.push((key, node));
+        }
+        for (key, node) in &due {
+            self.answered(now, *key, node.clone());
+        }
+        due
+    }
+
+    /// Stops to listen to a node at `key`. What it had stays known until it would expire.
+    pub fn lost(&mut self, key: DhtKey, node: &P) {
+        let Some(subscription) = self.keys.get_mut(&key) else { return };
+        let Some(state) = subscription.nodes.get_mut(node) else { return };
+        if let Some(renew) = state.renew.take() {
+            self.renewals.remove(&(renew, key, node.clone()));
+        }
+        subscription.forget_idle(node);
+    }
+
+    /// Takes in values that `node` says are at `key`. Nodes that were not asked are ignored.
+    pub fn found(
+        &mut self,
+        now: Moment,
+        key: DhtKey,
+        node: &P,
+        values: impl IntoIterator<Item = Value>,
+    ) -> Vec<SubscriptionEvent> {
+        let mut events = Vec::new();
+        if self.listens(key, node) {
+            for value in values {
+                self.found_one(now, key, node, value, &mut events);
+            }
+        }
+        events
+    }
+
+    /// Notes that values live longer at `node`.
+    pub fn refreshed(&mut self, now: Moment, key: DhtKey, node: &P, ids: &[ValueId]) {
+        for id in ids.iter().take(VALUES_PER_NODE) {
+            for fingerprint in self.held(key, node, *id) {
+                self.hold(now, key, node, fingerprint);
+            }
+        }
+    }
+
+    /// Notes that `node` no longer has values.
+    pub fn expired(&mut self, key: DhtKey, node: &P, ids: &[ValueId]) -> Vec<SubscriptionEvent> {
+        let mut events = Vec::new();
+        for id in ids.iter().take(VALUES_PER_NODE) {
+            for fingerprint in self.held(key, node, *id) {
+                self.release(key, node, fingerprint, &mut events);
+            }
+        }
+        events
+    }
+
+    /// Drops what nobody has confirmed for the life of a value.
+    pub fn expire(&mut self, now: Moment) -> Vec<SubscriptionEvent> {
+        let mut events = Vec::new();
+        while let Some((expires, key, fingerprint, node)) = self.expiries.pop_first() {
+            if expires > now {
+                self.expiries.insert((expires, key, fingerprint, node));
+                break;
+            }
+            self.release(key, &node, fingerprint, &mut events);
+        }
+        events
+    }
+
+    /// When a request is to be repeated or a value may be gone.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Moment> {
+        let renewal = self.renewals.first().map(|(renew, ..)| *renew);
+        let expiry = self.expiries.first().map(|(expires, ..)| *expires);
+        renewal.into_iter().chain(expiry).min()
+    }
+
+    fn listens(&self, key: DhtKey, node: &P) -> bool {
+        self.keys.get(&key).is_some_and(|subscription| subscription.nodes.contains_key(node))
+    }
+
+    fn found_one(
+        &mut self,
+        now: Moment,
+        key: DhtKey,
+        node: &P,
+        value: Value,
+        events: &mut Vec<SubscriptionEvent>,
+    ) {
+        let fingerprint = value.fingerprint();
+        let replaced = self.held(key, node, value.id).into_iter().filter(|held| *held != fingerprint);
+        let replaced: Vec<_> = replaced.collect();
+        let Some(subscription) = self.keys.get_mut(&key) else { return };
+        if let Entry::Vacant(unknown) = subscription.values.entry(fingerprint) {
+            unknown.insert(Seen { lifetime: value.kind().lifetime(), holders: BTreeMap::new() });
+            events.push(SubscriptionEvent::Found { key, value: Arc::new(value) });
+        }
+        self.hold(now, key, node, fingerprint);
+        // The edition before is gone only after the new one is known, so that nothing flickers.
+        for old in replaced {
+            self.release(key, node, old, events);
+        }
+        self.bound(key, node, events);
+    }
+
+    /// Contents with this id that `node` has.
+    fn held(&self, key: DhtKey, node: &P, id: ValueId) -> Vec<Fingerprint> {
+        let Some(subscription) = self.keys.get(&key) else { return Vec::new() };
+        let range = Fingerprint { id, digest: [0; 20] }..=Fingerprint { id, digest: [0xff; 20] };
+        let same_id = subscription.values.range(range);
+        same_id.filter(|(_, seen)| seen.holders.contains_key(node)).map(|(name, _)| *name).collect()
+    }
+
+    fn hold(&mut self, now: Moment, key: DhtKey, node: &P, fingerprint: Fingerprint) {
+        let Some(subscription) = self.keys.get_mut(&key) else { return };
+        let Some(seen) = subscription.values.get_mut(&fingerprint) else { return };
+        let expires = now.plus(seen.lifetime);
+        match seen.holders.insert(node.clone(), expires) {
+            Some(old) => {
+                self.expiries.remove(&(old, key, fingerprint, node.clone()));
+            }
+            None => {
+                self.count = self.count.wrapping_add(1);
+                if let Some(state) = subscription.nodes.get_mut(node) {
+                    state.values.insert(self.count, fingerprint);
+                }
+            }
+        }
+        self.expiries.insert((expires, key, fingerprint, node.clone()));
+    }
+
+    fn release(
+        &mut self,
+        key: DhtKey,
+        node: &P,
+        fingerprint: Fingerprint,
+        events: &mut Vec<SubscriptionEvent>,
+    ) {
+        let Some(subscription) = self.keys.get_mut(&key) else { return };
+        let Some(seen) = subscription.values.get_mut(&fingerprint) else { return };
+        if let Some(expires) = seen.holders.remove(node) {
+            self.expiries.remove(&(expires, key, fingerprint, node.clone()));
+        }
+        if seen.holders.is_empty() {
+            subscription.values.remove(&fingerprint);
+            events.push(SubscriptionEvent::Expired { key, fingerprint });
+        }
+        if let Some(state) = subscription.nodes.get_mut(node) {
+            state.values.retain(|_, held| *held != fingerprint);
+        }
+        subscription.forget_idle(node);
+    }
+
+    fn bound(&mut self, key: DhtKey, node: &P, events: &mut Vec<SubscriptionEvent>) {
+        let state = self.keys.get(&key).and_then(|subscription| subscription.nodes.get(node));
+        let Some(state) = state.filter(|state| state.values.len() > VALUES_PER_NODE) else { return };
+        if let Some(oldest) = state.values.values().next().copied() {
+            self.release(key, node, oldest, events);
+        }
+    }
+}
+
+impl<P: Ord> Subscription<P> {
+    /// Forgets a node that is neither listened to nor known to have anything.
+    fn forget_idle(&mut self, node: &P) {
+        if self.nodes.get(node).is_some_and(|state| state.renew.is_none() && state.values.is_empty()) {
+            self.nodes.remove(node);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::dht::content::Content;
+
+    fn key() -> DhtKey {
+        DhtKey::of_text("test key")
+    }
+
+    fn at(seconds: u64) -> Moment {
+        Moment(Duration::from_secs(seconds))
+    }
+
+    fn value(id: u64, data: &[u8]) -> Value {
+        Value::plain(ValueId(id), Content::new(0, data.to_vec()))
+    }
+
+    fn found(value: &Value) -> SubscriptionEvent {
+        SubscriptionEvent::Found { key: key(), value: Arc::new(value.clone()) }
+    }
+
+    fn gone(value: &Value) -> SubscriptionEvent {
+        SubscriptionEvent::Expired { key: key(), fingerprint: value.fingerprint() }
+    }
+
+    fn subscribed(nodes: u8) -> Subscriptions<u8> {
+        let mut subscriptions = Subscriptions::default();
+        subscriptions.subscribe(key()).unwrap();
+        for node in 0..nodes {
+            assert!(subscriptions.answered(at(0), key(), node));
+        }
+        subscriptions
+    }
+
+    #[test]
+    fn a_value_of_several_nodes_is_found_once_and_gone_with_the_last() {
+        let mut subscriptions = subscribed(2);
+        let a = value(1, b"a");
+        assert_eq!(subscriptions.found(at(0), key(), &0, [a.clone()]), [found(&a)]);
+        assert_eq!(subscriptions.found(at(1), key(), &1, [a.clone(), a.clone()]), []);
+        assert_eq!(subscriptions.expired(key(), &0, &[ValueId(1), ValueId(2)]), []);
+        assert_eq!(subscriptions.expired(key(), &1, &[ValueId(1)]), [gone(&a)]);
+        assert_eq!(subscriptions.found(at(2), key(), &1, [a.clone()]), [found(&a)]);
+    }
+
+    #[test]
+    fn a_value_is_gone_when_no_node_confirmed_it_for_its_life() {
+        let mut subscriptions = subscribed(2);
+        let a = value(1, b"a");
+        subscriptions.found(at(0), key(), &0, [a.clone()]);
+        subscriptions.found(at(10), key(), &1, [a.clone()]);
+        assert_eq!(subscriptions.expire(at(600)), []);
+        subscriptions.refreshed(at(605), key(), &1, &[ValueId(1)]);
+        assert_eq!(subscriptions.expire(at(1204)), []);
+        assert_eq!(subscriptions.expire(at(1205)), [gone(&a)]);
+    }
+
+    #[test]
+    fn an_edition_takes_the_place_of_the_one_before() {
+        let mut subscriptions = subscribed(2);
+        let (old, new) = (value(1, b"old"), value(1, b"new"));
+        subscriptions.found(at(0), key(), &0, [old.clone()]);
+        subscriptions.found(at(0), key(), &1, [old.clone()]);
+        assert_eq!(subscriptions.found(at(1), key(), &0, [new.clone()]), [found(&new)]);
+        assert_eq!(subscriptions.found(at(1), key(), &1, [new]), [gone(&old)]);
+    }
+
+    #[test]
+    fn a_false_content_under_a_known_id_hides_nothing() {
+        let mut subscriptions = subscribed(2);
+        let (real, fake) = (value(1, b"real"), value(1, b"fake"));
+        subscriptions.found(at(0), key(), &0, [fake.clone()]);
+        assert_eq!(subscriptions.found(at(0), key(), &1, [real]), [found(&value(1, b"real"))]);
+        assert_eq!(subscriptions.expired(key(), &0, &[ValueId(1)]), [gone(&fake)]);
+    }
+
+    #[test]
+    fn nodes_and_keys_that_were_not_asked_are_ignored() {
+        let mut subscriptions = subscribed(1);
+        assert_eq!(subscriptions.found(at(0), key(), &9, [value(1, b"")]), []);
+        assert_eq!(subscriptions.found(at(0), DhtKey::of_text("x"), &0, [value(1, b"")]), []);
+        assert!(!subscriptions.answered(at(0), DhtKey::of_text("x"), 0));
+    }
+
+    #[test]
+    fn a_listen_request_is_repeated_after_its_last_answer() {
+        let mut subscriptions = subscribed(1);
+        assert_eq!(subscriptions.next_deadline(), Some(at(20)));
+        subscriptions.answered(at(5), key(), 0);
+        assert_eq!(subscriptions.due(at(24)), []);
+        assert_eq!(subscriptions.due(at(25)), [(key(), 0)]);
+        assert_eq!(subscriptions.due(at(45)), [(key(), 0)]);
+        subscriptions.lost(key(), &0);
+        assert_eq!(subscriptions.nodes(key()).count(), 0);
+        assert_eq!(subscriptions.next_deadline(), None);
+    }
+
+    #[test]
+    fn the_values_of_a_lost_node_stay_until_they_expire() {
+        let mut subscriptions = subscribed(1);
+        let a = value(1, b"a");
+        subscriptions.found(at(0), key(), &0, [a.clone()]);
+        subscriptions.lost(key(), &0);
+        assert_eq!(subscriptions.expire(at(599)), []);
+        assert_eq!(subscriptions.expire(at(600)), [gone(&a)]);
+        assert!(!subscriptions.listens(key(), &0));
+    }
+
+    #[test]
+    fn a_flood_of_one_node_pushes_out_only_its_own_values() {
+        let mut subscriptions = subscribed(2);
+        let real = value(0, b"real");
+        subscriptions.found(at(0), key(), &0, [real.clone()]);
+        let mut lost = Vec::new();
+        for id in 1..=600 {
+            lost.extend(subscriptions.found(at(1), key(), &1, [value(id, b"flood")]));
+        }
+        let lost = lost.iter().filter(|event| matches!(event, SubscriptionEvent::Expired { .. }));
+        assert_eq!(lost.count(), 600 - VALUES_PER_NODE);
+        assert_eq!(subscriptions.expired(key(), &0, &[ValueId(0)]), [gone(&real)]);
+    }
+
+    #[test]
+    fn enough_nodes_are_enough() {
+        let mut subscriptions = subscribed(u8::try_from(NODES_PER_KEY).unwrap());
+        assert!(!subscriptions.answered(at(0), key(), 100));
+        subscriptions.lost(key(), &0);
+        assert!(subscriptions.answered(at(0), key(), 100));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn found_and_expired_alternate_for_every_value(
+            steps in prop::collection::vec((0_u8..4, 0_u8..4, 0_u64..4, 0_u8..2, 0_u64..300), 1..100),
+        ) {
+            let mut subscriptions = subscribed(4);
+            let mut known = BTreeSet::new();
+            let mut now = 0;
+            let mut take = |events: Vec<SubscriptionEvent>| {
+                for event in events {
+                    match event {
+                        SubscriptionEvent::Found { value, .. } => assert!(known.insert(value.fingerprint())),
+                        SubscriptionEvent::Expired { fingerprint, .. } => assert!(known.remove(&fingerprint)),
+                    }
+                }
+                known.len()
+            };
+            for (kind, node, id, data, seconds) in steps {
+                now += seconds;
+                take(subscriptions.expire(at(now)));
+                let events = match kind {
+                    0 => subscriptions.expired(key(), &node, &[ValueId(id)]),
+                    1 => {
+                        subscriptions.refreshed(at(now), key(), &node, &[ValueId(id)]);
+                        Vec::new()
+                    }
+                    _ => subscriptions.found(at(now), key(), &node, [value(id, &[data])]),
+                };
+                let count = take(events);
+                prop_assert_eq!(count, subscriptions.keys[&key()].values.len());
+            }
+            prop_assert_eq!(take(subscriptions.expire(Moment(Duration::MAX))), 0);
+            subscriptions.cancel(key());
+            prop_assert_eq!(subscriptions.next_deadline(), None);
+        }
+    }
+}
