@@ -89,6 +89,15 @@ impl VoteAction {
         }
     }
 
+    /// The other one.
+    #[must_use]
+    pub const fn opposite(self) -> Self {
+        match self {
+            Self::Ban => Self::Unban,
+            Self::Unban => Self::Ban,
+        }
+    }
+
     /// The membership action it leads to.
     #[must_use]
     pub const fn member_action(self) -> MemberAction {

@@ -5,12 +5,18 @@
 //!   message    what a commit says: JSON in and out
 //!   layout     which file means what; members and roles of a tree
 //!   diff       what changed between two trees
+//!   validate   whether a commit may enter the history; rules/ and refusal belong to it
+//!   graph      which commit follows which: order, merge bases
 //! ```
 
 pub mod diff;
+pub mod graph;
 pub mod layout;
 pub mod message;
 pub mod object;
+pub mod refusal;
+mod rules;
+pub mod validate;
 
 #[cfg(test)]
 mod golden;

@@ -1,0 +1,294 @@
+//! Whether a commit may enter the history (`spec: swarm 7`).
+//!
+//! ```text
+//!   commit --> signed? author a device? --+-- no parent ----> first commit of this conversation
+//!                                         +-- one parent ---> author is member (Z), then by type:
+//!                                         |                   vote, member, profile, edit, ...
+//!                                         +-- two parents --> author is member (Z), merge (K)
+//! ```
+//!
+//! Parents are to be validated before their children ([`Validator::validate_history`] does so):
+//! a verdict takes the parent's tree for granted. Everything is judged by the trees of the commit
+//! and its parents, never by what this device happens to know, so that all devices agree.
+//!
+//! Where the reference is lenient and `spec: swarm 7` recommends more, this is stricter: real
+//! tree differences, votes counted in the parent's tree, only oneself may leave, the account must
+//! have signed the device certificate, bans move the very file, leaving only deletes.
+//!
+//! **Old forks.** Times are what authors claim, and membership is read from the commit's own tree.
+//! So somebody who was banned can still fork from a commit before the ban; such commits are valid,
+//! and a merge made by a member keeps the ban, because the merge takes over both sides. Nobody
+//! fetches from banned persons, so such a fork only spreads through accomplices; and a merge that
+//! drops the ban is refused by [`super::rules::merge`] when it can tell.
+
+use std::collections::{HashMap, HashSet};
+
+use super::diff::{Change, TreeReader};
+use super::graph;
+use super::layout::TreePath;
+use super::message::{CommitMessage, Content, MemberAction, Mode, Target};
+use super::object::{Commit, ObjectSource, SourceError};
+use super::refusal::{Problem, Refusal, ValidationError, Verdict, require};
+use super::rules::{author, content, initial, member, merge, vote};
+use crate::identity::Certificate;
+use crate::ids::{AccountId, BlobId, CommitId, ConversationId, DeviceId, TreeId};
+
+/// Longest certificate file read, in bytes: a chain of three RSA-4096 certificates has 6,000.
+const MAX_CERTIFICATE_FILE: usize = 64 * 1024;
+
+/// Most entries of each cache; beyond it the cache starts afresh.
+const MAX_CACHED: usize = 20_000;
+
+/// A commit that passed all rules. Only a [`Validator`] makes one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ValidCommit {
+    id: CommitId,
+    commit: Commit,
+    author: AccountId,
+    device: DeviceId,
+    message: Option<CommitMessage>,
+}
+
+impl ValidCommit {
+    /// Its id.
+    #[must_use]
+    pub const fn id(&self) -> CommitId {
+        self.id
+    }
+
+    /// The commit.
+    #[must_use]
+    pub const fn commit(&self) -> &Commit {
+        &self.commit
+    }
+
+    /// The person who wrote it.
+    #[must_use]
+    pub const fn author(&self) -> AccountId {
+        self.author
+    }
+
+    /// The device that wrote it.
+    #[must_use]
+    pub const fn device(&self) -> DeviceId {
+        self.device
+    }
+
+    /// Its message; `None` for a merge.
+    #[must_use]
+    pub const fn message(&self) -> Option<&CommitMessage> {
+        self.message.as_ref()
+    }
+}
+
+/// What the first commit settles.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Founding {
+    /// How the conversation works.
+    pub mode: Mode,
+    /// Who began it.
+    pub author: AccountId,
+    /// The other one of a one-to-one conversation.
+    pub invited: Option<AccountId>,
+}
+
+/// Judges the commits of one conversation. It remembers certificates and authors, so use one for a
+/// whole fetch or clone.
+#[derive(Debug)]
+pub struct Validator<S> {
+    source: S,
+    conversation: ConversationId,
+    memory: Memory,
+}
+
+#[derive(Debug, Default)]
+struct Memory {
+    founding: Option<Founding>,
+    certificates: HashMap<BlobId, Option<Certificate>>,
+    authors: HashMap<(TreeId, DeviceId), Result<author::Author, Refusal>>,
+}
+
+/// What the rules work with: a source to read from and what was read before.
+pub(super) struct Desk<'v, S> {
+    pub(super) source: &'v S,
+    conversation: ConversationId,
+    memory: &'v mut Memory,
+}
+
+/// A commit under examination.
+#[derive(Debug)]
+pub(super) struct Step<'c> {
+    pub(super) commit: &'c Commit,
+    pub(super) message: &'c CommitMessage,
+    /// A: who signed.
+    pub(super) device: DeviceId,
+    /// U: whose device it is.
+    pub(super) user: AccountId,
+    /// The parent's tree.
+    pub(super) old: TreeId,
+    /// The files that differ from it.
+    pub(super) changes: Vec<Change>,
+}
+
+impl<S: ObjectSource> Validator<S> {
+    /// For the conversation that begins with this commit.
+    pub fn new(source: S, conversation: ConversationId) -> Self {
+        Self { source, conversation, memory: Memory::default() }
+    }
+
+    /// Where it reads from.
+    pub const fn source(&self) -> &S {
+        &self.source
+    }
+
+    /// Judges one commit whose parents are valid.
+    ///
+    /// # Errors
+    /// [`ValidationError::Refused`] with the reason; [`ValidationError::Store`] when the source
+    /// failed, which is no verdict.
+    pub fn validate(&mut self, id: CommitId) -> Result<ValidCommit, ValidationError> {
+        self.desk().examine(id).map_err(|problem| problem.at(id))
+    }
+
+    /// Judges everything that leads to `head` and is not `known` yet, parents first.
+    ///
+    /// # Errors
+    /// The first refusal; then none of the commits may be taken over.
+    pub fn validate_history(
+        &mut self,
+        head: CommitId,
+        known: impl Fn(CommitId) -> bool,
+    ) -> Result<Vec<ValidCommit>, ValidationError> {
+        let unseen = graph::unseen_commits(&self.source, head, known)?;
+        unseen.into_iter().map(|id| self.validate(id)).collect()
+    }
+
+    /// What the first commit settles.
+    ///
+    /// # Errors
+    /// As [`Validator::validate`], if the first commit is missing or malformed.
+    pub fn founding(&mut self) -> Result<Founding, ValidationError> {
+        let initial = self.conversation.initial_commit();
+        self.desk().founding().map_err(|problem| problem.at(initial))
+    }
+
+    fn desk(&mut self) -> Desk<'_, S> {
+        Desk { source: &self.source, conversation: self.conversation, memory: &mut self.memory }
+    }
+}
+
+impl<'v, S: ObjectSource> Desk<'v, S> {
+    pub(super) const fn reader(&self) -> TreeReader<'v, S> {
+        TreeReader::new(self.source)
+    }
+
+    pub(super) fn commit(&self, id: CommitId) -> Verdict<Commit> {
+        let raw = self.source.commit(id)?.ok_or_else(|| Refusal::Missing(id.to_hex()))?;
+        Ok(Commit::parse(raw)?)
+    }
+
+    fn examine(&mut self, id: CommitId) -> Verdict<ValidCommit> {
+        let commit = self.commit(id)?;
+        let device = commit.author.device().ok_or(Refusal::AuthorIsNoDevice)?;
+        require(commit.signature.is_some(), || Refusal::NoSignature)?;
+        let (author, message) = match *commit.parents.as_slice() {
+            [] => {
+                require(id == self.conversation.initial_commit(), || Refusal::ForeignRoot)?;
+                let message = CommitMessage::parse(&commit.message)?;
+                (initial::check(self, &commit, device, &message)?, Some(message))
+            }
+            [parent] => {
+                let message = CommitMessage::parse(&commit.message)?;
+                (self.examine_ordinary(&commit, device, parent, &message)?, Some(message))
+            }
+            [first, second] => {
+                let user = author::check(self, &commit, device, commit.tree)?;
+                merge::check(self, commit.tree, first, second)?;
+                (user, None)
+            }
+            _ => return Err(Refusal::TooManyParents(commit.parents.len()).into()),
+        };
+        Ok(ValidCommit { id, commit, author, device, message })
+    }
+
+    fn examine_ordinary(
+        &mut self,
+        commit: &Commit,
+        device: DeviceId,
+        parent: CommitId,
+        message: &CommitMessage,
+    ) -> Verdict<AccountId> {
+        let old = self.commit(parent)?.tree;
+        let action = message.text("action").and_then(MemberAction::from_word);
+        let leaving = message.message_type() == "member" && action == Some(MemberAction::Remove);
+        let user = author::check(self, commit, device, if leaving { old } else { commit.tree })?;
+        let changes = self.reader().changes(Some(old), commit.tree)?;
+        let step = Step { commit, message, device, user, old, changes };
+        match message.message_type() {
+            "vote" => vote::check(self, &step)?,
+            "member" => {
+                let target = message.text("uri").and_then(Target::parse).ok_or(Refusal::MalformedTarget)?;
+                member::check(self, &step, action.ok_or(Refusal::UnknownAction)?, target)?;
+            }
+            "application/update-profile" => content::profile(self, &step)?,
+            "application/checkpoint" => content::checkpoint(self, &step)?,
+            _ if message.is_edit() => content::edit(self, &step)?,
+            _ => content::message(self, &step)?,
+        }
+        Ok(user)
+    }
+
+    /// What the first commit settles; it was validated, or is just being.
+    pub(super) fn founding(&mut self) -> Verdict<Founding> {
+        if let Some(founding) = self.memory.founding {
+            return Ok(founding);
+        }
+        let commit = self.commit(self.conversation.initial_commit())?;
+        let device = commit.author.device().ok_or(Refusal::AuthorIsNoDevice)?;
+        let author = author::user_of(self, commit.tree, device)?;
+        let Content::Initial { mode, invited } = CommitMessage::parse(&commit.message)?.content() else {
+            return Err(Refusal::UnknownMode.into());
+        };
+        let founding = Founding { mode, author, invited };
+        self.memory.founding = Some(founding);
+        Ok(founding)
+    }
+
+    /// The certificate in a file: of several the first.
+    pub(super) fn certificate(&mut self, path: TreePath, file: BlobId) -> Verdict<Certificate> {
+        if !self.memory.certificates.contains_key(&file) {
+            let text = self.source.blob(file, MAX_CERTIFICATE_FILE)?;
+            let text = text.ok_or_else(|| Refusal::Missing(file.to_hex()))?;
+            let certificate = Certificate::from_pem(&text).ok();
+            make_room(&mut self.memory.certificates);
+            self.memory.certificates.insert(file, certificate);
+        }
+        let known = self.memory.certificates.get(&file).cloned().flatten();
+        known.ok_or_else(|| Refusal::NotCertificate(path).into())
+    }
+
+    /// What `find` found for this author in this tree before, or finds now.
+    pub(super) fn author(
+        &mut self,
+        key: (TreeId, DeviceId),
+        find: impl FnOnce(&mut Self) -> Verdict<author::Author>,
+    ) -> Verdict<author::Author> {
+        if let Some(known) = self.memory.authors.get(&key) {
+            return known.clone().map_err(Problem::Refused);
+        }
+        let found = match find(self) {
+            Ok(author) => Ok(author),
+            Err(Problem::Refused(refusal)) => Err(refusal),
+            Err(store) => return Err(store),
+        };
+        make_room(&mut self.memory.authors);
+        self.memory.authors.insert(key, found.clone());
+        found.map_err(Problem::Refused)
+    }
+}
+
+fn make_room<K, V>(cache: &mut HashMap<K, V>) {
+    if cache.len() >= MAX_CACHED {
+        cache.clear();
+    }
+}
