@@ -20,3 +20,5 @@ pub mod validate;
 
 #[cfg(test)]
 mod golden;
+#[cfg(test)]
+mod validate_tests;

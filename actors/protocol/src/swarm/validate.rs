@@ -21,13 +21,13 @@
 //! fetches from banned persons, so such a fork only spreads through accomplices; and a merge that
 //! drops the ban is refused by [`super::rules::merge`] when it can tell.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use super::diff::{Change, TreeReader};
 use super::graph;
 use super::layout::TreePath;
 use super::message::{CommitMessage, Content, MemberAction, Mode, Target};
-use super::object::{Commit, ObjectSource, SourceError};
+use super::object::{Commit, ObjectSource};
 use super::refusal::{Problem, Refusal, ValidationError, Verdict, require};
 use super::rules::{author, content, initial, member, merge, vote};
 use crate::identity::Certificate;

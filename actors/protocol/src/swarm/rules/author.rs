@@ -32,10 +32,7 @@ pub(crate) fn check<S: ObjectSource>(
     require(author.device_expires >= made, || Refusal::Expired(TreePath::device(device)))?;
     require(author.account_expires >= made, || Refusal::Expired(author.account))?;
     let signature = commit.signature.as_ref().ok_or(Refusal::NoSignature)?;
-    author
-        .key
-        .verify(&commit.signed_content(), signature)
-        .map_err(|_| Refusal::BadSignature(device))?;
+    author.key.verify(&commit.signed_content(), signature).map_err(|_| Refusal::BadSignature(device))?;
     Ok(author.user)
 }
 
@@ -97,11 +94,7 @@ pub(crate) fn issuer(certificate: &Certificate) -> Option<AccountId> {
 }
 
 /// Fails unless `user` is an admin in `tree`.
-pub(crate) fn require_admin<S: ObjectSource>(
-    desk: &Desk<'_, S>,
-    tree: TreeId,
-    user: AccountId,
-) -> Verdict {
+pub(crate) fn require_admin<S: ObjectSource>(desk: &Desk<'_, S>, tree: TreeId, user: AccountId) -> Verdict {
     let file = desk.reader().file(tree, TreePath::admin(user))?;
     require(file.is_some(), || Refusal::NotAdmin(user))
 }

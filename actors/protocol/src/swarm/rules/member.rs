@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::author::{issuer, is_own_device, require_admin};
+use super::author::{is_own_device, issuer, require_admin};
 use crate::ids::AccountId;
 use crate::swarm::diff::Change;
 use crate::swarm::layout::{Folder, TreePath, VoteAction, admins_of};
@@ -153,7 +153,8 @@ fn is_moved(step: &Step<'_>, change: &Change, other: TreePath, action: VoteActio
     let counterpart = step.changes.iter().find(|candidate| candidate.path == other);
     match action {
         VoteAction::Ban => {
-            change.old.is_none() && counterpart.is_some_and(|from| from.old == change.new && from.new.is_none())
+            change.old.is_none()
+                && counterpart.is_some_and(|from| from.old == change.new && from.new.is_none())
         }
         VoteAction::Unban => {
             change.new.is_none() && counterpart.is_some_and(|to| to.new == change.old && to.old.is_none())

@@ -25,8 +25,7 @@ pub(crate) fn check<S: ObjectSource>(
         require(depth <= MAX_TREE_DEPTH, || Refusal::Folder)?;
         let merged = read(desk, merged, depth)?;
         let [first, second] = [read(desk, sides[0], depth)?, read(desk, sides[1], depth)?];
-        let names: BTreeSet<&String> =
-            merged.keys().chain(first.keys()).chain(second.keys()).collect();
+        let names: BTreeSet<&String> = merged.keys().chain(first.keys()).chain(second.keys()).collect();
         for name in names {
             let [result, ours, theirs] = [&merged, &first, &second].map(|tree| tree.get(name).copied());
             if result == ours || result == theirs {
