@@ -13,6 +13,7 @@
 //! RSA operations take about two milliseconds and opening a protected archive about a second, so
 //! actors call those functions on the blocking pool.
 
+mod announcement;
 mod archive;
 mod archive_file;
 mod certificate;
@@ -21,14 +22,17 @@ mod der;
 mod ethereum;
 mod issue;
 mod pem;
+mod receipt;
 mod revocation;
 
+pub use announcement::{Announcement, AnnouncementError};
 pub use archive::{Archive, ArchiveError, MAX_ENTRIES};
 pub use archive_file::{ArchiveFileError, ArchiveKey, ArchiveSecret, MAX_ARCHIVE_FILE, MAX_ARCHIVE_JSON};
 pub use certificate::{Certificate, CertificateError, MAX_CERTIFICATE};
 pub use chain::{Chain, ChainError, MAX_CHAIN_BYTES, MAX_CHAIN_LENGTH, VerifiedChain};
 pub use ethereum::{EthereumAddress, EthereumKey};
 pub use issue::{IssueError, IssuedAt, SerialNumber, issue_account, issue_ca, issue_device};
+pub use receipt::{MAX_RECEIPT, Receipt, ReceiptError, SignedReceipt};
 pub use revocation::{MAX_REVOCATION_LIST, RevocationError, RevocationList};
 
 #[cfg(test)]

@@ -1,0 +1,139 @@
+use proptest::prelude::*;
+
+use super::*;
+
+macro_rules! data {
+    ($path:literal) => {
+        include_bytes!(concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../../tests/data/vectors/newest/profiles/alice/",
+            $path
+        ))
+        .as_slice()
+    };
+}
+
+const OWN: &[u8] = data!("profile.vcf");
+const GROUP: &[u8] = data!("conversations/2ce39c209b93cc91155160136e010d9a3cc2077e/profile.vcf");
+const NOTES: &[u8] = data!("conversations/c2a2fce0604a9553e14f69dc7367774abaecd29c/profile.vcf");
+const FROM_A_CLIENT: &[u8] = b"BEGIN:VCARD\nVERSION:2.1\nUID:alice-uid\nFN:Alice\n\
+    PHOTO;ENCODING=BASE64;TYPE=PNG:iVBORw0KGgo=\nEND:VCARD";
+
+#[test]
+fn recorded_profiles_are_read_and_written_byte_for_byte() {
+    let own = PersonalProfile::parse(OWN).unwrap();
+    assert_eq!(own, PersonalProfile { name: "Alice New".into(), picture: None });
+    assert_eq!(own.to_vcard().as_bytes(), OWN);
+
+    let group = ConversationProfile::parse(GROUP).unwrap();
+    assert_eq!((&*group.title, &*group.description), ("Golden group", "A group for vectors"));
+    assert!(group.avatar.as_ref().unwrap().decode().unwrap().starts_with(b"\x89PNG"));
+    assert_eq!((group.call_host, group.call_host_device), (None, None));
+    assert_eq!(group.to_vcard().as_bytes(), GROUP);
+
+    let notes = ConversationProfile::parse(NOTES).unwrap();
+    assert_eq!((&*notes.title, &notes.avatar), ("renamed notes", &None));
+    assert_eq!(notes.to_vcard().as_bytes(), NOTES);
+}
+
+#[test]
+fn order_line_ends_and_unknown_keys_do_not_matter() {
+    let with_returns = String::from_utf8(FROM_A_CLIENT.to_vec()).unwrap().replace('\n', "\r\n");
+    for vcard in [FROM_A_CLIENT, with_returns.as_bytes()] {
+        let profile = PersonalProfile::parse(vcard).unwrap();
+        assert_eq!(profile.name, "Alice");
+        assert_eq!(profile.picture.unwrap().as_base64(), "iVBORw0KGgo=");
+    }
+}
+
+#[test]
+fn the_first_of_equal_keys_wins_and_the_first_colon_parts() {
+    let vcard = b"FN:a:b\nFN:second\nno colon\nFNX:third\nPHOTO:x\nPHOTO;ENCODING=BASE64:y\n";
+    let profile = ConversationProfile::parse(vcard).unwrap();
+    assert_eq!((&*profile.title, profile.avatar.unwrap().as_base64()), ("a:b", "x"));
+}
+
+#[test]
+fn the_default_host_is_set_and_cleared() {
+    let profile = ConversationProfile {
+        title: "Group".into(),
+        call_host: Some(AccountId([1; 20])),
+        call_host_device: Some(DeviceId([2; 32])),
+        ..Default::default()
+    };
+    let vcard = profile.to_vcard();
+    let lines = format!("RDV_ACCOUNT:{}\n\nRDV_DEVICE:{}\n\nEND:VCARD", "01".repeat(20), "02".repeat(32));
+    assert!(vcard.ends_with(&lines), "{vcard}");
+    assert_eq!(ConversationProfile::parse(vcard.as_bytes()).unwrap(), profile);
+    let wrong = b"RDV_ACCOUNT:nobody\nRDV_DEVICE:12\nFN:Group";
+    let read = ConversationProfile::parse(wrong).unwrap();
+    assert_eq!((read.call_host, read.call_host_device), (None, None));
+}
+
+#[test]
+fn no_value_can_make_a_new_line() {
+    let name = "a\nRDV_ACCOUNT:1111111111111111111111111111111111111111\r\nFN:b";
+    let personal = PersonalProfile { name: name.into(), picture: Picture::from_base64("AA\nFN:x") };
+    assert_eq!(personal.to_vcard().lines().count(), 5);
+    let conversation =
+        ConversationProfile { title: name.into(), description: name.into(), ..Default::default() };
+    let read = ConversationProfile::parse(conversation.to_vcard().as_bytes()).unwrap();
+    assert_eq!((read.call_host, read.title.contains('\n')), (None, false));
+}
+
+#[test]
+fn a_trust_request_carries_the_profile_without_its_last_newline() {
+    assert_eq!(trust_request_payload(OWN), &OWN[..OWN.len() - 1]);
+    assert_eq!(trust_request_payload(FROM_A_CLIENT), FROM_A_CLIENT);
+    assert_eq!(trust_request_payload(b""), b"");
+    assert_eq!(trust_request_payload(&[b'a'; 63_999]).len(), 63_999);
+    assert_eq!(trust_request_payload(&[b'a'; 64_000]), b"");
+}
+
+#[test]
+fn a_profile_that_was_cut_off_is_noticed() {
+    assert!(is_complete(OWN) && is_complete(GROUP) && is_complete(b"END:VCARD\r\n"));
+    assert!(!is_complete(&OWN[..OWN.len() - 3]) && !is_complete(b""));
+}
+
+#[test]
+fn pictures_are_typed_and_limited() {
+    assert!(
+        PersonalProfile {
+            name: String::new(),
+            picture: Some(Picture::from_bytes(&[0xff, 0xd8, 0xff, 0xe0]))
+        }
+        .to_vcard()
+        .contains("PHOTO;ENCODING=BASE64;TYPE=JPEG:/9j/4A==\n")
+    );
+    assert_eq!(Picture::from_base64(" \n"), None);
+    assert_eq!(Picture::from_base64("not base64!").unwrap().decode(), None);
+    assert_eq!(Picture::from_bytes(&vec![0; MAX_PICTURE]).decode().unwrap().len(), MAX_PICTURE);
+    assert_eq!(Picture::from_bytes(&vec![0; MAX_PICTURE + 1]).decode(), None);
+    assert_eq!(PersonalProfile::parse(&vec![b'\n'; MAX_PROFILE + 1]), Err(ProfileTooLong(MAX_PROFILE + 1)));
+}
+
+#[test]
+fn shown_names_are_harmless() {
+    assert_eq!(shown_name(" A\u{202e}li\u{0}ce\u{2028}\n "), "Alice");
+    assert_eq!(shown_name(&"é".repeat(1000)).chars().count(), MAX_SHOWN_NAME);
+    assert_eq!(shown_name("محمد 👩‍🚀"), "محمد 👩‍🚀", "scripts and joined emoji stay");
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_are_read(bytes: Vec<u8>) {
+        let profile = ConversationProfile::parse(&bytes).unwrap();
+        let again = ConversationProfile::parse(profile.to_vcard().as_bytes()).unwrap();
+        prop_assert_eq!(again.call_host, profile.call_host);
+    }
+
+    #[test]
+    fn any_profile_survives_its_text(title in "[^\\p{Cc}]*", description in "[^\\p{Cc}]*", image: Option<Vec<u8>>) {
+        let avatar = image.filter(|bytes| !bytes.is_empty()).map(|bytes| Picture::from_bytes(&bytes));
+        let personal = PersonalProfile { name: title.clone(), picture: avatar.clone() };
+        prop_assert_eq!(PersonalProfile::parse(personal.to_vcard().as_bytes()).unwrap(), personal);
+        let profile = ConversationProfile { title, description, avatar, ..Default::default() };
+        prop_assert_eq!(ConversationProfile::parse(profile.to_vcard().as_bytes()).unwrap(), profile);
+    }
+}
