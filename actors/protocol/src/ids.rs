@@ -122,6 +122,10 @@ id!(
     ConversationId, 20, "a conversation id"
 );
 id!(
+    /// Id of a git object of any kind.
+    ObjectId, 20, "an object id"
+);
+id!(
     /// Id of a git object that is a commit.
     CommitId, 20, "a commit id"
 );
@@ -156,6 +160,18 @@ impl AccountId {
         DhtKey(self.0)
     }
 }
+
+macro_rules! object {
+    ($($name:ident),*) => {$(
+        impl From<$name> for ObjectId {
+            fn from(id: $name) -> Self {
+                Self(id.0)
+            }
+        }
+    )*};
+}
+
+object!(CommitId, TreeId, BlobId);
 
 impl ConversationId {
     /// The conversation whose first commit this is.

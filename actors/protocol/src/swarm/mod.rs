@@ -7,9 +7,11 @@
 //!   diff       what changed between two trees
 //!   validate   whether a commit may enter the history; rules/ and refusal belong to it
 //!   graph      which commit follows which: order, merge bases
+//!   git        what is said on git channels: packet lines, sessions, packs
 //! ```
 
 pub mod diff;
+pub mod git;
 pub mod graph;
 pub mod layout;
 pub mod message;

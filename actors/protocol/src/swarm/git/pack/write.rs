@@ -1,0 +1,95 @@
+//! Writes packs object by object, without deltas: what is new in a conversation is small and
+//! already unlike what came before, so searching for deltas costs more than it saves.
+
+use std::io::Write;
+
+use aws_lc_rs::digest;
+use flate2::Compression;
+use flate2::write::ZlibEncoder;
+
+use super::super::super::object::ObjectKind;
+use super::entry;
+
+/// Where an object went, as an index needs it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WrittenEntry {
+    /// Where its entry begins.
+    pub offset: u64,
+    /// CRC-32 of its entry.
+    pub crc32: u32,
+}
+
+/// A pack being written. Every call appends bytes to send or store.
+pub struct PackWriter {
+    checksum: digest::Context,
+    position: u64,
+    left: u32,
+}
+
+impl std::fmt::Debug for PackWriter {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("PackWriter")
+            .field("position", &self.position)
+            .field("left", &self.left)
+            .finish_non_exhaustive()
+    }
+}
+
+/// More or fewer objects were given than announced; the pack would be invalid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a pack was given another number of objects than announced; start it again")]
+pub struct CountError;
+
+impl PackWriter {
+    /// Begins a pack of exactly `objects` objects.
+    #[must_use]
+    pub fn new(objects: u32, out: &mut Vec<u8>) -> Self {
+        let mut header = [0; 12];
+        header[..4].copy_from_slice(b"PACK");
+        header[4..8].copy_from_slice(&2_u32.to_be_bytes());
+        header[8..].copy_from_slice(&objects.to_be_bytes());
+        let mut checksum = digest::Context::new(&digest::SHA1_FOR_LEGACY_USE_ONLY);
+        checksum.update(&header);
+        out.extend_from_slice(&header);
+        Self { checksum, position: 12, left: objects }
+    }
+
+    /// Appends an object.
+    ///
+    /// # Errors
+    /// When all announced objects were written already.
+    pub fn object(
+        &mut self,
+        kind: ObjectKind,
+        data: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<WrittenEntry, CountError> {
+        self.left = self.left.checked_sub(1).ok_or(CountError)?;
+        let start = out.len();
+        entry::encode(kind, u64::try_from(data.len()).unwrap_or(u64::MAX), out);
+        let header = out.split_off(start);
+        let mut encoder = ZlibEncoder::new(header, Compression::default());
+        // Writing to a vector cannot fail.
+        let bytes = encoder.write_all(data).and_then(|()| encoder.finish()).unwrap_or_default();
+        let written = WrittenEntry { offset: self.position, crc32: crc32fast::hash(&bytes) };
+        self.checksum.update(&bytes);
+        self.position += u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        out.extend_from_slice(&bytes);
+        Ok(written)
+    }
+
+    /// Appends the checksum that ends the pack, and returns it.
+    ///
+    /// # Errors
+    /// When announced objects are missing.
+    pub fn finish(self, out: &mut Vec<u8>) -> Result<[u8; 20], CountError> {
+        if self.left > 0 {
+            return Err(CountError);
+        }
+        let mut checksum = [0; 20];
+        checksum.copy_from_slice(self.checksum.finish().as_ref());
+        out.extend_from_slice(&checksum);
+        Ok(checksum)
+    }
+}
