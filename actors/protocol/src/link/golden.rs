@@ -72,3 +72,38 @@ pub(crate) fn keepalive() -> Vec<u8> {
         .find(|bytes| bytes.starts_with(&[0, 0x11]))
         .unwrap()
 }
+
+/// One frame of a recorded multiplexed socket, seen from one end.
+pub(crate) struct RecordedFrame {
+    pub(crate) sent: bool,
+    pub(crate) channel: u16,
+    /// Filled up with zeros where the recording keeps the beginning only.
+    pub(crate) data: Vec<u8>,
+    pub(crate) cut: bool,
+}
+
+/// A recorded multiplexed socket.
+pub(crate) struct RecordedConnection {
+    pub(crate) name: String,
+    pub(crate) frames: Vec<RecordedFrame>,
+}
+
+/// All multiplexed sockets of a set, in the order of their first frames.
+pub(crate) fn connections(set: &str) -> Vec<RecordedConnection> {
+    let mut connections: Vec<RecordedConnection> = Vec::new();
+    for line in json_lines(&format!("{set}/mux/frames.jsonl.gz")) {
+        let cut = line.get("len").is_some();
+        let mut data = bytes(line.get("hex").unwrap_or_else(|| &line["head"]));
+        if cut {
+            data.resize(usize::try_from(line["len"].as_u64().unwrap()).unwrap(), 0);
+        }
+        let channel = u16::try_from(line["channel"].as_u64().unwrap()).unwrap();
+        let frame = RecordedFrame { sent: line["dir"] == "tx", channel, data, cut };
+        let name: String = parse(&line["connection"]);
+        match connections.iter_mut().find(|connection| connection.name == name) {
+            Some(connection) => connection.frames.push(frame),
+            None => connections.push(RecordedConnection { name, frames: vec![frame] }),
+        }
+    }
+    connections
+}

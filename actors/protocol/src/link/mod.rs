@@ -6,11 +6,15 @@
 //!   framing, stun         the TCP path: length-prefixed frames of STUN messages and of TLS bytes
 //!   mux/                  inside TLS: numbered and named channels over one stream
 //!   channel_name          what a channel is for, told by its name
-//!   message               the messages of a `msg:` channel
+//!   message, objects      the messages of a `msg:` channel; MessagePack in streams
 //! ```
 
+pub mod channel_name;
 pub mod framing;
 pub mod ice_text;
+pub mod message;
+pub mod mux;
+pub mod objects;
 pub mod request;
 pub mod stun;
 

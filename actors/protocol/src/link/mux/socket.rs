@@ -1,0 +1,517 @@
+//! The state machine of one multiplexed socket (`spec: connection 7`).
+//!
+//! ```text
+//!             open()                peer accepts
+//!   (free) ----------> Requested ------------------> Open
+//!                          | peer declines            |  close(), end mark, decline,
+//!   (free) <---------------+<-------------------------+  end of the socket
+//!     |                    | decline()                ^
+//!     +--------------> Offered -----------------------+
+//!       peer requests                accept()
+//! ```
+//!
+//! Bytes from TLS go in, [`Output::Transmit`] goes back into TLS in order. Every channel that was
+//! requested by either side ends in exactly one of [`Output::Declined`], [`Output::Closed`] or our own
+//! [`Multiplex::decline`].
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use super::control::{self, ChannelState, ControlMessage, VERSION};
+use super::frame::{self, ChannelNumber, Frame, FrameError, FrameReader};
+use crate::time::Moment;
+
+/// Longest channel name, in bytes: longer ones are declined (`spec: connection 13`).
+pub const MAX_NAME: usize = 4096;
+
+/// How long a beacon may stay unanswered.
+pub const BEACON_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// How long the reply to a request for a `sip` channel may take; others wait without limit.
+pub const SIP_REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// First number the requester of the connection gives a channel.
+const FIRST_OF_REQUESTER: u16 = 0x8000;
+/// First number the responder gives a channel.
+const FIRST_OF_RESPONDER: u16 = 0x0001;
+
+/// What this side was when the connection came about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Role {
+    /// It asked for the connection: ICE controlled, TLS server, channels from 0x8000.
+    Requester,
+    /// It was asked: ICE controlling, TLS client, channels from 1.
+    Responder,
+}
+
+/// How much a peer may make one socket hold.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Channels in any state. Each costs a few dozen bytes here, and a consumer elsewhere.
+    pub channels: usize,
+    /// The peer's requests that await our decision. Each may hold a name of [`MAX_NAME`] bytes.
+    pub offered: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { channels: 8192, offered: 1024 }
+    }
+}
+
+/// Why a channel is no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CloseReason {
+    /// We closed it.
+    Local,
+    /// The peer closed it: all it had to say was said.
+    EndOfChannel,
+    /// The whole socket ended.
+    Socket(ShutdownReason),
+}
+
+impl CloseReason {
+    /// Whether a reader is to be told "end of file"; otherwise the stream broke off.
+    #[must_use]
+    pub const fn is_end_of_file(self) -> bool {
+        match self {
+            Self::Local | Self::EndOfChannel => true,
+            Self::Socket(reason) => matches!(reason, ShutdownReason::EndOfStream),
+        }
+    }
+}
+
+/// Why a socket is no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ShutdownReason {
+    /// We shut it down.
+    #[error("this side closed the socket")]
+    Local,
+    /// The peer ended the TLS session in order.
+    #[error("the peer closed the socket")]
+    EndOfStream,
+    /// The connection broke.
+    #[error("the connection under the socket broke")]
+    TransportFailed,
+    /// A beacon stayed unanswered for [`BEACON_TIMEOUT`].
+    #[error("the peer gave no sign of life in {} s", BEACON_TIMEOUT.as_secs())]
+    BeaconUnanswered,
+    /// A request with a deadline stayed unanswered.
+    #[error("the peer did not answer the request for channel {0} in time")]
+    RequestUnanswered(ChannelNumber),
+    /// The peer's bytes cannot be read on.
+    #[error("the socket cannot be read on: {0}")]
+    Unreadable(#[from] FrameError),
+}
+
+/// Why an application cannot do something with a channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ChannelError {
+    /// The name is longer than [`MAX_NAME`].
+    #[error("a channel name has at most {MAX_NAME} bytes")]
+    NameTooLong,
+    /// The socket holds as many channels as it may.
+    #[error("the socket has too many channels; close some first")]
+    TooManyChannels,
+    /// There is no channel of this number in the state needed.
+    #[error("channel {0} is not in a state for this; it may have been closed")]
+    NoSuchChannel(ChannelNumber),
+    /// The socket has ended.
+    #[error("the socket has ended; use another")]
+    SocketEnded,
+}
+
+/// What the socket wants done or known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// Write these bytes into the TLS session.
+    Transmit(Vec<u8>),
+    /// The peer wants a channel: [`Multiplex::accept`] or [`Multiplex::decline`] it.
+    ChannelRequested {
+        /// Its number.
+        number: ChannelNumber,
+        /// What it is for.
+        name: String,
+    },
+    /// The peer gave the channel we asked for.
+    Opened(ChannelNumber),
+    /// The peer refused the channel we asked for; its number is free again.
+    Declined(ChannelNumber),
+    /// The next bytes of a channel.
+    Data {
+        /// Its number.
+        number: ChannelNumber,
+        /// Never empty.
+        bytes: Vec<u8>,
+    },
+    /// A channel is no more; its number is free again.
+    Closed {
+        /// Its number.
+        number: ChannelNumber,
+        /// Why.
+        reason: CloseReason,
+    },
+    /// The peer told its version for the first time; 1 is the highest there is.
+    PeerVersion(u64),
+    /// The peer answered our beacon.
+    BeaconAnswered,
+    /// The socket is no more: close the TLS session. Nothing follows.
+    Shutdown(ShutdownReason),
+}
+
+#[derive(Debug)]
+enum Channel {
+    /// We asked for it. `ended` notes an end mark that overtook the peer's answer.
+    Requested { deadline: Option<Moment>, ended: bool },
+    /// The peer asked for it.
+    Offered { name: String, ended: bool },
+    /// Both sides have it.
+    Open,
+}
+
+/// One multiplexed socket.
+#[derive(Debug)]
+pub struct Multiplex {
+    limits: Limits,
+    reader: FrameReader,
+    channels: BTreeMap<ChannelNumber, Channel>,
+    /// How many of the channels are offered.
+    offered: usize,
+    /// Requests that have a deadline, soonest first.
+    request_deadlines: BTreeSet<(Moment, ChannelNumber)>,
+    /// Where the search for the next free number begins.
+    next_number: u16,
+    peer_version: Option<u64>,
+    beacon_deadline: Option<Moment>,
+    ended: bool,
+    outputs: VecDeque<Output>,
+}
+
+impl Multiplex {
+    /// A socket over a TLS session that is just up. Its first output is our version.
+    #[must_use]
+    pub fn new(role: Role, limits: Limits) -> Self {
+        let next_number = match role {
+            Role::Requester => FIRST_OF_REQUESTER,
+            Role::Responder => FIRST_OF_RESPONDER,
+        };
+        let mut socket = Self {
+            limits,
+            reader: FrameReader::default(),
+            channels: BTreeMap::new(),
+            offered: 0,
+            request_deadlines: BTreeSet::new(),
+            next_number,
+            peer_version: None,
+            beacon_deadline: None,
+            ended: false,
+            outputs: VecDeque::new(),
+        };
+        socket.transmit_control(&ControlMessage::Version(VERSION));
+        socket
+    }
+
+    /// The next thing to do; to be drained after every other call.
+    pub fn poll(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) wants to be called, if ever.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Moment> {
+        let request = self.request_deadlines.first().map(|(deadline, _)| *deadline);
+        self.beacon_deadline.into_iter().chain(request).min()
+    }
+
+    /// Shuts the socket down if an answer is overdue at `now`.
+    pub fn handle_timeout(&mut self, now: Moment) {
+        if self.beacon_deadline.is_some_and(|deadline| deadline <= now) {
+            self.end(ShutdownReason::BeaconUnanswered);
+        } else if let Some((deadline, number)) = self.request_deadlines.first().copied()
+            && deadline <= now
+        {
+            self.end(ShutdownReason::RequestUnanswered(number));
+        }
+    }
+
+    /// Takes plaintext from the TLS session, cut anywhere.
+    pub fn input_bytes(&mut self, mut bytes: &[u8]) {
+        while !self.ended {
+            match self.reader.next(&mut bytes) {
+                Ok(Some(frame)) => self.input_frame(frame),
+                Ok(None) => return,
+                Err(error) => self.end(error.into()),
+            }
+        }
+    }
+
+    /// The TLS session has ended, in order or not.
+    pub fn input_end(&mut self, in_order: bool) {
+        let whole = in_order && self.reader.is_at_boundary();
+        self.end(if whole { ShutdownReason::EndOfStream } else { ShutdownReason::TransportFailed });
+    }
+
+    /// Asks the peer for a channel; the answer is [`Output::Opened`] or [`Output::Declined`]. If
+    /// `deadline` passes without an answer, the whole socket is shut down.
+    ///
+    /// # Errors
+    /// When the name is too long, there are too many channels, or the socket has ended.
+    pub fn open(&mut self, name: &str, deadline: Option<Moment>) -> Result<ChannelNumber, ChannelError> {
+        if self.ended {
+            return Err(ChannelError::SocketEnded);
+        }
+        if name.len() > MAX_NAME {
+            return Err(ChannelError::NameTooLong);
+        }
+        let number = self.free_number().ok_or(ChannelError::TooManyChannels)?;
+        self.channels.insert(number, Channel::Requested { deadline, ended: false });
+        self.request_deadlines.extend(deadline.map(|deadline| (deadline, number)));
+        self.transmit_state(name.to_owned(), number, ChannelState::Request);
+        Ok(number)
+    }
+
+    /// Gives the peer the channel it asked for; data may be sent at once.
+    ///
+    /// # Errors
+    /// When the peer does not, or no longer, ask for it.
+    pub fn accept(&mut self, number: ChannelNumber) -> Result<(), ChannelError> {
+        let (name, ended) = self.take_offered(number)?;
+        self.transmit_state(name, number, ChannelState::Accept);
+        self.channels.insert(number, Channel::Open);
+        if ended {
+            self.close_channel(number, CloseReason::EndOfChannel);
+        }
+        Ok(())
+    }
+
+    /// Refuses the channel the peer asked for.
+    ///
+    /// # Errors
+    /// When the peer does not, or no longer, ask for it.
+    pub fn decline(&mut self, number: ChannelNumber) -> Result<(), ChannelError> {
+        let (name, _) = self.take_offered(number)?;
+        self.transmit_state(name, number, ChannelState::Decline);
+        Ok(())
+    }
+
+    /// Sends bytes through an open channel, in as many frames as they need.
+    ///
+    /// # Errors
+    /// When the channel is not open.
+    pub fn send(&mut self, number: ChannelNumber, bytes: &[u8]) -> Result<(), ChannelError> {
+        if !matches!(self.channels.get(&number), Some(Channel::Open)) {
+            return Err(ChannelError::NoSuchChannel(number));
+        }
+        // A frame without data would end the channel.
+        if !bytes.is_empty() {
+            let mut out = Vec::new();
+            frame::write_data(number, bytes, &mut out);
+            self.outputs.push_back(Output::Transmit(out));
+        }
+        Ok(())
+    }
+
+    /// Closes an open channel, or gives up one that was asked for.
+    ///
+    /// # Errors
+    /// When there is no such channel.
+    pub fn close(&mut self, number: ChannelNumber) -> Result<(), ChannelError> {
+        if !matches!(self.channels.get(&number), Some(Channel::Open | Channel::Requested { .. })) {
+            return Err(ChannelError::NoSuchChannel(number));
+        }
+        self.transmit_frame(number, &[]);
+        self.close_channel(number, CloseReason::Local);
+        Ok(())
+    }
+
+    /// Asks the peer for a sign of life, if it understands such requests; says whether it was asked.
+    /// If nothing comes within [`BEACON_TIMEOUT`] of the last beacon, the socket is shut down.
+    pub fn beacon(&mut self, now: Moment) -> bool {
+        let understood = !self.ended && self.peer_version.is_some_and(|version| version >= VERSION);
+        if understood {
+            self.transmit_control(&ControlMessage::BeaconRequest);
+            self.beacon_deadline = Some(now.plus(BEACON_TIMEOUT));
+        }
+        understood
+    }
+
+    /// Shuts the socket down from this side.
+    pub fn shutdown(&mut self) {
+        self.end(ShutdownReason::Local);
+    }
+
+    /// Whether the socket has ended.
+    #[must_use]
+    pub const fn has_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// How many channels there are, in any state.
+    #[must_use]
+    pub fn channel_count(&self) -> usize {
+        self.channels.len()
+    }
+
+    fn input_frame(&mut self, frame: Frame) {
+        match frame.channel {
+            ChannelNumber::CONTROL => {
+                control::read_control(&frame.data).for_each(|message| self.input_control(message));
+            }
+            ChannelNumber::PROTOCOL => {
+                control::read_protocol(&frame.data).into_iter().for_each(|it| self.input_control(it));
+            }
+            number if frame.data.is_empty() => self.input_end_mark(number),
+            number => {
+                if matches!(self.channels.get(&number), Some(Channel::Open)) {
+                    self.outputs.push_back(Output::Data { number, bytes: frame.data });
+                }
+            }
+        }
+    }
+
+    fn input_control(&mut self, message: ControlMessage) {
+        match message {
+            ControlMessage::Channel { name, number, state: ChannelState::Request } => {
+                self.input_request(name, number);
+            }
+            ControlMessage::Channel { number, state: ChannelState::Accept, .. } => self.input_accept(number),
+            ControlMessage::Channel { number, state: ChannelState::Decline, .. } => {
+                self.input_decline(number)
+            }
+            ControlMessage::Version(version) => {
+                if self.peer_version.is_none() {
+                    let version = version.min(VERSION);
+                    self.peer_version = Some(version);
+                    self.outputs.push_back(Output::PeerVersion(version));
+                }
+            }
+            ControlMessage::BeaconRequest => self.transmit_control(&ControlMessage::BeaconReply),
+            ControlMessage::BeaconReply => {
+                if self.beacon_deadline.take().is_some() {
+                    self.outputs.push_back(Output::BeaconAnswered);
+                }
+            }
+        }
+    }
+
+    fn input_request(&mut self, name: String, number: ChannelNumber) {
+        let refused = number.is_reserved()
+            || name.len() > MAX_NAME
+            || self.channels.contains_key(&number)
+            || self.channels.len() >= self.limits.channels
+            || self.offered >= self.limits.offered;
+        if refused {
+            self.transmit_state(name, number, ChannelState::Decline);
+            return;
+        }
+        self.offered += 1;
+        self.channels.insert(number, Channel::Offered { name: name.clone(), ended: false });
+        self.outputs.push_back(Output::ChannelRequested { number, name });
+    }
+
+    fn input_accept(&mut self, number: ChannelNumber) {
+        let Some(Channel::Requested { deadline, ended }) = self.channels.get(&number) else { return };
+        let (deadline, ended) = (*deadline, *ended);
+        self.forget_deadline(number, deadline);
+        self.channels.insert(number, Channel::Open);
+        self.outputs.push_back(Output::Opened(number));
+        if ended {
+            self.close_channel(number, CloseReason::EndOfChannel);
+        }
+    }
+
+    fn input_decline(&mut self, number: ChannelNumber) {
+        match self.channels.get(&number) {
+            Some(Channel::Requested { deadline, .. }) => {
+                self.forget_deadline(number, *deadline);
+                self.channels.remove(&number);
+                self.outputs.push_back(Output::Declined(number));
+            }
+            Some(Channel::Open | Channel::Offered { .. }) => {
+                self.close_channel(number, CloseReason::EndOfChannel);
+            }
+            None => {}
+        }
+    }
+
+    fn input_end_mark(&mut self, number: ChannelNumber) {
+        match self.channels.get_mut(&number) {
+            Some(Channel::Requested { ended, .. } | Channel::Offered { ended, .. }) => *ended = true,
+            Some(Channel::Open) => self.close_channel(number, CloseReason::EndOfChannel),
+            None => {}
+        }
+    }
+
+    /// Forgets a channel and tells so.
+    fn close_channel(&mut self, number: ChannelNumber, reason: CloseReason) {
+        match self.channels.remove(&number) {
+            Some(Channel::Requested { deadline, .. }) => self.forget_deadline(number, deadline),
+            Some(Channel::Offered { .. }) => self.offered = self.offered.saturating_sub(1),
+            Some(Channel::Open) => {}
+            None => return,
+        }
+        self.outputs.push_back(Output::Closed { number, reason });
+    }
+
+    fn take_offered(&mut self, number: ChannelNumber) -> Result<(String, bool), ChannelError> {
+        if !matches!(self.channels.get(&number), Some(Channel::Offered { .. })) {
+            return Err(ChannelError::NoSuchChannel(number));
+        }
+        let Some(Channel::Offered { name, ended }) = self.channels.remove(&number) else {
+            return Err(ChannelError::NoSuchChannel(number));
+        };
+        self.offered = self.offered.saturating_sub(1);
+        Ok((name, ended))
+    }
+
+    fn forget_deadline(&mut self, number: ChannelNumber, deadline: Option<Moment>) {
+        if let Some(deadline) = deadline {
+            self.request_deadlines.remove(&(deadline, number));
+        }
+    }
+
+    /// The next number that is neither reserved nor in use, unless there are too many channels.
+    fn free_number(&mut self) -> Option<ChannelNumber> {
+        if self.channels.len() >= self.limits.channels {
+            return None;
+        }
+        for _ in 0..=u16::MAX {
+            let number = ChannelNumber(self.next_number);
+            self.next_number = self.next_number.wrapping_add(1);
+            if !number.is_reserved() && !self.channels.contains_key(&number) {
+                return Some(number);
+            }
+        }
+        None
+    }
+
+    fn end(&mut self, reason: ShutdownReason) {
+        if self.ended {
+            return;
+        }
+        self.ended = true;
+        self.beacon_deadline = None;
+        self.request_deadlines.clear();
+        self.offered = 0;
+        let closed = std::mem::take(&mut self.channels).into_keys();
+        let reason_of_channels = CloseReason::Socket(reason);
+        self.outputs.extend(closed.map(|number| Output::Closed { number, reason: reason_of_channels }));
+        self.outputs.push_back(Output::Shutdown(reason));
+    }
+
+    fn transmit_state(&mut self, name: String, number: ChannelNumber, state: ChannelState) {
+        self.transmit_control(&ControlMessage::Channel { name, number, state });
+    }
+
+    fn transmit_control(&mut self, message: &ControlMessage) {
+        self.transmit_frame(message.channel(), &message.encode());
+    }
+
+    fn transmit_frame(&mut self, channel: ChannelNumber, data: &[u8]) {
+        let mut out = Vec::new();
+        frame::write_frame(channel, data, &mut out);
+        self.outputs.push_back(Output::Transmit(out));
+    }
+}
