@@ -14,6 +14,7 @@ use x509_parser::oid_registry::{
 use x509_parser::prelude::FromDer;
 use x509_parser::x509::{AlgorithmIdentifier, X509Name};
 
+use super::chain::MAX_CHAIN_BYTES;
 use super::pem;
 use crate::ids::{AccountId, DeviceId, DeviceShortId};
 use crate::keys::{KeyError, PublicKey};
@@ -26,8 +27,8 @@ pub const MAX_CERTIFICATE: usize = 16 * 1024;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CertificateError {
-    /// Longer than [`MAX_CERTIFICATE`].
-    #[error("the certificate has {0} bytes, more than {MAX_CERTIFICATE}")]
+    /// Longer than [`MAX_CERTIFICATE`], or text longer than [`MAX_CHAIN_BYTES`].
+    #[error("the certificate of {0} bytes is longer than any of use")]
     TooLong(usize),
     /// Not the DER of an X.509 certificate, or something follows it.
     #[error("this is not an X.509 certificate")]
@@ -162,8 +163,12 @@ impl Certificate {
     /// From the first certificate block of a PEM text; bytes before it are skipped.
     ///
     /// # Errors
-    /// [`CertificateError::Pem`] when there is no whole block, else as [`Self::from_der`].
+    /// [`CertificateError::Pem`] when there is no whole block, else as [`Self::from_der`];
+    /// [`CertificateError::TooLong`] when the text is longer than a whole chain may be.
     pub fn from_pem(text: &[u8]) -> Result<Self, CertificateError> {
+        if text.len() > MAX_CHAIN_BYTES {
+            return Err(CertificateError::TooLong(text.len()));
+        }
         Self::from_der(&pem::blocks(text).next().flatten().ok_or(CertificateError::Pem)?)
     }
 

@@ -9,7 +9,11 @@ use x509_parser::revocation_list::CertificateRevocationList;
 
 use super::certificate::{Certificate, Digest, Signed};
 use super::der;
+use crate::dht::content::Content;
+use crate::dht::kind::ValueKind;
+use crate::dht::value::{Value, ValueId};
 use crate::keys::{KeyError, PrivateKey, PublicKey};
+use crate::msgpack::{self, Value as Object};
 use crate::time::UnixMillis;
 
 /// Largest list read, in bytes: what fits into one DHT value. About two thousand entries.
@@ -21,6 +25,9 @@ const SHA512_WITH_RSA: [u8; 15] =
 
 /// OBJECT IDENTIFIER of the extension CRL Number.
 const CRL_NUMBER: [u8; 5] = [0x06, 0x03, 0x55, 0x1d, 0x14];
+
+/// Priority of the values for push notifications: 1 is normal.
+const PRIORITY: u32 = 1;
 
 /// Why a revocation list cannot be read or made.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -140,7 +147,25 @@ impl RevocationList {
         Self::from_der(&der::element(der::SEQUENCE, &[&list, &SHA512_WITH_RSA, &signature]))
     }
 
-    /// The DER, as it goes into the archive and into a DHT value.
+    /// Reads the list in a value found at the account id. It is still to be asked whose it is.
+    ///
+    /// # Errors
+    /// [`RevocationError`] when the value holds something else, which is to be skipped.
+    pub fn from_value(value: &Value) -> Result<Self, RevocationError> {
+        let content = value.content().ok_or(RevocationError::Malformed)?;
+        let data = msgpack::decode_all(&content.data).map_err(|_| RevocationError::Malformed)?;
+        Self::from_der(data.as_binary().ok_or(RevocationError::Malformed)?)
+    }
+
+    /// The value that every device of the account puts at the account id; unsigned, as the list
+    /// itself is signed.
+    #[must_use]
+    pub fn to_value(&self, id: ValueId) -> Value {
+        let data = Object::binary(&self.der).encode();
+        Value::plain(id, Content::new(ValueKind::UserData.type_number(), data)).with_priority(PRIORITY)
+    }
+
+    /// The DER, as it goes into the archive.
     #[must_use]
     pub fn der(&self) -> &[u8] {
         &self.der

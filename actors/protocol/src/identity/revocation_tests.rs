@@ -92,20 +92,39 @@ fn the_next_list_keeps_the_entries_and_counts_on() {
     assert_eq!(hex::encode(next(&old, chain.leaf()).number()), "1523ea3d6cab1edd");
 }
 
+/// The list that the newest release put on the DHT, in the value it put.
+fn newest_value() -> Value {
+    let lines = std::str::from_utf8(data!("vectors/newest/dht/alice.jsonl")).unwrap().lines();
+    let values = lines.filter_map(|line| {
+        let line: serde_json::Value = serde_json::from_str(line).unwrap();
+        Value::decode(&hex::decode(line["packed"].as_str()?).unwrap()).ok()
+    });
+    values.into_iter().find(|value| RevocationList::from_value(value).is_ok()).unwrap()
+}
+
 #[test]
-fn a_list_made_again_is_byte_for_byte_the_recorded_one() {
-    let file = data!("vectors/jami-13.7.0/accounts/alice/archive-after-use-nopassword.gz");
-    let archive = Archive::open(file, ArchiveSecret::None).unwrap().0;
-    let recorded = archive.revocation_list.unwrap();
+fn a_made_list_is_byte_for_byte_what_the_newest_release_put() {
+    let archive = data!("vectors/newest/accounts/alice-nopassword.gz");
+    let archive = Archive::open(archive, ArchiveSecret::None).unwrap().0;
     let account = archive.account_chain.unwrap().leaf().clone();
-    // Only the number may differ: the recorded one is negative. Eight content bytes follow 02 08.
-    let second = Chain::parse(data!("vectors/jami-13.7.0/accounts/alice2/ring_device.crt")).unwrap();
-    let at = UnixMillis::from_seconds(1_795_341_359);
+    let revoked = Chain::parse(data!("vectors/newest/accounts/alice2/ring_device.crt")).unwrap();
+    let at = UnixMillis::from_seconds(1_795_343_902);
+    let number = 0x179e_e374_9484_a134_u64 << 1;
     let made =
-        RevocationList::revoke(&account, &archive.account_key, None, second.leaf(), at, u64::MAX).unwrap();
-    let signed = recorded.signed.bytes.len() - 8;
-    assert_eq!(made.signed.bytes[..signed], recorded.signed.bytes[..signed]);
-    assert_eq!(made.der().len(), recorded.der().len());
+        RevocationList::revoke(&account, &archive.account_key, None, revoked.leaf(), at, number).unwrap();
+
+    let value = newest_value();
+    assert_eq!(RevocationList::from_value(&value), Ok(made.clone()));
+    assert_eq!(made.to_value(value.id), value);
+}
+
+#[test]
+fn a_value_with_something_else_holds_no_list() {
+    let value = |data: Vec<u8>| Value::plain(ValueId(1), Content::new(0, data));
+    let others = [value(Vec::new()), value(RECORDED_LIST.to_vec()), value(vec![0xc0])];
+    for other in others.into_iter().chain([Value::encrypted(ValueId(1), vec![1; 600])]) {
+        assert_eq!(RevocationList::from_value(&other), Err(RevocationError::Malformed));
+    }
 }
 
 #[test]
