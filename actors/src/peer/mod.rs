@@ -2,3 +2,4 @@
 
 mod channel;
 pub mod messages;
+pub mod transport;

@@ -1,0 +1,203 @@
+//! One TCP connection while ICE looks for the best one (`spec: connection 4.3`): dialled or
+//! accepted, it carries checks to and from the agent until it is taken for good or closed.
+//!
+//! ```text
+//!   agent ──check──▶ outbox ──▶ frames ──▶ peer
+//!   agent ◀──check, response── mux ◀── frames ◀── peer      valid requests are answered here
+//!                             early data ◀── frames
+//! ```
+
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use skep_protocol::link::framing::{EarlyData, Frame};
+use skep_protocol::link::stun::{BINDING_ERROR, BINDING_SUCCESS, Message, USE_CANDIDATE};
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::framed_socket::FramedSocket;
+use super::mux::PathMux;
+
+/// How long dialling one address may take (`spec: connection 2.5`).
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long after a failure an address is dialled again (`spec: connection 4.3`).
+const REDIAL_PAUSE: Duration = Duration::from_millis(500);
+/// Times a relayed address is dialled again: the relay may not know our address yet.
+pub(super) const RELAY_REDIALS: u8 = 24;
+/// Times any other address is dialled again, for a connection that broke under way.
+pub(super) const REDIALS: u8 = 1;
+/// How long a stranger may stay connected without a valid check. Peers check at once.
+const STRANGER_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often the agent's checks go out on one path. TCP does not lose them; the agent, made for
+/// datagrams, repeats them far more often.
+const CHECK_INTERVAL: Duration = Duration::from_millis(500);
+/// Longest STUN message that is a check or a response to one, in bytes.
+const MAX_CHECK: usize = 1500;
+
+/// Who opened a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// A connection that came in; anybody's, until a valid check arrives on it.
+    Accepted,
+    /// A connection to a candidate of the peer, tried again as often as this.
+    Dialled { redials: u8 },
+}
+
+/// What the agent, the mux and the task of a path share.
+#[derive(Debug)]
+pub(super) struct Path {
+    /// The address under which the agent knows the path.
+    pub(super) alias: SocketAddr,
+    peer: SocketAddr,
+    origin: Origin,
+    trusted: AtomicBool,
+    outbox: Mutex<Outbox>,
+    wake: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Outbox {
+    /// The newest check that has not gone out; older ones are of no use.
+    check: Option<Vec<u8>>,
+    /// When the last check was given out, and whether it nominated the path.
+    last_check: Option<(Instant, bool)>,
+    taken: bool,
+}
+
+/// A path that was taken, on its way to become the stream.
+#[derive(Debug)]
+pub(super) struct OpenPath {
+    pub(super) socket: FramedSocket<TcpStream>,
+    pub(super) peer: SocketAddr,
+    pub(super) early: EarlyData,
+}
+
+impl Path {
+    pub(super) fn new(alias: SocketAddr, peer: SocketAddr, origin: Origin) -> Self {
+        let trusted = AtomicBool::new(matches!(origin, Origin::Dialled { .. }));
+        Self { alias, peer, origin, trusted, outbox: Mutex::default(), wake: Notify::new() }
+    }
+
+    /// Whether the other end is the peer, or is where the peer said it listens.
+    pub(super) fn is_trusted(&self) -> bool {
+        self.trusted.load(Ordering::Relaxed)
+    }
+
+    fn outbox(&self) -> MutexGuard<'_, Outbox> {
+        self.outbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sends a check of the agent, unless one like it went out a moment ago. Responses of the agent
+    /// are dropped: requests are answered as they arrive.
+    pub(super) fn send_check(&self, message: &[u8]) {
+        let Ok(parsed) = Message::decode(message) else { return };
+        if matches!(parsed.kind, BINDING_SUCCESS | BINDING_ERROR) {
+            return;
+        }
+        let nominates = parsed.get(USE_CANDIDATE).is_some();
+        let mut outbox = self.outbox();
+        let repeated = outbox
+            .last_check
+            .is_some_and(|(sent, nominated)| sent.elapsed() < CHECK_INTERVAL && (nominated || !nominates));
+        if !repeated {
+            outbox.last_check = Some((Instant::now(), nominates));
+            outbox.check = Some(message.to_vec());
+            self.wake.notify_one();
+        }
+    }
+
+    /// Ends the task of the path; it then returns the connection.
+    pub(super) fn take(&self) {
+        self.outbox().taken = true;
+        self.wake.notify_one();
+    }
+
+    /// The whole life of the path. `None` when it was closed and not taken.
+    pub(super) async fn run(
+        self: Arc<Self>,
+        accepted: Option<TcpStream>,
+        mux: Arc<PathMux>,
+    ) -> Option<OpenPath> {
+        let _live = mux.count_live();
+        let Origin::Dialled { redials } = self.origin else {
+            return self.serve(accepted?, &mux).await.ok().flatten();
+        };
+        for attempt in 0..=redials {
+            if attempt > 0 {
+                sleep(REDIAL_PAUSE).await;
+            }
+            if let Ok(Ok(socket)) = timeout(CONNECT_TIMEOUT, TcpStream::connect(self.peer)).await
+                && let Ok(Some(open)) = self.serve(socket, &mux).await
+            {
+                return Some(open);
+            }
+        }
+        None
+    }
+
+    /// Serves one connection until it is taken, or closed for a reason nobody needs to know.
+    async fn serve(&self, socket: TcpStream, mux: &PathMux) -> io::Result<Option<OpenPath>> {
+        socket.set_nodelay(true)?;
+        let mut socket = FramedSocket::new(socket);
+        let mut early = EarlyData::default();
+        let stranger = sleep(STRANGER_TIMEOUT);
+        tokio::pin!(stranger);
+        loop {
+            {
+                let mut outbox = self.outbox();
+                if outbox.taken {
+                    return Ok(Some(OpenPath { socket, peer: self.peer, early }));
+                }
+                if let Some(check) = outbox.check.take() {
+                    socket.queue_stun(&check);
+                }
+            }
+            let next_frame = poll_fn(|context| {
+                // Sending goes on in the background; if it fails, so does receiving.
+                let _ = socket.poll_flush(context)?;
+                socket.poll_frame(context)
+            });
+            tokio::select! {
+                () = self.wake.notified() => {}
+                () = &mut stranger, if !self.is_trusted() => return Ok(None),
+                frame = next_frame => match frame? {
+                    None => return Ok(None),
+                    Some(Frame::Stun(message)) => {
+                        if !self.receive_stun(&message, &mut socket, mux) {
+                            return Ok(None);
+                        }
+                    }
+                    Some(Frame::Data(data)) => {
+                        if !self.is_trusted() || early.push(&data).is_err() {
+                            return Ok(None);
+                        }
+                    }
+                },
+            }
+        }
+    }
+
+    /// Treats a STUN message; false when a stranger sent something else than a valid check.
+    fn receive_stun(&self, message: &[u8], socket: &mut FramedSocket<TcpStream>, mux: &PathMux) -> bool {
+        if message.len() > MAX_CHECK {
+            return self.is_trusted();
+        }
+        if let Some(answer) = mux.responder().answer(message, self.peer) {
+            self.trusted.store(true, Ordering::Relaxed);
+            socket.queue_stun(&answer);
+            mux.deliver(self.alias, message);
+        } else if self.is_trusted() && is_response(message) {
+            mux.deliver(self.alias, message);
+        }
+        self.is_trusted()
+    }
+}
+
+fn is_response(message: &[u8]) -> bool {
+    Message::decode(message).is_ok_and(|message| message.kind == BINDING_SUCCESS)
+}
