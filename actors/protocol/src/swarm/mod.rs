@@ -8,14 +8,21 @@
 //!   validate   whether a commit may enter the history; rules/ and refusal belong to it
 //!   graph      which commit follows which: order, merge bases
 //!   git        what is said on git channels: packet lines, sessions, packs
+//!   create     making commits; edit changes trees, merge joins two heads
+//!   profile    title and picture of a conversation
 //! ```
 
+pub mod create;
 pub mod diff;
+
+pub mod edit;
 pub mod git;
 pub mod graph;
 pub mod layout;
+pub mod merge;
 pub mod message;
 pub mod object;
+pub mod profile;
 pub mod refusal;
 mod rules;
 pub mod validate;

@@ -1,0 +1,484 @@
+//! Making commits (`spec: swarm 2, 3, 6`): the trees and messages of everything a member can do.
+//!
+//! Nothing is written and nothing signed here. A [`Draft`] holds what to write; the actor signs
+//! its commit on the blocking pool, writes all of it, then moves the branch.
+
+use std::collections::BTreeSet;
+
+use super::diff::{ReadError, TreeReader};
+use super::edit::TreeEdit;
+use super::layout::{Folder, TreePath, VoteAction, admins_of};
+use super::message::{
+    CommitMessage, Content, MemberAction, Mode, Relation, Target, document_initial, merge_message,
+};
+use super::object::{Commit, EntryKind, MemoryObjects, NewObject, ObjectError, ObjectSource, UnsignedCommit};
+use super::profile::ConversationProfile;
+use crate::identity::{Certificate, Chain};
+use crate::ids::{AccountId, BlobId, CommitId, ConversationId, DeviceId, TreeId};
+use crate::time::UnixMillis;
+
+/// Longest certificate file read, in bytes; a chain of three RSA-4096 certificates has 6,000.
+const MAX_CERTIFICATE_FILE: usize = 64 * 1024;
+
+/// Why something cannot be done.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CreateError {
+    /// The certificate chain has no account certificate.
+    #[error("the device certificate comes without that of the account")]
+    NoAccount,
+    /// We are not a member.
+    #[error("this account is not a member of the conversation")]
+    NotMember,
+    /// Only admins may do this.
+    #[error("only an admin may do this")]
+    NotAdmin,
+    /// We were not invited.
+    #[error("this account is not invited")]
+    NotInvited,
+    /// The person was banned; an admin can vote to unban.
+    #[error("{0} is banned from the conversation")]
+    Banned(AccountId),
+    /// The person is in the conversation already.
+    #[error("{0} is in the conversation already")]
+    AlreadyThere(AccountId),
+    /// Nobody else may join a one-to-one conversation.
+    #[error("nobody else may join a one-to-one conversation")]
+    OneToOne,
+    /// The target is not there, or oneself.
+    #[error("there is nobody like this to vote on")]
+    NoTarget,
+    /// This admin has voted already.
+    #[error("this account has voted already")]
+    VotedAlready,
+    /// The commit referred to is not there.
+    #[error("commit {0} is not in the conversation")]
+    UnknownCommit(CommitId),
+    /// This device has not written yet; it has to make another commit first, because neither a
+    /// leave nor a merge may introduce a device.
+    #[error("this device has to write something else first")]
+    NewDevice,
+    /// The conversation could not be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+}
+
+impl From<ObjectError> for CreateError {
+    fn from(error: ObjectError) -> Self {
+        Self::Read(error.into())
+    }
+}
+
+/// What to write for one local operation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Draft {
+    /// New files and folders.
+    pub objects: Vec<NewObject>,
+    /// The commit, to be signed.
+    pub commit: UnsignedCommit,
+}
+
+/// Who we are: one device of one account.
+#[derive(Clone, Debug)]
+pub struct LocalDevice {
+    account: AccountId,
+    device: DeviceId,
+    name: String,
+    device_file: String,
+    account_file: String,
+}
+
+impl LocalDevice {
+    /// From the device's chain (device, account, CA) and the display name of the account.
+    ///
+    /// # Errors
+    /// [`CreateError::NoAccount`] when the chain ends with the device.
+    pub fn new(chain: &Chain, name: &str) -> Result<Self, CreateError> {
+        let [account, ..] = chain.issuers() else { return Err(CreateError::NoAccount) };
+        Ok(Self {
+            account: account.account_id(),
+            device: chain.leaf().device_id(),
+            name: name.to_owned(),
+            device_file: chain.leaf().to_pem(),
+            account_file: chain.issuers().iter().map(Certificate::to_pem).collect(),
+        })
+    }
+
+    /// The account.
+    #[must_use]
+    pub const fn account(&self) -> AccountId {
+        self.account
+    }
+
+    /// The device.
+    #[must_use]
+    pub const fn device(&self) -> DeviceId {
+        self.device
+    }
+
+    /// The first commit of a conversation. `invited` is the other one if it is one-to-one (or
+    /// oneself).
+    ///
+    /// # Errors
+    /// [`CreateError::Read`] never happens with honest certificates.
+    pub fn begin(
+        &self,
+        mode: Mode,
+        invited: Option<AccountId>,
+        now: UnixMillis,
+    ) -> Result<Draft, CreateError> {
+        let invited = invited.filter(|_| mode == Mode::OneToOne);
+        let message = message_of(&Content::Initial { mode, invited });
+        self.begin_with(&message, invited.filter(|person| *person != self.account), now)
+    }
+
+    /// The first commit of a collaborative document of conversation `parent`.
+    ///
+    /// # Errors
+    /// As [`LocalDevice::begin`].
+    pub fn begin_document(
+        &self,
+        parent: ConversationId,
+        mime_type: &str,
+        now: UnixMillis,
+    ) -> Result<Draft, CreateError> {
+        self.begin_with(&document_initial(parent, mime_type).to_bytes(), None, now)
+    }
+
+    fn begin_with(
+        &self,
+        message: &[u8],
+        invited: Option<AccountId>,
+        now: UnixMillis,
+    ) -> Result<Draft, CreateError> {
+        let nothing = MemoryObjects::default();
+        let mut edit = TreeEdit::new(&nothing, None);
+        edit.put(TreePath::admin(self.account), self.account_file.as_bytes())?;
+        edit.put(TreePath::device(self.device), self.device_file.as_bytes())?;
+        if let Some(person) = invited {
+            edit.put(TreePath::invited(person), b"")?;
+        }
+        let tree = edit.finish()?;
+        let commit = self.commit(tree.root, Vec::new(), message.to_vec(), now);
+        Ok(Draft { objects: tree.objects, commit })
+    }
+
+    fn commit(
+        &self,
+        tree: TreeId,
+        parents: Vec<CommitId>,
+        message: Vec<u8>,
+        now: UnixMillis,
+    ) -> UnsignedCommit {
+        let (name, device) = (self.name.clone(), self.device);
+        UnsignedCommit { tree, parents, name, device, seconds: now.seconds(), message }
+    }
+}
+
+/// Makes the commits that follow `head`.
+#[derive(Debug)]
+pub struct Writer<'w, S> {
+    source: &'w S,
+    local: &'w LocalDevice,
+    head: CommitId,
+    tree: TreeId,
+    now: UnixMillis,
+}
+
+impl<'w, S: ObjectSource> Writer<'w, S> {
+    /// For commits on top of `head` at the time `now`.
+    ///
+    /// # Errors
+    /// [`CreateError::Read`] when `head` cannot be read.
+    pub fn new(
+        source: &'w S,
+        local: &'w LocalDevice,
+        head: CommitId,
+        now: UnixMillis,
+    ) -> Result<Self, CreateError> {
+        let raw = source.commit(head).map_err(ReadError::from)?;
+        let tree = Commit::parse(raw.ok_or_else(|| ReadError::Missing(head.to_hex()))?)?.tree;
+        Ok(Self { source, local, head, tree, now })
+    }
+
+    /// Says something that touches no file: a call, a file offer, anything of [`CommitMessage`].
+    ///
+    /// # Errors
+    /// [`CreateError`] when we are no member.
+    pub fn say(&self, message: &CommitMessage) -> Result<Draft, CreateError> {
+        self.require_member()?;
+        let mut edit = self.edit()?;
+        self.renew_account(&mut edit)?;
+        self.draft(edit, message.to_bytes())
+    }
+
+    /// A text, reply, edit, deletion (edit with an empty body) or reaction.
+    ///
+    /// # Errors
+    /// [`CreateError`] when we are no member or the commit it refers to is not there.
+    pub fn text(&self, body: &str, relation: Relation) -> Result<Draft, CreateError> {
+        if let Relation::Reply(id) | Relation::Edit(id) | Relation::React(id) = relation
+            && self.source.commit(id).map_err(ReadError::from)?.is_none()
+        {
+            return Err(CreateError::UnknownCommit(id));
+        }
+        let content = Content::Text { body: body.to_owned(), relation };
+        match CommitMessage::from_content(&content) {
+            Some(message) => self.say(&message),
+            None => Err(CreateError::NoTarget),
+        }
+    }
+
+    /// Invites somebody. `pair` are the two persons if the conversation is one-to-one.
+    ///
+    /// # Errors
+    /// [`CreateError::Banned`] (vote to unban instead), [`CreateError::AlreadyThere`],
+    /// [`CreateError::OneToOne`], or we are no member.
+    pub fn invite(&self, person: AccountId, pair: Option<[AccountId; 2]>) -> Result<Draft, CreateError> {
+        self.require_member()?;
+        if pair.is_some_and(|pair| !pair.contains(&person)) {
+            return Err(CreateError::OneToOne);
+        }
+        let target = Target::Account(person);
+        if self.where_banned(target)?.is_some() {
+            return Err(CreateError::Banned(person));
+        }
+        if person == self.local.account || self.where_standing(target)?.is_some() {
+            return Err(CreateError::AlreadyThere(person));
+        }
+        let mut edit = self.edit()?;
+        edit.put(TreePath::invited(person), b"")?;
+        self.draft(edit, member_message(MemberAction::Add, target))
+    }
+
+    /// Takes up the invitation.
+    ///
+    /// # Errors
+    /// [`CreateError::NotInvited`], or [`CreateError::AlreadyThere`].
+    pub fn join(&self) -> Result<Draft, CreateError> {
+        let own = self.local.account;
+        match self.where_standing(Target::Account(own))? {
+            Some(Folder::Invited) => {}
+            Some(_) => return Err(CreateError::AlreadyThere(own)),
+            None => return Err(CreateError::NotInvited),
+        }
+        let mut edit = self.edit()?;
+        edit.remove(TreePath::invited(own));
+        edit.put(TreePath::member(own), self.local.account_file.as_bytes())?;
+        self.draft(edit, member_message(MemberAction::Join, Target::Account(own)))
+    }
+
+    /// Leaves, taking all devices of the account along.
+    ///
+    /// # Errors
+    /// [`CreateError::NotMember`], or [`CreateError::NewDevice`].
+    pub fn leave(&self) -> Result<Draft, CreateError> {
+        self.require_member()?;
+        let own = self.local.account;
+        if self.file(TreePath::device(self.local.device))?.is_none() {
+            return Err(CreateError::NewDevice);
+        }
+        let mut edit = TreeEdit::new(self.source, Some(self.tree));
+        edit.remove(TreePath::admin(own));
+        edit.remove(TreePath::member(own));
+        for path in self.devices_of(own)? {
+            edit.remove(path);
+        }
+        self.draft(edit, member_message(MemberAction::Remove, Target::Account(own)))
+    }
+
+    /// Votes to ban or unban. Afterwards see whether [`Writer::resolve`] has something to do.
+    ///
+    /// # Errors
+    /// [`CreateError::NotAdmin`], [`CreateError::NoTarget`], [`CreateError::VotedAlready`].
+    pub fn vote(&self, action: VoteAction, target: Target) -> Result<Draft, CreateError> {
+        self.require_admin()?;
+        let own = [Target::Account(self.local.account), Target::Device(self.local.device)];
+        let folder = self.voted_folder(action, target)?.filter(|_| !own.contains(&target));
+        let folder = folder.ok_or(CreateError::NoTarget)?;
+        let vote = TreePath::Vote { action, folder, target, voter: self.local.account };
+        if self.file(vote)?.is_some() {
+            return Err(CreateError::VotedAlready);
+        }
+        let mut edit = self.edit()?;
+        edit.put(vote, b"")?;
+        self.draft(edit, message_of(&Content::Vote(target)))
+    }
+
+    /// Bans or unbans, if more than half of the admins voted for it.
+    ///
+    /// # Errors
+    /// [`CreateError::NotAdmin`], [`CreateError::NoTarget`].
+    pub fn resolve(&self, action: VoteAction, target: Target) -> Result<Option<Draft>, CreateError> {
+        self.require_admin()?;
+        let folder = self.voted_folder(action, target)?.ok_or(CreateError::NoTarget)?;
+        let reader = TreeReader::new(self.source);
+        let votes = reader.folder(self.tree, &["votes", action.word(), folder.name(), &target.to_hex()])?;
+        let voters: BTreeSet<AccountId> = votes
+            .iter()
+            .flat_map(|votes| votes.entries())
+            .filter(|vote| matches!(vote.kind, EntryKind::File(_)))
+            .filter_map(|vote| vote.name.parse().ok())
+            .collect();
+        let admins = admins_of(&reader, self.tree)?;
+        let for_it = admins.iter().filter(|admin| voters.contains(*admin)).count();
+        if for_it.saturating_mul(2) <= admins.len() {
+            return Ok(None);
+        }
+        let (standing, banned) = (TreePath::Standing(folder, target), TreePath::Banned(folder, target));
+        let (from, to) = match action {
+            VoteAction::Ban => (standing, banned),
+            VoteAction::Unban => (banned, standing),
+        };
+        let mut edit = self.edit()?;
+        edit.place(to, self.file(from)?.ok_or(CreateError::NoTarget)?);
+        edit.remove(from);
+        for voter in voters {
+            edit.remove(TreePath::Vote { action, folder, target, voter });
+        }
+        self.draft(edit, member_message(action.member_action(), target)).map(Some)
+    }
+
+    /// Changes the profile.
+    ///
+    /// # Errors
+    /// [`CreateError::NotAdmin`].
+    pub fn profile(&self, profile: &ConversationProfile) -> Result<Draft, CreateError> {
+        self.require_admin()?;
+        let mut edit = self.edit()?;
+        edit.put(TreePath::Profile, &profile.to_bytes())?;
+        self.draft(edit, message_of(&Content::Profile))
+    }
+
+    /// The merge commit of `theirs` into our head, with the tree that
+    /// [`super::merge::merge_heads`] found.
+    ///
+    /// # Errors
+    /// [`CreateError::NewDevice`] when this device is unknown to the merged tree.
+    pub fn merge(
+        &self,
+        theirs: CommitId,
+        tree: TreeId,
+        objects: Vec<NewObject>,
+    ) -> Result<Draft, CreateError> {
+        let known = [self.tree, Self::new(self.source, self.local, theirs, self.now)?.tree]
+            .into_iter()
+            .map(|side| self.reader().file(side, TreePath::device(self.local.device)))
+            .collect::<Result<Vec<_>, _>>()?;
+        if known.iter().all(Option::is_none) {
+            return Err(CreateError::NewDevice);
+        }
+        let parents = vec![self.head, theirs];
+        let commit = self.local.commit(tree, parents, merge_message(theirs), self.now);
+        Ok(Draft { objects, commit })
+    }
+
+    const fn reader(&self) -> TreeReader<'w, S> {
+        TreeReader::new(self.source)
+    }
+
+    fn file(&self, path: TreePath) -> Result<Option<BlobId>, ReadError> {
+        self.reader().file(self.tree, path)
+    }
+
+    /// An edit that begins with our device: added at its first commit, replaced once expired.
+    fn edit(&self) -> Result<TreeEdit<'w, S>, CreateError> {
+        let mut edit = TreeEdit::new(self.source, Some(self.tree));
+        let path = TreePath::device(self.local.device);
+        let present = self.file(path)?;
+        if present.is_none_or(|file| self.has_expired(file)) {
+            edit.put(path, self.local.device_file.as_bytes())?;
+        }
+        Ok(edit)
+    }
+
+    fn renew_account(&self, edit: &mut TreeEdit<'w, S>) -> Result<(), CreateError> {
+        for path in [TreePath::admin(self.local.account), TreePath::member(self.local.account)] {
+            if self.file(path)?.is_some_and(|file| self.has_expired(file)) {
+                edit.put(path, self.local.account_file.as_bytes())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn has_expired(&self, file: BlobId) -> bool {
+        self.certificate(file).is_some_and(|certificate| certificate.not_after() < self.now)
+    }
+
+    fn certificate(&self, file: BlobId) -> Option<Certificate> {
+        let text = self.source.blob(file, MAX_CERTIFICATE_FILE).ok().flatten()?;
+        Certificate::from_pem(&text).ok()
+    }
+
+    fn devices_of(&self, account: AccountId) -> Result<Vec<TreePath>, CreateError> {
+        let folder = self.reader().folder(self.tree, &[Folder::Devices.name()])?;
+        let mut paths = Vec::new();
+        for entry in folder.iter().flat_map(|folder| folder.entries()) {
+            let EntryKind::File(file) = entry.kind else { continue };
+            let owner = self.certificate(file).and_then(|it| it.issuer_uid()?.parse::<AccountId>().ok());
+            let path = TreePath::parse(&format!("{}/{}", Folder::Devices.name(), entry.name));
+            paths.extend(path.filter(|_| owner == Some(account)));
+        }
+        Ok(paths)
+    }
+
+    fn where_standing(&self, target: Target) -> Result<Option<Folder>, ReadError> {
+        self.find(target, TreePath::Standing)
+    }
+
+    fn where_banned(&self, target: Target) -> Result<Option<Folder>, ReadError> {
+        self.find(target, TreePath::Banned)
+    }
+
+    fn find(
+        &self,
+        target: Target,
+        path: fn(Folder, Target) -> TreePath,
+    ) -> Result<Option<Folder>, ReadError> {
+        let folders: &[Folder] = match target {
+            Target::Account(_) => &Folder::OF_PERSONS,
+            Target::Device(_) => &[Folder::Devices],
+        };
+        for folder in folders {
+            if self.file(path(*folder, target))?.is_some() {
+                return Ok(Some(*folder));
+            }
+        }
+        Ok(None)
+    }
+
+    fn voted_folder(&self, action: VoteAction, target: Target) -> Result<Option<Folder>, ReadError> {
+        match action {
+            VoteAction::Ban => self.where_standing(target),
+            VoteAction::Unban => self.where_banned(target),
+        }
+    }
+
+    fn require_member(&self) -> Result<(), CreateError> {
+        match self.where_standing(Target::Account(self.local.account))? {
+            Some(Folder::Admins | Folder::Members) => Ok(()),
+            _ => Err(CreateError::NotMember),
+        }
+    }
+
+    fn require_admin(&self) -> Result<(), CreateError> {
+        match self.file(TreePath::admin(self.local.account))? {
+            Some(_) => Ok(()),
+            None => Err(CreateError::NotAdmin),
+        }
+    }
+
+    fn draft(&self, edit: TreeEdit<'w, S>, message: Vec<u8>) -> Result<Draft, CreateError> {
+        let tree = edit.finish()?;
+        let commit = self.local.commit(tree.root, vec![self.head], message, self.now);
+        Ok(Draft { objects: tree.objects, commit })
+    }
+}
+
+fn member_message(action: MemberAction, target: Target) -> Vec<u8> {
+    message_of(&Content::Member { action, target })
+}
+
+fn message_of(content: &Content) -> Vec<u8> {
+    CommitMessage::from_content(content).map(|message| message.to_bytes()).unwrap_or_default()
+}
