@@ -233,6 +233,8 @@ fn inflate(packed: impl Read) -> Result<Zeroizing<Vec<u8>>, ArchiveFileError> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const SALT_V6: [u8; 16] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15];
@@ -277,5 +279,21 @@ mod tests {
             .unwrap();
         let file = [key.salt.as_slice(), &[9; 12], &sealed].concat();
         assert_eq!(unpack(&file, ArchiveSecret::Key(key.as_bytes())).unwrap().0.as_slice(), b"{}");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+
+        #[test]
+        fn any_text_survives_both_forms(json: Vec<u8>, key: [u8; 32], salt: [u8; 16], iv: [u8; 12]) {
+            // What starts like gzip would be taken for a second layer.
+            prop_assume!(!json.starts_with(&GZIP));
+            let plain = unpack(&pack(&json).unwrap(), ArchiveSecret::None).unwrap();
+            prop_assert_eq!(plain.0.as_slice(), json.as_slice());
+            let file = pack_protected(&json, &ArchiveKey::from_bytes(key, salt), iv).unwrap();
+            let opened = unpack(&file, ArchiveSecret::Key(&key)).unwrap();
+            prop_assert_eq!(opened.0.as_slice(), json.as_slice());
+            prop_assert_eq!(opened.1.unwrap().salt(), salt);
+        }
     }
 }

@@ -1,3 +1,5 @@
+use proptest::prelude::*;
+
 use super::super::issue::{IssuedAt, SerialNumber, issue_device};
 use super::super::testing::{CHAIN_B, RECORDED, account_key_b, data, device_key_b, devices, with_mutations};
 use super::super::{MAX_ARCHIVE_FILE, MAX_ARCHIVE_JSON};
@@ -294,4 +296,18 @@ fn damaged_archives_never_panic() {
     with_mutations(json.as_bytes(), 300, |bytes| {
         let _ = Archive::from_json(bytes);
     });
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(16))]
+
+    #[test]
+    fn any_setting_survives(settings: BTreeMap<String, String>) {
+        let mut archive = archive_b();
+        archive.settings = settings;
+        let known = [ACCOUNT_KEY, ACCOUNT_CHAIN, ETHEREUM_KEY];
+        prop_assume!(!archive.settings.keys().any(|name| known.contains(&name.as_str())));
+        let again = Archive::from_json(archive.to_json().as_bytes()).unwrap();
+        prop_assert_eq!(again.settings, archive.settings);
+    }
 }

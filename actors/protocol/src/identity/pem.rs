@@ -48,3 +48,25 @@ pub(super) fn encode(der: &[u8]) -> String {
 fn find(text: &[u8], wanted: &[u8]) -> Option<usize> {
     text.windows(wanted.len()).position(|window| window == wanted)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn blocks_between_any_bytes_are_found(contents: Vec<Vec<u8>>, between in "[^-]*") {
+            let text: String = contents.iter().map(|der| between.clone() + &encode(der)).collect();
+            let found: Option<Vec<Vec<u8>>> = blocks((text + &between).as_bytes()).collect();
+            prop_assert_eq!(found, Some(contents));
+        }
+
+        #[test]
+        fn any_bytes_are_searched(text: Vec<u8>) {
+            prop_assert!(blocks(&text).count() <= 1);
+            prop_assert_eq!(blocks(&[HEADER, &text].concat()).last(), Some(None));
+        }
+    }
+}
