@@ -100,7 +100,27 @@ impl CommitGraph {
     /// (`spec: swarm 8`). Empty if `head` is unknown. Takes time in proportion to the history.
     #[must_use]
     pub fn order(&self, head: CommitId) -> Vec<CommitId> {
-        let Some(&head) = self.places.get(&head) else { return Vec::new() };
+        let places = self.places.get(&head).map(|head| self.order_of_places(*head)).unwrap_or_default();
+        places.into_iter().filter_map(|place| Some(self.nodes.get(place as usize)?.id)).collect()
+    }
+
+    /// Where a commit stands in the order of entry.
+    pub(super) fn place(&self, id: CommitId) -> Option<u32> {
+        self.places.get(&id).copied()
+    }
+
+    /// The commit at a place.
+    pub(super) fn id_at(&self, place: u32) -> Option<CommitId> {
+        Some(self.nodes.get(place as usize)?.id)
+    }
+
+    /// Commit time in seconds of the commit at a place.
+    pub(super) fn seconds_at(&self, place: u32) -> Option<i64> {
+        Some(self.nodes.get(place as usize)?.seconds)
+    }
+
+    /// [`CommitGraph::order`] in places.
+    pub(super) fn order_of_places(&self, head: u32) -> Vec<u32> {
         let (mut waiting, size) = self.children_below(head);
         let mut order = Vec::with_capacity(size);
         let mut free = BinaryHeap::new();
@@ -114,7 +134,7 @@ impl CommitGraph {
         }
         while let Some((_, _, place)) = free.pop() {
             let Some(node) = self.nodes.get(place as usize) else { continue };
-            order.push(node.id);
+            order.push(place);
             for &parent in &node.parents {
                 let (Some(count), Some(node)) =
                     (waiting.get_mut(parent as usize), self.nodes.get(parent as usize))

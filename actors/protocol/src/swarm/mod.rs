@@ -9,15 +9,16 @@
 //!   graph      which commit follows which: order, merge bases
 //!   git        what is said on git channels: packet lines, sessions, packs
 //!   create     making commits; edit changes trees, merge joins two heads
+//!   history    the order of display, with edits and reactions applied
 //!   profile    title and picture of a conversation
 //! ```
 
 pub mod create;
 pub mod diff;
-
 pub mod edit;
 pub mod git;
 pub mod graph;
+pub mod history;
 pub mod layout;
 pub mod merge;
 pub mod message;
@@ -29,5 +30,7 @@ pub mod validate;
 
 #[cfg(test)]
 mod golden;
+#[cfg(test)]
+mod history_tests;
 #[cfg(test)]
 mod validate_tests;

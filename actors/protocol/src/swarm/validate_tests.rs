@@ -6,7 +6,7 @@ use crate::ids::ConversationId;
 use crate::swarm::object::{Commit, ObjectSource};
 
 /// The first commit of the history that `head` ends.
-fn conversation(objects: &impl ObjectSource, head: crate::ids::CommitId) -> ConversationId {
+pub(super) fn conversation(objects: &impl ObjectSource, head: crate::ids::CommitId) -> ConversationId {
     let mut id = head;
     loop {
         let commit = Commit::parse(objects.commit(id).unwrap().unwrap()).unwrap();
