@@ -9,7 +9,9 @@
 //!   message, objects      the messages of a `msg:` channel; MessagePack in streams
 //! ```
 
+pub mod attempt;
 pub mod channel_name;
+pub mod dial;
 pub mod framing;
 pub mod ice_text;
 pub mod message;

@@ -1,0 +1,495 @@
+//! One attempt to connect two devices, step by step, from either side (`spec: connection 10`).
+//!
+//! ```text
+//!   requester                              responder
+//!   Gather --candidates--> put request     CheckPolicy --allowed--> Gather
+//!     WaitAnswer --answer--+                 Gather --candidates--> put answer
+//!                          v                          |
+//!                       Checking <--------------------+
+//!                          | nominated
+//!                       Handshake      requester: TLS server, responder: TLS client
+//!                          | done and verified
+//!                        Ready         every state may lead to Failed instead
+//! ```
+//!
+//! The attempt says what to do next ([`Step`]) and is told what became of it ([`Event`]).
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use super::ice_text::{IceText, IceTextError};
+use super::mux::Role;
+use super::request::{KeyKind, PeerRequest, RequestId};
+use crate::ids::DeviceId;
+use crate::time::Moment;
+
+/// How long gathering may take: four seconds for a port mapping, and as much again to be safe.
+pub const GATHER_TIMEOUT: Duration = Duration::from_secs(8);
+/// How long the requester waits for the answer once its request is put.
+pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long the checks may take: one of them fails by itself after 33 s, and the ICE agent then waits
+/// another 10 s for the peer's; this only catches an agent that says nothing.
+pub const CHECK_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long the TLS handshake may take.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(40);
+
+/// Why an attempt came to nothing.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum AttemptError {
+    /// Our policy refuses the requester; it is not told.
+    #[error("the requesting device is not allowed to connect")]
+    Refused,
+    /// No candidates could be gathered.
+    #[error("no address could be gathered; check the network")]
+    Gather,
+    /// The request could not be put on the DHT.
+    #[error("the request could not be put on the DHT; check that the node is connected")]
+    Put,
+    /// The device did not answer: it is off line, or does not want us.
+    #[error("the device did not answer within {} s", ANSWER_TIMEOUT.as_secs())]
+    NoAnswer,
+    /// The peer's ICE text cannot be used.
+    #[error(transparent)]
+    IceText(#[from] IceTextError),
+    /// The peer's ICE text has no candidate.
+    #[error("the peer gave no address at which it can be reached")]
+    NoCandidates,
+    /// No pair of addresses works.
+    #[error("no path to the peer works")]
+    Checks,
+    /// TLS failed, or showed another device than expected.
+    #[error("the secure session failed, or the peer is not the device expected")]
+    Handshake,
+    /// A step of our own took too long.
+    #[error("{0} took too long")]
+    TimedOut(&'static str),
+}
+
+/// What the attempt wants done next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Find the requester's certificate and decide; answer with [`Event::PolicyDecided`].
+    CheckPolicy,
+    /// Gather candidates; the ICE agent controls if `controlling`.
+    Gather {
+        /// The responder controls, the requester is controlled.
+        controlling: bool,
+    },
+    /// Encrypt for the peer and put at its keys of these kinds.
+    Put {
+        /// The request or answer.
+        request: PeerRequest,
+        /// Kinds of key to put it at.
+        kinds: &'static [KeyKind],
+    },
+    /// Check connectivity to these candidates.
+    StartChecks(IceText),
+    /// Start TLS on the nominated path: the requester as server, the responder as client.
+    StartTls(Role),
+    /// The session is up: a [`Multiplex`](super::mux::Multiplex) of this role goes on top.
+    Ready(Role),
+    /// Drop everything; nothing follows.
+    Failed(AttemptError),
+}
+
+/// What became of a step, or came from the peer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// Whether the requester may connect.
+    PolicyDecided(bool),
+    /// All our candidates, with the credentials of the session.
+    CandidatesReady(IceText),
+    /// Gathering failed.
+    GatherFailed,
+    /// The put failed; a put that succeeds needs no event.
+    PutFailed,
+    /// The answer; it must fit [`Attempt::awaits`].
+    Answer(PeerRequest),
+    /// A pair is nominated.
+    Nominated,
+    /// No pair works.
+    ChecksFailed,
+    /// TLS is up and the peer is the device expected.
+    TlsDone,
+    /// TLS failed.
+    TlsFailed,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum State {
+    CheckPolicy,
+    Gather,
+    WaitAnswer,
+    Checking,
+    Handshake,
+    /// Ready or failed.
+    Over,
+}
+
+/// What only one of the sides knows.
+#[derive(Clone, Debug)]
+enum Side {
+    Requester { connection_type: String, kinds: &'static [KeyKind] },
+    Responder { ice_text: String, kind: KeyKind },
+}
+
+/// One attempt.
+#[derive(Clone, Debug)]
+pub struct Attempt {
+    device: DeviceId,
+    id: RequestId,
+    side: Side,
+    state: State,
+    deadline: Option<Moment>,
+    steps: VecDeque<Step>,
+}
+
+impl Attempt {
+    /// An attempt of ours to reach `device`. `connection_type` is for push notifications, `kinds`
+    /// comes from [`KeyKind::choose`].
+    #[must_use]
+    pub fn request(
+        device: DeviceId,
+        id: RequestId,
+        connection_type: String,
+        kinds: &'static [KeyKind],
+        now: Moment,
+    ) -> Self {
+        let side = Side::Requester { connection_type, kinds };
+        let mut attempt =
+            Self { device, id, side, state: State::Gather, deadline: None, steps: VecDeque::new() };
+        attempt.gather(now);
+        attempt
+    }
+
+    /// An attempt of `device` to reach us, which came in on our key of this kind. The caller has
+    /// dropped answers and requests already treated.
+    #[must_use]
+    pub fn respond(device: DeviceId, request: PeerRequest, kind: KeyKind) -> Self {
+        Self {
+            device,
+            id: request.id,
+            side: Side::Responder { ice_text: request.ice_text, kind },
+            state: State::CheckPolicy,
+            deadline: None,
+            steps: VecDeque::from([Step::CheckPolicy]),
+        }
+    }
+
+    /// What this side is.
+    #[must_use]
+    pub const fn role(&self) -> Role {
+        match self.side {
+            Side::Requester { .. } => Role::Requester,
+            Side::Responder { .. } => Role::Responder,
+        }
+    }
+
+    /// The device at the other end.
+    #[must_use]
+    pub const fn device(&self) -> DeviceId {
+        self.device
+    }
+
+    /// The id of the request, which becomes the id of the socket.
+    #[must_use]
+    pub const fn id(&self) -> RequestId {
+        self.id
+    }
+
+    /// Whether an answer from `sender` with this id belongs to this attempt; other answers are dropped.
+    #[must_use]
+    pub fn awaits(&self, sender: DeviceId, id: RequestId) -> bool {
+        self.state == State::WaitAnswer && self.device == sender && self.id == id
+    }
+
+    /// The next thing to do; to be drained after every other call.
+    pub fn poll(&mut self) -> Option<Step> {
+        self.steps.pop_front()
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) wants to be called, if ever.
+    #[must_use]
+    pub const fn deadline(&self) -> Option<Moment> {
+        self.deadline
+    }
+
+    /// Gives up if the current state has lasted too long at `now`.
+    pub fn handle_timeout(&mut self, now: Moment) {
+        if self.deadline.is_none_or(|deadline| now < deadline) {
+            return;
+        }
+        match self.state {
+            State::Gather => self.fail(AttemptError::TimedOut("gathering addresses")),
+            State::WaitAnswer => self.fail(AttemptError::NoAnswer),
+            State::Checking => self.fail(AttemptError::TimedOut("checking paths")),
+            State::Handshake => self.fail(AttemptError::TimedOut("the TLS handshake")),
+            State::CheckPolicy | State::Over => {}
+        }
+    }
+
+    /// Takes note of what happened. An event that does not belong to the current state is late and
+    /// changes nothing.
+    pub fn handle(&mut self, now: Moment, event: Event) {
+        match (&self.state, event) {
+            (State::CheckPolicy, Event::PolicyDecided(true)) => self.gather(now),
+            (State::CheckPolicy, Event::PolicyDecided(false)) => self.fail(AttemptError::Refused),
+            (State::Gather, Event::CandidatesReady(text)) => self.introduce(&text, now),
+            (State::Gather, Event::GatherFailed) => self.fail(AttemptError::Gather),
+            // The responder's checks run already; they may succeed if another copy of the answer gets
+            // through, and fail by themselves if not.
+            (State::WaitAnswer, Event::PutFailed) => self.fail(AttemptError::Put),
+            (State::WaitAnswer, Event::Answer(answer)) if answer.id == self.id => {
+                self.check(&answer.ice_text, now);
+            }
+            (State::Checking, Event::Nominated) => {
+                self.steps.push_back(Step::StartTls(self.role()));
+                self.enter(State::Handshake, now, HANDSHAKE_TIMEOUT);
+            }
+            (State::Checking, Event::ChecksFailed) => self.fail(AttemptError::Checks),
+            (State::Handshake, Event::TlsDone) => {
+                self.steps.push_back(Step::Ready(self.role()));
+                self.over();
+            }
+            (State::Handshake, Event::TlsFailed) => self.fail(AttemptError::Handshake),
+            _ => {}
+        }
+    }
+
+    fn gather(&mut self, now: Moment) {
+        self.steps.push_back(Step::Gather { controlling: self.role() == Role::Responder });
+        self.enter(State::Gather, now, GATHER_TIMEOUT);
+    }
+
+    /// Puts our candidates; the responder then starts its checks without waiting.
+    fn introduce(&mut self, ours: &IceText, now: Moment) {
+        let (id, ice_text) = (self.id, ours.to_string());
+        match self.side.clone() {
+            Side::Requester { connection_type, kinds } => {
+                let request = PeerRequest { id, ice_text, is_answer: false, connection_type };
+                self.steps.push_back(Step::Put { request, kinds });
+                self.enter(State::WaitAnswer, now, ANSWER_TIMEOUT);
+            }
+            Side::Responder { ice_text: theirs, kind } => {
+                let request = PeerRequest { id, ice_text, is_answer: true, connection_type: String::new() };
+                self.steps.push_back(Step::Put { request, kinds: KeyKind::choose(Some(kind)) });
+                self.check(&theirs, now);
+            }
+        }
+    }
+
+    fn check(&mut self, theirs: &str, now: Moment) {
+        match IceText::parse(theirs) {
+            Err(error) => self.fail(error.into()),
+            Ok(text) if text.candidates.is_empty() => self.fail(AttemptError::NoCandidates),
+            Ok(text) => {
+                self.steps.push_back(Step::StartChecks(text));
+                self.enter(State::Checking, now, CHECK_TIMEOUT);
+            }
+        }
+    }
+
+    fn enter(&mut self, state: State, now: Moment, timeout: Duration) {
+        self.state = state;
+        self.deadline = Some(now.plus(timeout));
+    }
+
+    fn fail(&mut self, error: AttemptError) {
+        self.steps.push_back(Step::Failed(error));
+        self.over();
+    }
+
+    fn over(&mut self) {
+        self.state = State::Over;
+        self.deadline = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::link::ice_text::{Candidate, CandidateKind, Credentials};
+
+    const NOW: Moment = Moment(Duration::from_secs(100));
+    const PEER: DeviceId = DeviceId([7; 32]);
+    const ID: RequestId = RequestId(42);
+
+    fn text() -> IceText {
+        let address = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
+        let candidate = Candidate::passive(CandidateKind::Host, address, address, 4000, 0);
+        IceText::new(Credentials::from_random(&[1; 24]), vec![candidate])
+    }
+
+    fn message(is_answer: bool, ice_text: &str) -> PeerRequest {
+        PeerRequest { id: ID, ice_text: ice_text.into(), is_answer, connection_type: String::new() }
+    }
+
+    fn requester() -> Attempt {
+        Attempt::request(PEER, ID, "sync".into(), KeyKind::choose(None), NOW)
+    }
+
+    fn responder() -> Attempt {
+        Attempt::respond(PEER, message(false, &text().to_string()), KeyKind::Legacy)
+    }
+
+    fn steps(attempt: &mut Attempt) -> Vec<Step> {
+        std::iter::from_fn(|| attempt.poll()).collect()
+    }
+
+    /// What the attempt does when it is told all of this.
+    fn run(attempt: &mut Attempt, events: impl IntoIterator<Item = Event>) -> Vec<Step> {
+        let mut all = steps(attempt);
+        for event in events {
+            attempt.handle(NOW, event);
+            all.extend(steps(attempt));
+        }
+        all
+    }
+
+    fn timed_out(attempt: &mut Attempt, after: Duration) -> Vec<Step> {
+        assert_eq!(attempt.deadline(), Some(NOW.plus(after)));
+        attempt.handle_timeout(NOW.plus(after - Duration::from_millis(1)));
+        assert_eq!(steps(attempt), []);
+        attempt.handle_timeout(NOW.plus(after));
+        assert_eq!(attempt.deadline(), None);
+        steps(attempt)
+    }
+
+    #[test]
+    fn a_requester_goes_from_gathering_to_ready_as_tls_server() {
+        let mut attempt = requester();
+        let answer = message(true, &text().to_string());
+        let events =
+            [Event::CandidatesReady(text()), Event::Answer(answer), Event::Nominated, Event::TlsDone];
+        let request = PeerRequest { connection_type: "sync".into(), ..message(false, &text().to_string()) };
+        let expected = [
+            Step::Gather { controlling: false },
+            Step::Put { request, kinds: &[KeyKind::Current, KeyKind::Legacy] },
+            Step::StartChecks(text()),
+            Step::StartTls(Role::Requester),
+            Step::Ready(Role::Requester),
+        ];
+        assert_eq!(run(&mut attempt, events), expected);
+        assert_eq!(attempt.deadline(), None);
+    }
+
+    #[test]
+    fn a_responder_checks_at_once_and_becomes_tls_client() {
+        let mut attempt = responder();
+        let events = [
+            Event::PolicyDecided(true),
+            Event::CandidatesReady(text()),
+            Event::PutFailed,
+            Event::Nominated,
+            Event::TlsDone,
+        ];
+        let expected = [
+            Step::CheckPolicy,
+            Step::Gather { controlling: true },
+            Step::Put { request: message(true, &text().to_string()), kinds: &[KeyKind::Legacy] },
+            Step::StartChecks(text()),
+            Step::StartTls(Role::Responder),
+            Step::Ready(Role::Responder),
+        ];
+        assert_eq!(run(&mut attempt, events), expected);
+    }
+
+    #[test]
+    fn a_refused_request_is_not_answered() {
+        let expected = [Step::CheckPolicy, Step::Failed(AttemptError::Refused)];
+        assert_eq!(run(&mut responder(), [Event::PolicyDecided(false)]), expected);
+    }
+
+    #[test]
+    fn a_requester_without_answer_gives_up_after_thirty_seconds() {
+        let mut attempt = requester();
+        run(&mut attempt, [Event::CandidatesReady(text())]);
+        assert_eq!(timed_out(&mut attempt, ANSWER_TIMEOUT), [Step::Failed(AttemptError::NoAnswer)]);
+    }
+
+    #[test]
+    fn only_the_answer_waited_for_is_taken() {
+        let mut attempt = requester();
+        assert!(!attempt.awaits(PEER, ID), "the request is not put yet");
+        run(&mut attempt, [Event::CandidatesReady(text())]);
+        assert!(attempt.awaits(PEER, ID));
+        assert!(!attempt.awaits(DeviceId([8; 32]), ID));
+        assert!(!attempt.awaits(PEER, RequestId(43)));
+        let other = PeerRequest { id: RequestId(43), ..message(true, &text().to_string()) };
+        assert_eq!(run(&mut attempt, [Event::Answer(other)]), []);
+        run(&mut attempt, [Event::Answer(message(true, &text().to_string()))]);
+        assert!(!attempt.awaits(PEER, ID), "a second answer is dropped");
+    }
+
+    #[test]
+    fn a_useless_ice_text_fails_the_attempt() {
+        let no_candidates = "abcdefgh\npasswordpassword\nnonsense\n";
+        for (ice_text, error) in [
+            ("", AttemptError::IceText(IceTextError::NoCredentials { what: "user fragment" })),
+            (no_candidates, AttemptError::NoCandidates),
+        ] {
+            let mut ours = requester();
+            let events = [Event::CandidatesReady(text()), Event::Answer(message(true, ice_text))];
+            assert_eq!(run(&mut ours, events).last(), Some(&Step::Failed(error.clone())));
+            let mut theirs = Attempt::respond(PEER, message(false, ice_text), KeyKind::Current);
+            let done = run(&mut theirs, [Event::PolicyDecided(true), Event::CandidatesReady(text())]);
+            assert!(matches!(&done[..], [_, _, Step::Put { .. }, Step::Failed(it)] if *it == error));
+        }
+    }
+
+    #[test]
+    fn each_state_has_its_own_way_to_fail() {
+        let ready = || Event::CandidatesReady(text());
+        let answer = || Event::Answer(message(true, &text().to_string()));
+        for (events, error) in [
+            (vec![Event::GatherFailed], AttemptError::Gather),
+            (vec![ready(), Event::PutFailed], AttemptError::Put),
+            (vec![ready(), answer(), Event::ChecksFailed], AttemptError::Checks),
+            (vec![ready(), answer(), Event::Nominated, Event::TlsFailed], AttemptError::Handshake),
+        ] {
+            assert_eq!(run(&mut requester(), events).last(), Some(&Step::Failed(error)));
+        }
+        for (events, after) in [
+            (vec![], GATHER_TIMEOUT),
+            (vec![ready(), answer()], CHECK_TIMEOUT),
+            (vec![ready(), answer(), Event::Nominated], HANDSHAKE_TIMEOUT),
+        ] {
+            let mut attempt = requester();
+            run(&mut attempt, events);
+            let done = timed_out(&mut attempt, after);
+            assert!(matches!(done[..], [Step::Failed(AttemptError::TimedOut(_))]));
+        }
+    }
+
+    fn event() -> impl Strategy<Value = Event> {
+        prop_oneof![
+            any::<bool>().prop_map(Event::PolicyDecided),
+            Just(Event::CandidatesReady(text())),
+            Just(Event::GatherFailed),
+            Just(Event::PutFailed),
+            Just(Event::Answer(message(true, &text().to_string()))),
+            Just(Event::Nominated),
+            Just(Event::ChecksFailed),
+            Just(Event::TlsDone),
+            Just(Event::TlsFailed),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn events_in_any_order_end_it_at_most_once(
+            events in prop::collection::vec(event(), 0..20),
+            ours in any::<bool>(),
+        ) {
+            let mut attempt = if ours { requester() } else { responder() };
+            let all = run(&mut attempt, events);
+            let ends = all.iter().position(|step| matches!(step, Step::Ready(_) | Step::Failed(_)));
+            prop_assert!(ends.is_none_or(|index| index + 1 == all.len()));
+        }
+    }
+}
