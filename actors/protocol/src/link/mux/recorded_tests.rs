@@ -1,6 +1,9 @@
 //! Sockets of real daemons, decoded and played again.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
+
+use proptest::prelude::*;
 
 use super::control::{self, ChannelState, ControlMessage};
 use super::frame::{self, Frame, FrameReader};
@@ -135,17 +138,12 @@ fn recorded_messages_survive_decoding_and_encoding() {
     assert!(count > 50, "{count}");
 }
 
-/// The connection as if its requests had been written in the order of their numbers: the threads of a
-/// daemon sometimes overtake each other between taking a number and writing the request.
-fn renumbered(connection: &RecordedConnection) -> RecordedConnection {
+/// The connection as if our end had numbered its channels in the order of its requests: the first
+/// daemons draw numbers at random, and the threads of later ones sometimes overtake each other between
+/// taking a number and writing the request.
+fn renumbered(connection: &RecordedConnection, role: Role) -> RecordedConnection {
+    let mut in_order = if role == Role::Requester { 0x8000.. } else { 1_u16.. };
     let mut numbers = BTreeMap::new();
-    let requests = connection.frames.iter().filter(|frame| frame.sent && frame.channel == 0);
-    for message in requests.flat_map(|frame| control::read_control(&frame.data)) {
-        if let ControlMessage::Channel { number, state: ChannelState::Request, .. } = message {
-            numbers.insert(number.0, 0);
-        }
-    }
-    let mut in_order = numbers.keys().copied().collect::<Vec<u16>>().into_iter();
     let mut frames = Vec::new();
     for frame in &connection.frames {
         let mut data = Vec::new();
@@ -266,26 +264,80 @@ fn expected_outputs(connection: &RecordedConnection) -> Vec<Output> {
     expected
 }
 
+fn replay(connection: &RecordedConnection, role: Role) {
+    let connection = renumbered(connection, role);
+    let name = &connection.name;
+    let replay = Replay::new(role).run(&connection);
+    let expected = expected_outputs(&connection);
+    for (index, (ours, theirs)) in replay.outputs.iter().zip(&expected).enumerate() {
+        assert_eq!(ours, theirs, "{name} output {index}");
+    }
+    assert_eq!(replay.outputs.len(), expected.len(), "{name}");
+
+    // Versions and signs of life are sent on our own account; the rest keeps its order.
+    let split = |frames: Vec<Frame>| -> (Vec<Frame>, Vec<Frame>) {
+        frames.into_iter().partition(|frame| frame.channel == ChannelNumber::PROTOCOL)
+    };
+    let recorded = connection.frames.iter().filter(|frame| frame.sent);
+    let recorded = recorded.map(|it| Frame { channel: ChannelNumber(it.channel), data: it.data.clone() });
+    assert!(split(replay.sent) == split(recorded.collect()), "{name}");
+}
+
 #[test]
-fn replayed_connections_come_out_as_recorded() {
+fn replayed_connections_of_the_newest_daemon_come_out_as_recorded() {
     let roles = golden::json_lines("newest/mux/connections.jsonl");
     for (line, connection) in roles.iter().zip(&golden::connections("newest")) {
-        let connection = renumbered(connection);
-        let role = if line["responder"] == true { Role::Responder } else { Role::Requester };
-        let name = &connection.name;
-        let replay = Replay::new(role).run(&connection);
-        let expected = expected_outputs(&connection);
-        for (index, (ours, theirs)) in replay.outputs.iter().zip(&expected).enumerate() {
-            assert_eq!(ours, theirs, "{name} output {index}");
-        }
-        assert_eq!(replay.outputs.len(), expected.len(), "{name}");
+        replay(connection, if line["responder"] == true { Role::Responder } else { Role::Requester });
+    }
+}
 
-        // Versions and signs of life are sent on our own account; the rest keeps its order.
-        let split = |frames: Vec<Frame>| -> (Vec<Frame>, Vec<Frame>) {
-            frames.into_iter().partition(|frame| frame.channel == ChannelNumber::PROTOCOL)
-        };
-        let recorded = connection.frames.iter().filter(|frame| frame.sent);
-        let recorded = recorded.map(|it| Frame { channel: ChannelNumber(it.channel), data: it.data.clone() });
-        assert!(split(replay.sent) == split(recorded.collect()), "{name}");
+#[test]
+fn replayed_connections_of_older_daemons_come_out_as_recorded_from_either_end() {
+    for set in ["jami-13.7.0", "jami-13.11.0"] {
+        for mut connection in golden::connections(set) {
+            // These recordings are written from the responder's end.
+            replay(&connection, Role::Responder);
+            connection.frames.iter_mut().for_each(|frame| frame.sent = !frame.sent);
+            replay(&connection, Role::Requester);
+        }
+    }
+}
+
+/// Everything a socket does when this comes in and every channel is accepted.
+fn outputs_of(stream: &[u8], segment: usize) -> Vec<Output> {
+    let mut socket = Multiplex::new(Role::Responder, Limits::default());
+    let mut outputs = Vec::new();
+    for piece in stream.chunks(segment) {
+        socket.input_bytes(piece);
+        while let Some(output) = socket.poll() {
+            outputs.push(output);
+        }
+    }
+    outputs
+}
+
+/// A stream with many short frames, as the peer sent it.
+static SHORT_STREAM: LazyLock<Vec<u8>> = LazyLock::new(|| {
+    let connection =
+        golden::connections("newest").into_iter().find(|it| it.name == "carla-03-alice2").unwrap();
+    stream(&connection, false)
+});
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn a_damaged_recorded_stream_gives_the_same_however_it_is_cut(
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..12),
+        segment in 1..2000_usize,
+    ) {
+        let mut stream = SHORT_STREAM.clone();
+        for (at, byte) in changes {
+            let at = at.index(stream.len());
+            stream[at] = byte;
+        }
+        let whole = outputs_of(&stream, stream.len());
+        prop_assert!(whole.len() <= stream.len());
+        prop_assert!(outputs_of(&stream, segment) == whole);
     }
 }
