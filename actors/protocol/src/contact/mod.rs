@@ -1,1 +1,43 @@
-//! Placeholder of this room.
+//! Whom an account knows, and how people come to know each other (`spec: contacts`).
+//!
+//! ```text
+//!   A                                                B
+//!   contact: active            request --DHT-->      pending request      (requests, pending)
+//!   keeps the payload (resend)                       accepts: contact, confirmed
+//!   contact: confirmed         <--DHT-- confirmation
+//!
+//!   message    the request and the confirmation on the wire
+//!   record     one contact and how records of own devices merge
+//!   list       all records of an account, and their file
+//!   pending    requests that wait for the user, and their file
+//!   requests   what a received request changes
+//!   resend     requests to repeat when the other one comes online
+//!   trust      whose devices may talk to us
+//!   presence   which devices of a contact are there
+//! ```
+
+mod list;
+mod message;
+mod pending;
+mod presence;
+mod record;
+mod requests;
+mod resend;
+mod trust;
+
+pub use list::{Change, ContactList, ListError, MAX_CONTACTS, MAX_CONTACTS_FILE, Standing};
+pub use message::{MAX_PAYLOAD, MAX_REQUEST, MessageError, TrustRequestMessage};
+pub use pending::{
+    MAX_PENDING, MAX_PENDING_BYTES, MAX_PENDING_FILE, PendingError, PendingRequest, PendingRequests, Recorded,
+};
+pub use presence::{
+    Announcement, AnnouncementError, MAX_ANNOUNCEMENTS_PER_ACCOUNT, MAX_TRACKED, Presence, PresenceEvent,
+    PresenceState,
+};
+pub use record::Contact;
+pub use requests::{Action, IgnoreReason, Incoming, MAX_INVITE_SKEW, receive, receive_synced};
+pub use resend::{
+    ANSWER_SPACING, AnswerPace, FIRST_WAIT, LONGEST_WAIT, MAX_OUTGOING, MAX_OUTGOING_FILE, OutgoingError,
+    OutgoingRequest, OutgoingRequests,
+};
+pub use trust::{Audience, Denial, MAX_MANUAL_STATUSES, TrustError, TrustStatus, TrustTable, admit};

@@ -4,10 +4,9 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use base64::Engine as _;
-
 use crate::dht::content::Content;
 use crate::dht::value::{Body, Value, ValueError, ValueId};
+use crate::identity::Certificate;
 use crate::ids::DhtKey;
 use crate::keys::{KeyError, PublicKey};
 use crate::msgpack::{self, Value as Object};
@@ -187,29 +186,14 @@ fn certified_key(value: &Value) -> Option<PublicKey> {
     value.content().and_then(|content| leaf_public_key(&content.data))
 }
 
-const PEM_HEADER: &[u8] = b"-----BEGIN CERTIFICATE-----";
-const PEM_FOOTER: &[u8] = b"-----END CERTIFICATE-----";
-
 /// The public key of the first certificate in the data of a certificate value: a packed byte string
-/// with a chain in PEM, the chain itself, or DER in either place.
+/// with a chain in PEM, the chain itself, or DER in either place. Its issuers are not read: storing
+/// nodes verify nothing, and the temporary authority of a device being linked has no RSA key.
 fn leaf_public_key(data: &[u8]) -> Option<PublicKey> {
     let unpacked = msgpack::decode_all(data).ok();
-    let der = match find(data, PEM_HEADER) {
-        Some(start) => pem_block(data.get(start + PEM_HEADER.len()..)?)?,
-        None => unpacked.as_ref().and_then(Object::as_binary).unwrap_or(data).to_vec(),
-    };
-    let (_, certificate) = x509_parser::parse_x509_certificate(&der).ok()?;
-    PublicKey::from_der(certificate.tbs_certificate.subject_pki.raw).ok()
-}
-
-fn pem_block(after_header: &[u8]) -> Option<Vec<u8>> {
-    let body = after_header.get(..find(after_header, PEM_FOOTER)?)?;
-    let text: Vec<u8> = body.iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect();
-    base64::engine::general_purpose::STANDARD.decode(text).ok()
-}
-
-fn find(bytes: &[u8], part: &[u8]) -> Option<usize> {
-    bytes.windows(part.len()).position(|window| window == part)
+    let inside = unpacked.as_ref().and_then(Object::as_binary).unwrap_or(data);
+    let certificate = Certificate::from_pem(data).or_else(|_| Certificate::from_der(inside));
+    certificate.ok().map(|certificate| certificate.public_key().clone())
 }
 
 /// Family numbers of the socket address in a service value, as Linux writes them.
@@ -354,7 +338,7 @@ mod tests {
         let (key, value) = golden::certificates().remove(0);
         let data = &value.content().unwrap().data;
         let pem = msgpack::decode_all(data).unwrap().as_binary().unwrap().to_vec();
-        let der = pem_block(&pem[PEM_HEADER.len()..]).unwrap();
+        let der = Certificate::from_pem(&pem).unwrap().der().to_vec();
         for data in [pem, Object::binary(&der).encode(), der] {
             assert!(admit(key, plain(8, &data), None).is_ok());
         }

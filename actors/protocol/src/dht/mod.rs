@@ -27,4 +27,4 @@ pub mod value;
 mod sources;
 
 #[cfg(test)]
-mod golden;
+pub(crate) mod golden;
