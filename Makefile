@@ -1,0 +1,39 @@
+# Everything a person or a build machine runs. `make demo` and `make test` are all a fresh Debian 12 needs.
+
+SHELL := /bin/bash
+export PATH := $(HOME)/.cargo/bin:$(PATH)
+
+.DEFAULT_GOAL := build
+.PHONY: setup build demo test bench lint doc clean
+
+setup: ## install what is missing
+	@.ci/setup
+
+build: setup ## build the `skep` program
+	cargo build --locked -p skep
+
+demo: build ## play the main job: a bootstrap and three nodes as separate processes
+	cargo run --locked -p skep-tests --bin skep-demo
+
+# nextest runs no documentation tests, so they follow by themselves.
+test: setup ## run every test of the workspace
+	@if command -v cargo-nextest >/dev/null; then \
+		set -ex; cargo nextest run --locked --workspace; cargo test --locked --workspace --doc; \
+	else \
+		set -ex; cargo test --locked --workspace; \
+	fi
+
+# Compared with the real daemon when it is there: apt-get install jami-daemon dhtnode dbus-daemon iproute2
+bench: setup ## measure a node; the results go to target/bench/node.json
+	cargo build --locked --release -p skep
+	cargo run --locked --release -p skep-bench -- node
+
+lint: setup ## check the format and refuse warnings
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+
+doc: setup ## build the documentation of every crate
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
+
+clean: ## remove what was built
+	cargo clean
