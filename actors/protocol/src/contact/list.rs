@@ -251,6 +251,7 @@ mod tests {
 
     use super::*;
     use crate::contact::record;
+    use crate::contact::tests::numbered;
 
     const OWN: AccountId = AccountId([0xaa; 20]);
     const PEER: AccountId = AccountId([1; 20]);
@@ -376,21 +377,10 @@ mod tests {
     fn the_number_of_contacts_is_bounded() {
         let mut list = ContactList::new(OWN);
         for number in 0..MAX_CONTACTS {
-            let mut id = [1; 20];
-            id[..8].copy_from_slice(&(number as u64).to_be_bytes());
-            list.add(at(1), AccountId(id), None, false).unwrap();
+            list.add(at(1), numbered(number), None, false).unwrap();
         }
         assert_eq!(list.add(at(1), PEER, None, false), Err(ListError::Full));
-        assert_eq!(
-            list.add(
-                at(2),
-                AccountId([0, 0, 0, 0, 0, 0, 0, 5, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1]),
-                None,
-                true
-            )
-            .map(|change| change.is_some()),
-            Ok(true)
-        );
+        assert_eq!(list.add(at(2), numbered(5), None, true).map(|change| change.is_some()), Ok(true));
         let file = list.encode();
         assert!(file.len() < MAX_CONTACTS_FILE);
         assert_eq!(ContactList::decode(OWN, &file), Ok((list, 0)));

@@ -41,3 +41,6 @@ pub use resend::{
     OutgoingRequest, OutgoingRequests,
 };
 pub use trust::{Audience, Denial, MAX_MANUAL_STATUSES, TrustError, TrustStatus, TrustTable, admit};
+
+#[cfg(test)]
+mod tests;

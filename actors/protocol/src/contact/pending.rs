@@ -176,6 +176,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::contact::tests::numbered;
     use crate::dht::golden;
 
     const PEER: AccountId = AccountId([1; 20]);
@@ -223,25 +224,21 @@ mod tests {
     #[test]
     fn the_number_and_the_bytes_of_requests_are_bounded() {
         let mut requests = PendingRequests::default();
-        let account = |number: usize| {
-            let mut id = [1; 20];
-            id[..8].copy_from_slice(&(number as u64).to_be_bytes());
-            AccountId(id)
-        };
         for number in 0..MAX_PENDING {
-            assert_eq!(requests.record(account(number), request(1, None)), Recorded::New);
+            assert_eq!(requests.record(numbered(number), request(1, None)), Recorded::New);
         }
         assert_eq!(requests.record(PEER, request(1, None)), Recorded::Full);
-        assert_eq!(requests.record(account(5), request(2, None)), Recorded::Replaced);
+        assert_eq!(requests.record(numbered(5), request(2, None)), Recorded::Replaced);
         assert!(requests.encode().len() < MAX_PENDING_FILE);
 
         let mut requests = PendingRequests::default();
         let large = |received| PendingRequest { payload: vec![0; 60_000], ..request(received, None) };
-        let stored = (0..MAX_PENDING).take_while(|n| requests.record(account(*n), large(1)) == Recorded::New);
+        let stored =
+            (0..MAX_PENDING).take_while(|n| requests.record(numbered(*n), large(1)) == Recorded::New);
         let stored = stored.count();
         assert_eq!(stored, MAX_PENDING_BYTES / 60_000);
-        assert_eq!(requests.record(account(0), large(2)), Recorded::Replaced);
-        assert!(requests.remove(account(0)).is_some());
+        assert_eq!(requests.record(numbered(0), large(2)), Recorded::Replaced);
+        assert!(requests.remove(numbered(0)).is_some());
         assert_eq!(requests.record(PEER, large(1)), Recorded::New);
     }
 

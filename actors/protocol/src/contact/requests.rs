@@ -191,6 +191,7 @@ mod tests {
 
     use super::*;
     use crate::contact::MAX_PENDING;
+    use crate::contact::tests::numbered;
     use crate::dht::golden;
 
     const OWN: AccountId = AccountId([0xaa; 20]);
@@ -313,9 +314,7 @@ mod tests {
     fn strangers_without_number_do_not_fill_the_memory() {
         let mut bench = Bench::new();
         for number in 0..MAX_PENDING {
-            let mut id = [1; 20];
-            id[..8].copy_from_slice(&(number as u64).to_be_bytes());
-            assert_ne!(bench.receive(AccountId(id), request(1)), ignore(IgnoreReason::Full));
+            assert_ne!(bench.receive(numbered(number), request(1)), ignore(IgnoreReason::Full));
         }
         assert_eq!(bench.receive(PEER, request(1)), ignore(IgnoreReason::Full));
     }

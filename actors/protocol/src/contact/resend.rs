@@ -199,6 +199,7 @@ impl AnswerPace {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::contact::tests::numbered;
 
     const PEER: AccountId = AccountId([1; 20]);
 
@@ -271,9 +272,7 @@ mod tests {
     fn the_number_of_sent_requests_is_bounded() {
         let mut outgoing = OutgoingRequests::default();
         for number in 0..MAX_OUTGOING {
-            let mut id = [1; 20];
-            id[..8].copy_from_slice(&(number as u64).to_be_bytes());
-            outgoing.sent(at(0), AccountId(id), request()).unwrap();
+            outgoing.sent(at(0), numbered(number), request()).unwrap();
         }
         assert_eq!(outgoing.sent(at(0), PEER, request()), Err(OutgoingError::Full));
     }

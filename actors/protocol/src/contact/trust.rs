@@ -151,6 +151,7 @@ pub fn admit<'l>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::contact::tests::numbered;
 
     const OWN: AccountId = AccountId([0xaa; 20]);
     const PEER: AccountId = AccountId([1; 20]);
@@ -228,16 +229,11 @@ mod tests {
     fn statuses_set_by_hand_are_bounded_and_can_be_cleared() {
         let contacts = ContactList::new(OWN);
         let mut table = TrustTable::new(OWN, None);
-        let id = |number: usize| {
-            let mut id = [1; 20];
-            id[..8].copy_from_slice(&(number as u64).to_be_bytes());
-            AccountId(id)
-        };
         for number in 0..MAX_MANUAL_STATUSES {
-            table.set(&contacts, id(number), TrustStatus::Banned).unwrap();
+            table.set(&contacts, numbered(number), TrustStatus::Banned).unwrap();
         }
         assert_eq!(table.set(&contacts, PEER, TrustStatus::Banned), Err(TrustError::Full));
-        table.set(&contacts, id(0), TrustStatus::Undefined).unwrap();
+        table.set(&contacts, numbered(0), TrustStatus::Undefined).unwrap();
         assert_eq!(table.set(&contacts, PEER, TrustStatus::Banned), Ok(()));
     }
 }

@@ -17,24 +17,24 @@ macro_rules! data {
 /// Key of the signed values of `spec: dht V19, V20`.
 pub(crate) fn throw_away_key() -> &'static PrivateKey {
     static KEY: OnceLock<PrivateKey> = OnceLock::new();
-    KEY.get_or_init(|| PrivateKey::from_pem(data!("dht/throw-away.key")).unwrap())
+    KEY.get_or_init(|| PrivateKey::from_pem(data!("spec/dht/throw-away.key")).unwrap())
 }
 
 /// Device key of account B in `spec: identity V3, contacts V3`.
 pub(crate) fn device_b() -> &'static PrivateKey {
     static KEY: OnceLock<PrivateKey> = OnceLock::new();
-    KEY.get_or_init(|| PrivateKey::from_pem(data!("dht/device-b.key")).unwrap())
+    KEY.get_or_init(|| PrivateKey::from_pem(data!("spec/identity/device.key")).unwrap())
 }
 
 /// What is signed, and the signature, of `spec: dht V19`.
 pub(crate) fn signed_value() -> (Vec<u8>, Vec<u8>) {
-    let mut lines = data!("dht/signed-value.txt").lines().map(|line| hex::decode(line).unwrap());
+    let mut lines = data!("spec/dht/signed-value.txt").lines().map(|line| hex::decode(line).unwrap());
     (lines.next().unwrap(), lines.next().unwrap())
 }
 
 /// The trust request of `spec: contacts V3`, encrypted to [`device_b`].
 pub(crate) fn trust_request() -> Vec<u8> {
-    let text: String = data!("dht/trust-request.base64").split_whitespace().collect();
+    let text: String = data!("spec/contacts/trust-request.base64").split_whitespace().collect();
     base64::engine::general_purpose::STANDARD.decode(text).unwrap()
 }
 
