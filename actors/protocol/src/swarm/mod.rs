@@ -10,6 +10,7 @@
 //!   git        what is said on git channels: packet lines, sessions, packs
 //!   create     making commits; edit changes trees, merge joins two heads
 //!   history    the order of display, with edits and reactions applied
+//!   notice     announcements, invitations, read markers, typing
 //!   profile    title and picture of a conversation
 //! ```
 
@@ -22,6 +23,7 @@ pub mod history;
 pub mod layout;
 pub mod merge;
 pub mod message;
+pub mod notice;
 pub mod object;
 pub mod profile;
 pub mod refusal;
