@@ -22,3 +22,5 @@ pub mod stun;
 
 #[cfg(test)]
 mod golden;
+#[cfg(test)]
+mod two_nodes_tests;

@@ -5,9 +5,11 @@
 //!   frame     [ channel, data ] in MessagePack, one after the other
 //!   control   what channels 0 and 65535 say: request, accept, decline; version, beacon
 //!   socket    Multiplex, the state machine over both
+//!   event     what it tells its owner
 //! ```
 
 pub mod control;
+pub mod event;
 pub mod frame;
 pub mod socket;
 
@@ -16,5 +18,6 @@ mod recorded_tests;
 #[cfg(test)]
 mod socket_tests;
 
+pub use event::{ChannelError, CloseReason, Output, Role, ShutdownReason};
 pub use frame::ChannelNumber;
-pub use socket::{CloseReason, Limits, Multiplex, Output, Role, ShutdownReason};
+pub use socket::{Limits, Multiplex};

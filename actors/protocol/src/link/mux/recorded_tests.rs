@@ -303,7 +303,7 @@ fn replayed_connections_of_older_daemons_come_out_as_recorded_from_either_end() 
     }
 }
 
-/// Everything a socket does when this comes in and every channel is accepted.
+/// Everything a socket does when this comes in and no channel is accepted.
 fn outputs_of(stream: &[u8], segment: usize) -> Vec<Output> {
     let mut socket = Multiplex::new(Role::Responder, Limits::default());
     let mut outputs = Vec::new();

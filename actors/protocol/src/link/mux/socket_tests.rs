@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::control::{ChannelState, ControlMessage};
 use super::frame::{self, MAX_DATA};
-use super::socket::{BEACON_TIMEOUT, ChannelError, MAX_NAME, SIP_REQUEST_TIMEOUT};
+use super::socket::{BEACON_TIMEOUT, MAX_NAME, SIP_REQUEST_TIMEOUT};
 use super::*;
 use crate::time::Moment;
 
