@@ -21,6 +21,9 @@ pub const RENEW_INTERVAL: Duration = Duration::from_secs(20);
 /// the set changes.
 pub const NODES_PER_KEY: usize = 8;
 
+/// Nodes remembered at one key, with those no longer listened to whose values have not expired.
+const REMEMBERED_PER_KEY: usize = 4 * NODES_PER_KEY;
+
 /// Values remembered per key and node; with [`NODES_PER_KEY`] nodes 4,096 per key, as in the
 /// reference. When there are more, the oldest of that node counts as gone.
 pub const VALUES_PER_NODE: usize = 512;
@@ -133,7 +136,7 @@ impl<P: Ord + Clone> Subscriptions<P> {
     /// are enough nodes for the key or it is not listened at: then the node is not needed.
     pub fn answered(&mut self, now: Moment, key: DhtKey, node: P) -> bool {
         let Some(subscription) = self.keys.get_mut(&key) else { return false };
-        if !subscription.nodes.contains_key(&node) && subscription.nodes.len() >= NODES_PER_KEY {
+        if !subscription.has_room_for(&node) {
             return false;
         }
         let state = subscription.nodes.entry(node.clone());
@@ -163,14 +166,19 @@ impl<P: Ord + Clone> Subscriptions<P> {
         due
     }
 
-    /// Stops to listen to a node at `key`. What it had stays known until it would expire.
+    /// Stops to listen to a node at `key`. What only it had stays known until it would expire.
     pub fn lost(&mut self, key: DhtKey, node: &P) {
         let Some(subscription) = self.keys.get_mut(&key) else { return };
         let Some(state) = subscription.nodes.get_mut(node) else { return };
         if let Some(renew) = state.renew.take() {
             self.renewals.remove(&(renew, key, node.clone()));
         }
+        let elsewhere = subscription.held_elsewhere(node);
         subscription.forget_idle(node);
+        for fingerprint in elsewhere {
+            // Another node has it, so this makes no event.
+            self.release(key, node, fingerprint, &mut Vec::new());
+        }
     }
 
     /// Takes in values that `node` says are at `key`. Nodes that were not asked are ignored.
@@ -317,6 +325,26 @@ impl<P: Ord + Clone> Subscriptions<P> {
 }
 
 impl<P: Ord> Subscription<P> {
+    fn has_room_for(&self, node: &P) -> bool {
+        let listened = || self.nodes.values().filter(|state| state.renew.is_some()).count();
+        match self.nodes.get(node) {
+            Some(Node { renew: Some(_), .. }) => true,
+            Some(_) => listened() < NODES_PER_KEY,
+            None => listened() < NODES_PER_KEY && self.nodes.len() < REMEMBERED_PER_KEY,
+        }
+    }
+
+    /// What `node` has that a node still listened to has too.
+    fn held_elsewhere(&self, node: &P) -> Vec<Fingerprint> {
+        let is_listened = |other: &P| self.nodes.get(other).is_some_and(|state| state.renew.is_some());
+        let values = self.nodes.get(node).into_iter().flat_map(|state| state.values.values().copied());
+        let elsewhere = values.filter(|fingerprint| {
+            let seen = self.values.get(fingerprint);
+            seen.is_some_and(|seen| seen.holders.keys().any(|other| other != node && is_listened(other)))
+        });
+        elsewhere.collect()
+    }
+
     /// Forgets a node that is neither listened to nor known to have anything.
     fn forget_idle(&mut self, node: &P) {
         if self.nodes.get(node).is_some_and(|state| state.renew.is_none() && state.values.is_empty()) {
@@ -453,8 +481,38 @@ mod tests {
     fn enough_nodes_are_enough() {
         let mut subscriptions = subscribed(u8::try_from(NODES_PER_KEY).unwrap());
         assert!(!subscriptions.answered(at(0), key(), 100));
+        subscriptions.found(at(0), key(), &0, [value(1, b"a")]);
         subscriptions.lost(key(), &0);
         assert!(subscriptions.answered(at(0), key(), 100));
+        assert!(!subscriptions.answered(at(0), key(), 0));
+    }
+
+    #[test]
+    fn a_lost_node_is_forgotten_at_once_when_others_have_its_values() {
+        let mut subscriptions = subscribed(2);
+        subscriptions.found(at(0), key(), &0, [value(1, b"a")]);
+        subscriptions.found(at(0), key(), &1, [value(1, b"a")]);
+        subscriptions.lost(key(), &0);
+        assert!(!subscriptions.listens(key(), &0));
+        assert_eq!(subscriptions.expired(key(), &1, &[ValueId(1)]), [gone(&value(1, b"a"))]);
+    }
+
+    #[test]
+    fn nodes_that_come_and_go_are_forgotten_with_their_values() {
+        let mut subscriptions = subscribed(0);
+        let churn = |subscriptions: &mut Subscriptions<u8>, now| {
+            (0..100)
+                .filter(|node| {
+                    let room = subscriptions.answered(now, key(), *node);
+                    subscriptions.found(now, key(), node, [value(1, b"a")]);
+                    subscriptions.lost(key(), node);
+                    room
+                })
+                .count()
+        };
+        assert_eq!(churn(&mut subscriptions, at(0)), REMEMBERED_PER_KEY);
+        assert_eq!(subscriptions.expire(at(600)), [gone(&value(1, b"a"))]);
+        assert_eq!(churn(&mut subscriptions, at(600)), REMEMBERED_PER_KEY);
     }
 
     proptest! {
@@ -462,7 +520,7 @@ mod tests {
 
         #[test]
         fn found_and_expired_alternate_for_every_value(
-            steps in prop::collection::vec((0_u8..4, 0_u8..4, 0_u64..4, 0_u8..2, 0_u64..300), 1..100),
+            steps in prop::collection::vec((0_u8..6, 0_u8..4, 0_u64..4, 0_u8..2, 0_u64..300), 1..100),
         ) {
             let mut subscriptions = subscribed(4);
             let mut known = BTreeSet::new();
@@ -483,6 +541,14 @@ mod tests {
                     0 => subscriptions.expired(key(), &node, &[ValueId(id)]),
                     1 => {
                         subscriptions.refreshed(at(now), key(), &node, &[ValueId(id)]);
+                        Vec::new()
+                    }
+                    2 => {
+                        subscriptions.lost(key(), &node);
+                        Vec::new()
+                    }
+                    3 => {
+                        subscriptions.answered(at(now), key(), node);
                         Vec::new()
                     }
                     _ => subscriptions.found(at(now), key(), &node, [value(id, &[data])]),
