@@ -3,7 +3,6 @@
 //! `swarm-objects.bin.gz` holds every object below `main` of all bundles of one daemon, each once,
 //! as `git cat-file --batch` prints them; `swarm-views.json.gz` has, by bundle, the head and the
 //! daemon's own lists of messages, members and profile.
-#![allow(dead_code)]
 #![allow(clippy::unwrap_used, clippy::panic, clippy::disallowed_methods)]
 
 use std::collections::BTreeMap;

@@ -7,9 +7,9 @@ use serde_json::Value;
 use super::golden;
 use super::graph::CommitGraph;
 use super::history::{Appended, Entry, History, HistoryCommit, Reaction};
+use super::lab::conversation;
 use super::message::{CommitMessage, Content, Relation, file_id};
 use super::validate::Validator;
-use super::validate_tests::conversation;
 use crate::ids::{AccountId, CommitId, DeviceId};
 
 fn recorded(daemon: &str) -> Vec<(String, golden::Repository, Vec<HistoryCommit>)> {

@@ -31,8 +31,12 @@ mod rules;
 pub mod validate;
 
 #[cfg(test)]
+mod create_tests;
+#[cfg(test)]
 mod golden;
 #[cfg(test)]
 mod history_tests;
+#[cfg(test)]
+mod lab;
 #[cfg(test)]
 mod validate_tests;

@@ -53,6 +53,9 @@ pub enum Refusal {
     /// The tree does not hold the certificate of the author device.
     #[error("device {0} has no certificate in the conversation")]
     UnknownDevice(DeviceId),
+    /// The author device was banned.
+    #[error("device {0} is banned")]
+    BannedDevice(DeviceId),
     /// The author device belongs to somebody who is no member.
     #[error("{0} is not a member")]
     NotMember(AccountId),
@@ -121,6 +124,9 @@ pub enum Refusal {
         /// The conversation's mode.
         mode: Mode,
     },
+    /// A merge leaves a ban out that one of its sides has and nobody lifted.
+    #[error("the merge drops {0}")]
+    MergeDropsBan(TreePath),
     /// A merge changed something by itself.
     #[error("the merge itself changes {0:?}")]
     MergeChanges(String),
@@ -171,6 +177,15 @@ pub(super) type Verdict<T = ()> = Result<T, Problem>;
 impl<R: Into<Refusal>> From<R> for Problem {
     fn from(refusal: R) -> Self {
         Self::Refused(refusal.into())
+    }
+}
+
+impl From<ValidationError> for Problem {
+    fn from(error: ValidationError) -> Self {
+        match error {
+            ValidationError::Refused { refusal, .. } => Self::Refused(refusal),
+            ValidationError::Store { error, .. } => Self::Store(error),
+        }
     }
 }
 

@@ -16,20 +16,20 @@
 //! have signed the device certificate, bans move the very file, leaving only deletes.
 //!
 //! **Old forks.** Times are what authors claim, and membership is read from the commit's own tree.
-//! So somebody who was banned can still fork from a commit before the ban; such commits are valid,
-//! and a merge made by a member keeps the ban, because the merge takes over both sides. Nobody
-//! fetches from banned persons, so such a fork only spreads through accomplices; and a merge that
-//! drops the ban is refused by [`super::rules::merge`] when it can tell.
+//! So somebody who was banned can still fork from a commit before the ban, and such commits are
+//! valid, as they are for the reference: they could be late arrivals. They stay outside until a
+//! member merges them, and that merge keeps the ban. Nobody fetches from banned persons, so such a
+//! fork spreads only through members; and a merge that would drop a ban is refused (`rules/bans`).
 
 use std::collections::HashMap;
 
 use super::diff::{Change, TreeReader};
-use super::graph;
+use super::graph::{self, CommitGraph};
 use super::layout::TreePath;
 use super::message::{CommitMessage, Content, MemberAction, Mode, Target};
 use super::object::{Commit, ObjectSource};
 use super::refusal::{Problem, Refusal, ValidationError, Verdict, require};
-use super::rules::{author, content, initial, member, merge, vote};
+use super::rules::{author, bans, content, initial, member, merge, vote};
 use crate::identity::Certificate;
 use crate::ids::{AccountId, BlobId, CommitId, ConversationId, DeviceId, TreeId};
 
@@ -106,6 +106,8 @@ struct Memory {
     founding: Option<Founding>,
     certificates: HashMap<BlobId, Option<Certificate>>,
     authors: HashMap<(TreeId, DeviceId), Result<author::Author, Refusal>>,
+    /// Filled when a merge needs it; most histories never do.
+    graph: CommitGraph,
 }
 
 /// What the rules work with: a source to read from and what was read before.
@@ -204,6 +206,7 @@ impl<'v, S: ObjectSource> Desk<'v, S> {
             [first, second] => {
                 let user = author::check(self, &commit, device, commit.tree)?;
                 merge::check(self, commit.tree, first, second)?;
+                bans::check(self, commit.tree, first, second)?;
                 (user, None)
             }
             _ => return Err(Refusal::TooManyParents(commit.parents.len()).into()),
@@ -252,6 +255,19 @@ impl<'v, S: ObjectSource> Desk<'v, S> {
         let founding = Founding { mode, author, invited };
         self.memory.founding = Some(founding);
         Ok(founding)
+    }
+
+    /// Where the histories of two commits parted.
+    pub(super) fn merge_bases(&mut self, left: CommitId, right: CommitId) -> Verdict<Vec<CommitId>> {
+        for head in [left, right] {
+            let fresh = graph::unseen_commits(self.source, head, |id| self.memory.graph.contains(id));
+            for id in fresh.map_err(Problem::from)? {
+                let commit = self.commit(id)?;
+                let entered = self.memory.graph.insert(id, &commit.parents, commit.seconds());
+                entered.map_err(|_| Refusal::TooManyChanges)?;
+            }
+        }
+        Ok(self.memory.graph.merge_bases(left, right))
     }
 
     /// The certificate in a file: of several the first.

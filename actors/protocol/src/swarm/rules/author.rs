@@ -5,6 +5,7 @@ use crate::ids::{AccountId, BlobId, DeviceId, TreeId};
 use crate::keys::PublicKey;
 use crate::swarm::diff::Change;
 use crate::swarm::layout::{Folder, TreePath};
+use crate::swarm::message::Target;
 use crate::swarm::object::{Commit, ObjectSource};
 use crate::swarm::refusal::{Refusal, Verdict, require};
 use crate::swarm::validate::{Desk, Step};
@@ -40,6 +41,9 @@ fn find<S: ObjectSource>(desk: &mut Desk<'_, S>, device: DeviceId, tree: TreeId)
     let path = TreePath::device(device);
     let certificate = device_certificate(desk, tree, device)?;
     require(certificate.device_id() == device, || Refusal::ForeignCertificate(path))?;
+    // Else a banned device would simply bring its certificate again.
+    let banned = desk.reader().file(tree, TreePath::Banned(Folder::Devices, Target::Device(device)))?;
+    require(banned.is_none(), || Refusal::BannedDevice(device))?;
     let user = issuer(&certificate).ok_or(Refusal::ForeignCertificate(path))?;
     let (account, file) = standing(desk, tree, user)?.ok_or(Refusal::NotMember(user))?;
     let account_certificate = desk.certificate(account, file)?;
