@@ -65,6 +65,7 @@ impl BindingResponder {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use skep_protocol::link::stun::{Attribute, BINDING_INDICATION, BINDING_SUCCESS};
 
     use super::*;
@@ -126,6 +127,25 @@ mod tests {
             Vec::new(),
         ] {
             assert_eq!(responder().answer(&check, SOURCE), None, "{}", hex::encode(check));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn only_checks_with_the_password_are_answered_whatever_comes(
+            cut in 0..200_usize, position in 0..200_usize, flipped in 1..=255_u8, tail in any::<Vec<u8>>(),
+        ) {
+            let good = request(BINDING_REQUEST, "ours:theirs", ICE_CONTROLLING, "our password");
+            let mut check = good.clone();
+            if let Some(byte) = check.get_mut(position) {
+                *byte ^= flipped;
+            }
+            check.truncate(cut);
+            check.extend(tail);
+            // The fingerprint at the end is not protected, and not needed.
+            let protected = good.len() - 8;
+            let intact = check.len() == good.len() && check[..protected] == good[..protected];
+            prop_assert!(responder().answer(&check, SOURCE).is_none() || intact);
         }
     }
 }

@@ -148,6 +148,9 @@ impl IceAgent {
     /// Finds the best path to the peer and agrees with it to use that one. Everything else is closed
     /// when this returns, or when it is not waited for any longer.
     ///
+    /// The stream is to be read or written soon: the peer's last check may still need an answer, and
+    /// nothing else gives it.
+    ///
     /// # Errors
     /// When there is no path, or none was agreed on before `deadline`.
     pub async fn connect(

@@ -33,14 +33,32 @@ fn is_passive(candidate: &Candidate) -> bool {
     candidate.transport == Transport::Tcp(TcpType::Passive)
 }
 
+/// Connects both agents. Whoever is done first serves its stream, for the other may need answers.
 async fn connect(
     (controlling, text_for_controlled): (IceAgent, IceText),
     (controlled, text_for_controlling): (IceAgent, IceText),
 ) -> Result<(IceStream, IceStream), IceError> {
-    tokio::try_join!(
-        controlling.connect(&text_for_controlling, soon()),
-        controlled.connect(&text_for_controlled, soon()),
-    )
+    let mut left = std::pin::pin!(controlling.connect(&text_for_controlling, soon()));
+    let mut right = std::pin::pin!(controlled.connect(&text_for_controlled, soon()));
+    tokio::select! {
+        stream = &mut left => {
+            let mut stream = stream?;
+            let other = serve_until(&mut stream, right).await?;
+            Ok((stream, other))
+        }
+        stream = &mut right => {
+            let mut stream = stream?;
+            let other = serve_until(&mut stream, left).await?;
+            Ok((other, stream))
+        }
+    }
+}
+
+async fn serve_until<T>(stream: &mut IceStream, done: impl Future<Output = T>) -> T {
+    tokio::select! {
+        result = done => result,
+        byte = stream.read_u8() => panic!("nothing was sent, and {byte:?} came"),
+    }
 }
 
 async fn connected() -> (IceStream, IceStream) {
@@ -117,17 +135,7 @@ async fn the_controlling_side_need_not_wait_for_the_answer_to_reach_the_peer() {
     let (left, right) = (controlling.local_text().clone(), controlled.local_text().clone());
     let mut left_stream = controlling.connect(&right, soon()).await.unwrap();
     left_stream.write_all(b"before you know it").await.unwrap();
-    let mut right_stream = {
-        let answering = controlled.connect(&left, soon());
-        let serving = async {
-            let mut nothing = [0; 1];
-            left_stream.read_exact(&mut nothing).await
-        };
-        tokio::select! {
-            stream = answering => stream.unwrap(),
-            _ = serving => panic!("nothing was sent"),
-        }
-    };
+    let mut right_stream = serve_until(&mut left_stream, controlled.connect(&left, soon())).await.unwrap();
     let mut received = [0; 18];
     right_stream.read_exact(&mut received).await.unwrap();
     assert_eq!(&received, b"before you know it");

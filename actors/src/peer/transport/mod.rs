@@ -82,4 +82,6 @@ pub async fn establish(
 }
 
 #[cfg(test)]
+mod gnutls_tests;
+#[cfg(test)]
 mod tests;

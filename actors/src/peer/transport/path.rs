@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use rustix::net::sockopt::set_socket_keepalive;
 use skep_protocol::link::framing::{EarlyData, Frame};
 use skep_protocol::link::stun::{BINDING_ERROR, BINDING_SUCCESS, Message, USE_CANDIDATE};
 use tokio::net::TcpStream;
@@ -143,6 +144,7 @@ impl Path {
     /// Serves one connection until it is taken, or closed for a reason nobody needs to know.
     async fn serve(&self, socket: TcpStream, mux: &PathMux) -> io::Result<Option<OpenPath>> {
         socket.set_nodelay(true)?;
+        set_socket_keepalive(&socket, true)?;
         let mut socket = FramedSocket::new(socket);
         let mut early = EarlyData::default();
         let stranger = sleep(STRANGER_TIMEOUT);

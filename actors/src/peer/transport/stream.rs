@@ -129,6 +129,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for IceStream<S> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if buffer.remaining() == 0 {
+            return Poll::Ready(Ok(()));
+        }
         let this = self.get_mut();
         this.wakers.reader.register(context.waker());
         let waker = Waker::from(Arc::clone(&this.wakers));
@@ -181,3 +184,7 @@ impl<S> fmt::Debug for IceStream<S> {
         formatter.debug_struct("IceStream").field("peer", &self.peer).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+#[path = "stream_tests.rs"]
+mod tests;

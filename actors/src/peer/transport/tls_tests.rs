@@ -33,8 +33,7 @@ impl<'a> Side<'a> {
     }
 }
 
-/// The handshake of a client and a server. TLS 1.3 lets the client finish first, so a client that
-/// finished reads on until it knows.
+/// The handshake of a client and a server.
 async fn shake(client: Side<'_>, server: Side<'_>) -> (Outcome, Outcome) {
     let (left, right) = duplex(PIPE);
     tokio::join!(client.run(left, IceRole::Controlling), server.run(right, IceRole::Controlled))
