@@ -1,3 +1,4 @@
 //! Conversations: one actor for each swarm.
 
 pub mod messages;
+pub mod repository;

@@ -167,8 +167,8 @@ pub struct PackTable {
     pub entries: Vec<PackEntry>,
     /// SHA-1 of the pack.
     pub checksum: [u8; 20],
-    /// Bytes of the pack without the checksum.
-    pub data_end: u64,
+    /// Bytes of all objects together, as declared and limited.
+    pub total_bytes: u64,
 }
 
 #[cfg(test)]

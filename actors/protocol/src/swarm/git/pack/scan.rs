@@ -132,12 +132,7 @@ impl PackScanner {
         if self.checksum.finish().as_ref() != self.trailer {
             return Err(PackError::Checksum);
         }
-        let trailer = u64::try_from(TRAILER_LENGTH).unwrap_or_default();
-        Ok(PackTable {
-            entries: self.entries,
-            checksum: self.trailer,
-            data_end: self.position.saturating_sub(trailer),
-        })
+        Ok(PackTable { entries: self.entries, checksum: self.trailer, total_bytes: self.total })
     }
 
     /// Moves bytes into `pending` until it has `length`; returns how many were taken.

@@ -1,0 +1,87 @@
+//! Objects as files of their own: how what is new is written.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use flate2::Compression;
+use flate2::write::ZlibEncoder;
+use skep_protocol::ids::ObjectId;
+use skep_protocol::swarm::object::NewObject;
+
+use super::durable::{self, TEMPORARY, at};
+use super::{Repository, Result};
+use crate::storage;
+
+impl Repository {
+    /// Writes objects that are not here yet; when it returns they are on disk. Returns the ids of
+    /// those that were written.
+    ///
+    /// # Errors
+    /// What the system says, for example that the disk is full. Some objects may be there then,
+    /// whole and unused.
+    pub fn write_objects(&self, objects: &[NewObject]) -> Result<Vec<ObjectId>> {
+        let mut written = Vec::new();
+        let mut renames = BTreeMap::new();
+        let mut folders = BTreeSet::new();
+        for object in objects {
+            let id = ObjectId(object.id);
+            let path = self.loose_path(id);
+            if self.contains(id) || renames.contains_key(&path) {
+                continue;
+            }
+            let Some(folder) = path.parent() else { continue };
+            if folders.insert(folder.to_owned()) {
+                storage::make_folder(folder).map_err(at(folder))?;
+            }
+            let temporary = folder.join(format!("{TEMPORARY}obj_{id}"));
+            durable::write_temporary(&temporary, &encode(object))?;
+            renames.insert(path, temporary);
+            written.push(id);
+        }
+        for (to, from) in &renames {
+            fs::rename(from, to).map_err(at(from))?;
+        }
+        for folder in &folders {
+            durable::force_folder(folder)?;
+        }
+        if !folders.is_empty() {
+            durable::force_folder(&self.objects_folder())?;
+        }
+        Ok(written)
+    }
+
+    pub(super) fn loose_path(&self, id: ObjectId) -> PathBuf {
+        let hex = id.to_hex();
+        let (folder, file) = hex.split_at(2);
+        self.objects_folder().join(folder).join(file)
+    }
+
+    /// The ids of all objects that have a file of their own.
+    pub(super) fn loose_ids(&self) -> Result<Vec<ObjectId>> {
+        let objects = self.objects_folder();
+        let mut ids = Vec::new();
+        for folder in durable::file_names(&objects)?.iter().filter(|name| name.len() == 2) {
+            ids.extend(ids_in(&objects, folder)?);
+        }
+        Ok(ids)
+    }
+}
+
+fn ids_in(objects: &Path, folder: &str) -> Result<Vec<ObjectId>> {
+    let names = durable::file_names(&objects.join(folder))?;
+    Ok(names.iter().filter_map(|name| format!("{folder}{name}").parse().ok()).collect())
+}
+
+/// The bytes of the file: header and content, deflated.
+fn encode(object: &NewObject) -> Vec<u8> {
+    let mut encoder = ZlibEncoder::new(Vec::with_capacity(object.content.len() / 2), Compression::default());
+    let header = format!("{} {}\0", object.kind.word(), object.content.len());
+    // Writing to a vector cannot fail.
+    encoder
+        .write_all(header.as_bytes())
+        .and_then(|()| encoder.write_all(&object.content))
+        .and_then(|()| encoder.finish())
+        .unwrap_or_default()
+}

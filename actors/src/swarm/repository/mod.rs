@@ -1,0 +1,366 @@
+//! A conversation's repository on disk: bare, one branch, safe against crashes and peers.
+//!
+//! ```text
+//!   HEAD                 ref: refs/heads/main
+//!   refs/heads/main      the head; replaced whole                references
+//!   objects/xx/…         one object a file; replaced whole       loose
+//!   objects/pack/…       many objects a file                     receive, consolidate
+//! ```
+//!
+//! Everything blocks; callers run it on the [`crate::blocking`] pool. A [`Repository`] is `Send`
+//! and has one owner, which alone writes; that owner decides when `main` moves. The order of
+//! writing is always objects, then their folders, then the reference, each forced to disk before
+//! the next, so a crash at any instant leaves a repository that git calls sound, and what was
+//! acknowledged is there.
+//!
+//! Reading objects and finding merge bases is left to gix. Writing is ours because gix does not
+//! force to disk, walking because gix visits hidden histories whole.
+
+mod bundle;
+mod consolidate;
+mod durable;
+pub mod fetch;
+mod loose;
+mod pack_stream;
+mod receive;
+mod references;
+pub mod serve;
+mod walk;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use skep_protocol::ids::{BlobId, CommitId, ObjectId, TreeId};
+use skep_protocol::swarm::git::pack::PackError;
+use skep_protocol::swarm::object::{
+    Commit, EntryKind, MAX_COMMIT, MAX_TREE, ObjectError, ObjectKind, ObjectSource, SourceError, Tree,
+    object_id,
+};
+
+pub use pack_stream::PackStream;
+pub use receive::{PackReceiver, Received};
+pub use references::Advertisement;
+
+use crate::storage;
+
+/// Largest object read, in bytes; nothing larger is ever written.
+const MAX_OBJECT: usize = 32 * 1024 * 1024;
+
+/// The configuration git needs to take the folder for a repository.
+const CONFIG: &[u8] = b"[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n\tbare = true\n";
+
+/// What [`Repository::create`] writes to `HEAD`.
+const HEAD: &[u8] = b"ref: refs/heads/main\n";
+
+/// Why a repository could not do something.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RepositoryError {
+    /// The system refused.
+    #[error("{path} could not be used: {source}")]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// There is no repository.
+    #[error("{0} is no repository of a conversation")]
+    NotARepository(PathBuf),
+    /// There is something already.
+    #[error("{0} exists already; a new repository needs a free place")]
+    AlreadyExists(PathBuf),
+    /// A reference holds no commit id.
+    #[error("{0} is damaged: it holds no commit id; restore the repository from another device")]
+    CorruptReference(PathBuf),
+    /// An object is not there.
+    #[error("object {0} is missing; fetch the conversation from another device")]
+    MissingObject(ObjectId),
+    /// The stored bytes do not make the object.
+    #[error("object {0} is damaged; fetch the conversation from another device")]
+    CorruptObject(ObjectId),
+    /// An object that breaks the rules of its kind.
+    #[error("object {id} cannot be used: {source}")]
+    BadObject {
+        /// The object.
+        id: ObjectId,
+        /// What is wrong with it.
+        source: ObjectError,
+    },
+    /// The head is not the one that the change builds upon.
+    #[error("the head is {found:?}, not {expected:?}: build the change upon the newest head")]
+    HeadMoved {
+        /// What the caller took for the head.
+        expected: Option<CommitId>,
+        /// What the head is.
+        found: Option<CommitId>,
+    },
+    /// Somebody else moves the head, or died doing so since the repository was opened.
+    #[error("{0} exists: the head is being moved by somebody else")]
+    Locked(PathBuf),
+    /// A commit that may not be served: it is no part of the history.
+    #[error("commit {0} is no part of the history")]
+    NotInHistory(CommitId),
+    /// A pack was refused.
+    #[error(transparent)]
+    Pack(#[from] PackError),
+    /// A walk found more than it may.
+    #[error("there are more than {limit} new {what}; refuse them")]
+    TooMany {
+        /// What was counted.
+        what: &'static str,
+        /// How many are allowed.
+        limit: usize,
+    },
+    /// A file is not a git bundle.
+    #[error("{path} is not a git bundle that can be imported: {what}")]
+    Bundle {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: &'static str,
+    },
+    /// The object store failed.
+    #[error("the object store of {path} failed: {message}")]
+    Store {
+        /// The repository.
+        path: PathBuf,
+        /// What gix says.
+        message: String,
+    },
+}
+
+/// A result of this module.
+pub type Result<T> = std::result::Result<T, RepositoryError>;
+
+/// A conversation's repository.
+#[derive(Debug)]
+pub struct Repository {
+    path: PathBuf,
+    git: gix::Repository,
+}
+
+impl Repository {
+    /// Makes an empty repository at a free place. It appears whole or not at all.
+    ///
+    /// # Errors
+    /// [`RepositoryError::AlreadyExists`], or what the system says.
+    pub fn create(path: &Path) -> Result<Self> {
+        if path.exists() {
+            return Err(RepositoryError::AlreadyExists(path.to_owned()));
+        }
+        let unfinished = durable::beside(path, "new");
+        durable::remove_folder(&unfinished)?;
+        for folder in ["objects/info", "objects/pack", "refs/heads", "refs/tags"] {
+            let folder = unfinished.join(folder);
+            storage::make_folder(&folder).map_err(durable::at(&folder))?;
+        }
+        for (name, content) in [("HEAD", HEAD), ("config", CONFIG)] {
+            let file = unfinished.join(name);
+            storage::replace(&file, content).map_err(durable::at(&file))?;
+        }
+        for folder in ["objects", "refs"] {
+            durable::force_folder(&unfinished.join(folder))?;
+        }
+        durable::rename(&unfinished, path)?;
+        Self::open(path)
+    }
+
+    /// Opens a repository: removes what a crash left behind, and checks that the head and all of
+    /// its files are there and whole.
+    ///
+    /// # Errors
+    /// [`RepositoryError::NotARepository`], [`RepositoryError::CorruptReference`],
+    /// [`RepositoryError::MissingObject`] or [`RepositoryError::CorruptObject`] when the repository
+    /// is damaged; nothing is repaired silently.
+    pub fn open(path: &Path) -> Result<Self> {
+        let not_a_repository = || RepositoryError::NotARepository(path.to_owned());
+        let head = path.join("HEAD");
+        let found = storage::read(&head, HEAD.len()).map_err(durable::at(&head))?;
+        if found.as_deref() != Some(HEAD) {
+            return Err(not_a_repository());
+        }
+        durable::remove_leftovers(path)?;
+        let repository = Self { path: path.to_owned(), git: open_git(path)? };
+        if let Some(head) = repository.head()? {
+            repository.check_tree(repository.commit_at(head)?.tree)?;
+        }
+        Ok(repository)
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Moves the repository to a free place, as when a clone turned out to be good.
+    ///
+    /// # Errors
+    /// [`RepositoryError::AlreadyExists`], or what the system says; it stays where it is then.
+    pub fn move_to(self, path: &Path) -> Result<Self> {
+        if path.exists() {
+            return Err(RepositoryError::AlreadyExists(path.to_owned()));
+        }
+        durable::rename(&self.path, path)?;
+        Self::open(path)
+    }
+
+    /// Erases a repository that nobody holds open.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn erase(path: &Path) -> Result<()> {
+        let doomed = durable::beside(path, "erased");
+        durable::remove_folder(&doomed)?;
+        if path.exists() {
+            durable::rename(path, &doomed)?;
+        }
+        durable::remove_folder(&doomed)
+    }
+
+    /// Whether the object is here, in the history or not.
+    #[must_use]
+    pub fn contains(&self, id: ObjectId) -> bool {
+        self.git.has_object(git_id(id))
+    }
+
+    /// The commit, read and checked.
+    ///
+    /// # Errors
+    /// When it is missing or damaged.
+    pub fn commit_at(&self, id: CommitId) -> Result<Commit> {
+        let id = ObjectId::from(id);
+        let raw = self.object(id, ObjectKind::Commit)?;
+        Commit::parse(raw).map_err(|source| RepositoryError::BadObject { id, source })
+    }
+
+    fn tree_at(&self, id: TreeId) -> Result<Tree> {
+        let id = ObjectId::from(id);
+        let raw = self.object(id, ObjectKind::Tree)?;
+        Tree::parse(&raw).map_err(|source| RepositoryError::BadObject { id, source })
+    }
+
+    /// The content of an object that must be here and of this kind.
+    fn object(&self, id: ObjectId, kind: ObjectKind) -> Result<Bytes> {
+        match self.find(id)? {
+            Some((found, content)) if found == kind => Ok(content),
+            Some(_) => Err(RepositoryError::CorruptObject(id)),
+            None => Err(RepositoryError::MissingObject(id)),
+        }
+    }
+
+    /// An object of any kind, its bytes checked against its id.
+    fn find(&self, id: ObjectId) -> Result<Option<(ObjectKind, Bytes)>> {
+        let Some((kind, size)) = self.header(id)? else { return Ok(None) };
+        if size > MAX_OBJECT {
+            return Err(RepositoryError::CorruptObject(id));
+        }
+        // The header was read, so an error now means that the rest of the object is damaged.
+        let found = self.git.try_find_object(git_id(id)).map_err(|_| RepositoryError::CorruptObject(id))?;
+        let Some(object) = found else { return Ok(None) };
+        let content = Bytes::from(object.detach().data);
+        if object_id(kind, &content) != Ok(id.0) {
+            return Err(RepositoryError::CorruptObject(id));
+        }
+        Ok(Some((kind, content)))
+    }
+
+    /// Kind and size in bytes.
+    fn header(&self, id: ObjectId) -> Result<Option<(ObjectKind, usize)>> {
+        let header = match self.git.try_find_header(git_id(id)) {
+            Ok(Some(header)) => header,
+            Ok(None) => return Ok(None),
+            Err(_) if self.loose_path(id).exists() => return Err(RepositoryError::CorruptObject(id)),
+            Err(error) => return Err(self.store_error(&error)),
+        };
+        let kind = match header.kind() {
+            gix::objs::Kind::Commit => ObjectKind::Commit,
+            gix::objs::Kind::Tree => ObjectKind::Tree,
+            gix::objs::Kind::Blob => ObjectKind::Blob,
+            gix::objs::Kind::Tag => return Ok(None),
+        };
+        Ok(Some((kind, usize::try_from(header.size()).unwrap_or(usize::MAX))))
+    }
+
+    /// Checks that a tree and everything in it can be read.
+    fn check_tree(&self, root: TreeId) -> Result<()> {
+        let mut open = vec![root];
+        while let Some(folder) = open.pop() {
+            for entry in self.tree_at(folder)?.into_entries() {
+                match entry.kind {
+                    EntryKind::Folder(id) => open.push(id),
+                    EntryKind::File(id) => drop(self.object(id.into(), ObjectKind::Blob)?),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets packs that came or went be seen.
+    fn reload(&mut self) -> Result<()> {
+        self.git = open_git(&self.path)?;
+        Ok(())
+    }
+
+    fn objects_folder(&self) -> PathBuf {
+        self.path.join("objects")
+    }
+
+    fn pack_folder(&self) -> PathBuf {
+        self.path.join("objects").join("pack")
+    }
+
+    fn store_error(&self, error: &impl std::fmt::Display) -> RepositoryError {
+        RepositoryError::Store { path: self.path.clone(), message: error.to_string() }
+    }
+
+    fn source(
+        &self,
+        id: ObjectId,
+        kind: ObjectKind,
+        limit: usize,
+    ) -> std::result::Result<Option<Bytes>, SourceError> {
+        let store = |error| SourceError::Store(Box::new(error));
+        match self.header(id).map_err(store)? {
+            Some((found, size)) if found == kind => {
+                if size > limit {
+                    return Err(SourceError::TooLong { limit });
+                }
+                Ok(self.find(id).map_err(store)?.map(|(_, content)| content))
+            }
+            _ => Ok(None),
+        }
+    }
+}
+
+impl ObjectSource for Repository {
+    fn commit(&self, id: CommitId) -> std::result::Result<Option<Bytes>, SourceError> {
+        self.source(id.into(), ObjectKind::Commit, MAX_COMMIT)
+    }
+
+    fn tree(&self, id: TreeId) -> std::result::Result<Option<Bytes>, SourceError> {
+        self.source(id.into(), ObjectKind::Tree, MAX_TREE)
+    }
+
+    fn blob(&self, id: BlobId, limit: usize) -> std::result::Result<Option<Bytes>, SourceError> {
+        self.source(id.into(), ObjectKind::Blob, limit)
+    }
+}
+
+/// Opens the object store without looking at the environment or at anybody's configuration.
+fn open_git(path: &Path) -> Result<gix::Repository> {
+    let options = gix::open::Options::isolated().open_path_as_is(true).with(gix::sec::Trust::Full);
+    let mut git = gix::open_opts(path, options)
+        .map_err(|error| RepositoryError::Store { path: path.to_owned(), message: error.to_string() })?;
+    // The owner alone writes and reloads, so a missing object is missing: do not look again.
+    git.objects.refresh_never();
+    Ok(git)
+}
+
+fn git_id(id: ObjectId) -> gix::ObjectId {
+    gix::ObjectId::Sha1(id.0)
+}

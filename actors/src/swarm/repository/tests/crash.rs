@@ -1,0 +1,133 @@
+//! What a crash or damage leaves, and what opening makes of it.
+
+use std::fs;
+
+use super::super::{Repository, RepositoryError};
+use super::*;
+
+#[test]
+fn a_crash_between_objects_and_reference_leaves_the_old_head() {
+    let (_folder, repository) = empty();
+    let old = append(&repository, 2, "text");
+    let new = commit(&repository, &[old], 5_000, "never acknowledged");
+    let path = repository.path().to_owned();
+    drop(repository);
+    let repository = Repository::open(&path).unwrap();
+    assert_eq!(repository.head().unwrap(), Some(old));
+    check_with_git(&path);
+    repository.move_main(Some(old), new).unwrap();
+    check_with_git(&path);
+}
+
+#[test]
+fn what_an_interrupted_write_leaves_is_swept_when_opening() {
+    let (_folder, repository) = empty();
+    let head = append(&repository, 2, "text");
+    let path = repository.path().to_owned();
+    let before = files_below(&path).len();
+    drop(repository);
+    let id = head.to_hex();
+    for leftover in [
+        format!("objects/{}/tmp_obj_{id}", &id[..2]),
+        "objects/tmp_obj_x".to_owned(),
+        "objects/pack/tmp_pack_1_2".to_owned(),
+        "objects/pack/tmp_idx_pack-1".to_owned(),
+        format!("objects/pack/pack-{id}.pack"),
+        "refs/heads/main.lock".to_owned(),
+    ] {
+        fs::write(path.join(leftover), b"partly writ").unwrap();
+    }
+    let repository = Repository::open(&path).unwrap();
+    assert_eq!(files_below(&path).len(), before);
+    assert_eq!(repository.head().unwrap(), Some(head));
+    append(&repository, 1, "goes on");
+    check_with_git(&path);
+}
+
+#[test]
+fn a_crash_while_consolidating_leaves_objects_twice_which_is_harmless() {
+    let (folder, mut repository) = empty();
+    append(&repository, 600, "text");
+    let loose = folder.path().join("loose");
+    let copied = std::process::Command::new("cp")
+        .arg("-r")
+        .arg(repository.path().join("objects"))
+        .arg(&loose)
+        .status();
+    assert!(copied.unwrap().success());
+    repository.consolidate().unwrap();
+    let path = repository.path().to_owned();
+    drop(repository);
+    for file in files_below(&loose) {
+        let name = file.strip_prefix(&loose).unwrap();
+        fs::create_dir_all(path.join("objects").join(name).parent().unwrap()).unwrap();
+        fs::copy(&file, path.join("objects").join(name)).unwrap();
+    }
+    let mut repository = Repository::open(&path).unwrap();
+    check_with_git(&path);
+    assert!(repository.consolidate().unwrap());
+    assert_eq!(repository.loose_ids().unwrap(), []);
+    assert_eq!(history_length(&repository), 600);
+    check_with_git(&path);
+}
+
+#[test]
+fn a_truncated_repository_is_reported_and_not_repaired() {
+    let (_folder, repository) = empty();
+    let head = append(&repository, 2, "text");
+    let path = repository.path().to_owned();
+    let object = repository.loose_path(head.into());
+    let file = repository.loose_path(ObjectId(blob(b"file").id));
+    drop(repository);
+    for victim in [&object, &file] {
+        let whole = fs::read(victim).unwrap();
+        for length in [0, 1, 10, whole.len() / 2] {
+            fs::write(victim, &whole[..length]).unwrap();
+            let opened = Repository::open(&path);
+            assert!(matches!(opened, Err(RepositoryError::CorruptObject(_))), "{length} {opened:?}");
+        }
+        fs::write(victim, fs::read(if victim == &object { &file } else { &object }).unwrap()).unwrap();
+        let opened = Repository::open(&path);
+        assert!(matches!(opened, Err(RepositoryError::CorruptObject(_))), "{opened:?}");
+        fs::remove_file(victim).unwrap();
+        let opened = Repository::open(&path);
+        assert!(matches!(opened, Err(RepositoryError::MissingObject(_))), "{opened:?}");
+        fs::write(victim, whole).unwrap();
+    }
+    Repository::open(&path).unwrap();
+    for content in ["", "\n", "123\n", &"g".repeat(40), &"1".repeat(100)] {
+        fs::write(path.join("refs/heads/main"), content).unwrap();
+        let opened = Repository::open(&path);
+        assert!(matches!(opened, Err(RepositoryError::CorruptReference(_))), "{opened:?}");
+    }
+}
+
+#[test]
+fn a_truncated_pack_is_reported() {
+    let (_folder, mut repository) = empty();
+    append(&repository, 600, "text");
+    repository.consolidate().unwrap();
+    let path = repository.path().to_owned();
+    let pack = files_below(&repository.pack_folder());
+    let pack = pack.iter().find(|file| file.extension().unwrap() == "pack").unwrap().clone();
+    drop(repository);
+    let whole = fs::read(&pack).unwrap();
+    for length in [0, 100, whole.len() / 2] {
+        fs::write(&pack, &whole[..length]).unwrap();
+        let Ok(repository) = Repository::open(&path) else { continue };
+        // The head may lie in the part that is left; the rest must then be missed.
+        let walked = repository.commits_between(repository.head().unwrap().unwrap(), &[]);
+        assert!(walked.is_err(), "{length}");
+    }
+}
+
+#[test]
+fn a_head_that_is_being_moved_is_not_moved_twice() {
+    let (_folder, repository) = empty();
+    let head = append(&repository, 1, "text");
+    let next = commit(&repository, &[head], 9_000, "next");
+    let lock = repository.path().join("refs/heads/main.lock");
+    fs::write(&lock, b"").unwrap();
+    assert!(matches!(repository.move_main(Some(head), next), Err(RepositoryError::Locked(_))));
+    assert!(lock.exists());
+}

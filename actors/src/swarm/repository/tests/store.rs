@@ -1,0 +1,181 @@
+//! Creating, importing, writing, walking, consolidating.
+
+use skep_protocol::ids::BlobId;
+use skep_protocol::swarm::object::{EMPTY_BLOB, ObjectSource, SourceError};
+
+use super::super::consolidate::{MAX_LOOSE, MAX_PACKS};
+use super::super::{Repository, RepositoryError};
+use super::*;
+
+#[test]
+fn a_repository_can_move_between_threads() {
+    fn is_send<T: Send>() {}
+    is_send::<Repository>();
+}
+
+#[test]
+fn a_new_repository_is_empty_and_sound() {
+    let (folder, repository) = empty();
+    assert_eq!(repository.head().unwrap(), None);
+    assert_eq!(repository.advertise().unwrap(), None);
+    check_with_git(repository.path());
+    let path = folder.path().join("repo");
+    assert!(matches!(Repository::create(&path), Err(RepositoryError::AlreadyExists(_))));
+    assert!(matches!(Repository::open(folder.path()), Err(RepositoryError::NotARepository(_))));
+    let moved = repository.move_to(&folder.path().join("elsewhere")).unwrap();
+    assert!(!path.exists() && moved.path().exists());
+    Repository::erase(moved.path()).unwrap();
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn bundles_of_real_conversations_import_and_walk() {
+    for name in BUNDLES {
+        let (_folder, repository) = imported(name);
+        let head = repository.head().unwrap().unwrap();
+        let commits = repository.commits_between(head, &[]).unwrap();
+        check_with_git(repository.path());
+        if git_is_here() {
+            let listed = git(repository.path(), &["rev-list", "main"]);
+            let mut theirs: Vec<_> = listed.lines().collect();
+            let mut ours: Vec<_> = commits.iter().map(ToString::to_string).collect();
+            theirs.sort_unstable();
+            ours.sort_unstable();
+            assert_eq!(ours, theirs, "{name}");
+        }
+        for (place, id) in commits.iter().enumerate() {
+            let commit = repository.commit_at(*id).unwrap();
+            assert!(commit.parents.iter().all(|parent| commits[..place].contains(parent)), "{name}");
+            // Whatever is known at a commit, the rest is exactly what it does not reach.
+            let rest = repository.commits_between(head, &[*id]).unwrap();
+            let reached = repository.commits_between(*id, &[]).unwrap();
+            assert_eq!(rest.len() + reached.len(), commits.len(), "{name}");
+            assert!(rest.iter().all(|id| !reached.contains(id)));
+            assert!(repository.is_ancestor(*id, head).unwrap());
+            assert_eq!(repository.is_ancestor(head, *id).unwrap(), *id == head);
+        }
+    }
+}
+
+#[test]
+fn a_damaged_bundle_leaves_nothing() {
+    let whole = std::fs::read(bundle(BUNDLES[0])).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file.bundle");
+    let mut altered = whole.clone();
+    let middle = altered.len() / 2;
+    altered[middle] ^= 1;
+    for bytes in [&b""[..], b"# v2 git bundle\n", b"garbage\n\n", &whole[..whole.len() - 100], &altered] {
+        std::fs::write(&file, bytes).unwrap();
+        assert!(Repository::import_bundle(&file, &folder.path().join("repo")).is_err());
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+}
+
+#[test]
+fn what_is_acknowledged_is_there_after_opening_again() {
+    let (_folder, repository) = empty();
+    let head = append(&repository, 3, "text");
+    let again = Repository::open(repository.path()).unwrap();
+    assert_eq!(again.head().unwrap(), Some(head));
+    assert_eq!(history_length(&again), 3);
+    check_with_git(again.path());
+}
+
+#[test]
+fn main_moves_only_from_the_expected_head_to_a_commit_that_is_here() {
+    let (_folder, repository) = empty();
+    let one = commit(&repository, &[], 1, "one");
+    let two = commit(&repository, &[one], 2, "two");
+    repository.move_main(None, one).unwrap();
+    for wrong in [None, Some(two)] {
+        let refused = repository.move_main(wrong, two);
+        assert!(matches!(refused, Err(RepositoryError::HeadMoved { .. })), "{refused:?}");
+    }
+    let missing = repository.move_main(Some(one), CommitId([1; 20]));
+    assert!(matches!(missing, Err(RepositoryError::MissingObject(_))));
+    repository.move_main(Some(one), two).unwrap();
+    assert_eq!(repository.head().unwrap(), Some(two));
+    assert!(files_below(&repository.path().join("refs")).iter().all(|path| path.ends_with("main")));
+}
+
+#[test]
+fn as_a_source_it_neither_mixes_kinds_nor_reads_beyond_the_limit() {
+    let (_folder, repository) = empty();
+    let file = blob(b"four");
+    repository.write_objects(std::slice::from_ref(&file)).unwrap();
+    let id = BlobId(file.id);
+    assert_eq!(repository.blob(id, 4).unwrap().unwrap().as_ref(), b"four");
+    assert!(matches!(repository.blob(id, 3), Err(SourceError::TooLong { limit: 3 })));
+    assert!(repository.commit(CommitId(file.id)).unwrap().is_none());
+    assert!(repository.tree(TreeId(file.id)).unwrap().is_none());
+    assert!(repository.blob(EMPTY_BLOB, 4).unwrap().is_none());
+}
+
+#[test]
+fn walks_stop_at_what_is_known_and_do_not_trust_times() {
+    let (_folder, repository) = empty();
+    let base = append(&repository, 2_000, "old");
+    let old = commit(&repository, &[base], 5, "claims to be from 1970");
+    let future = commit(&repository, &[old], 1 << 40, "claims to be from the future");
+    assert_eq!(repository.commits_between(future, &[base]).unwrap(), [old, future]);
+    assert_eq!(repository.commits_between(base, &[future]).unwrap(), []);
+    let other = commit(&repository, &[base], 4_000, "other side");
+    assert_eq!(repository.merge_base(future, other).unwrap(), Some(base));
+    assert_eq!(repository.commits_between(other, &[future]).unwrap(), [other]);
+    let merge = commit(&repository, &[future, other], 4_001, "merge");
+    assert_eq!(repository.commits_between(merge, &[future]).unwrap(), [other, merge]);
+    let unrelated = commit(&repository, &[], 1, "unrelated");
+    assert_eq!(repository.merge_base(unrelated, merge).unwrap(), None);
+    let newest = repository.newest_commits(merge, 3).unwrap();
+    assert_eq!(newest, [merge, future, other]);
+}
+
+#[test]
+fn a_long_known_side_does_not_hide_where_a_short_new_side_begins() {
+    let (_folder, repository) = empty();
+    let fork = append(&repository, 300, "before");
+    let ours = append(&repository, 1_500, "ours");
+    let theirs = commit(&repository, &[fork], 1_302, "theirs");
+    assert_eq!(repository.commits_between(theirs, &[ours]).unwrap(), [theirs]);
+    assert_eq!(repository.commits_between(ours, &[theirs]).unwrap().len(), 1_500);
+}
+
+#[test]
+fn consolidating_keeps_every_object_and_bounds_the_number_of_files() {
+    let (_folder, mut repository) = empty();
+    let mut expected = 0;
+    for round in 0..4 {
+        append(&repository, MAX_LOOSE + 1, &format!("round {round}"));
+        expected += MAX_LOOSE + 1;
+        assert!(repository.consolidate().unwrap());
+        assert!(!repository.consolidate().unwrap());
+        assert_eq!(repository.loose_ids().unwrap(), []);
+        assert_eq!(history_length(&repository), expected);
+        assert!(files_below(&repository.path().join("objects")).len() <= 2 * 3);
+    }
+    check_with_git(repository.path());
+    let again = Repository::open(repository.path()).unwrap();
+    assert_eq!(history_length(&again), expected);
+}
+
+#[test]
+fn many_small_packs_are_joined() {
+    let (_folder, mut repository) = empty();
+    for number in 0..=MAX_PACKS {
+        let objects: Vec<_> = (0..70).map(|n| blob(format!("{number} {n}").as_bytes())).collect();
+        let mut bytes = Vec::new();
+        let mut writer = skep_protocol::swarm::git::pack::write::PackWriter::new(70, &mut bytes);
+        for object in &objects {
+            writer.object(object.kind, &object.content, &mut bytes).unwrap();
+        }
+        writer.finish(&mut bytes).unwrap();
+        let mut receiver = repository.receive_pack();
+        receiver.receive(&bytes).unwrap();
+        let _ = repository.store_pack(receiver).unwrap();
+    }
+    assert!(repository.consolidate().unwrap());
+    assert!(files_below(&repository.pack_folder()).len() <= 4);
+    assert!(repository.contains(ObjectId(blob(b"0 0").id)));
+    assert!(repository.contains(ObjectId(blob(b"16 69").id)));
+}

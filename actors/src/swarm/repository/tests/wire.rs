@@ -1,0 +1,235 @@
+//! Our server against the git program, and our client against git's server.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::process::{Child, ChildStdin, ChildStdout, Stdio};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use super::super::fetch::{Fetch, FetchError, Fetched, fetch};
+use super::super::serve::{Duplex, ServeError, Served, serve};
+use super::*;
+
+/// Far more than any of these tests needs.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+struct Tcp(TcpStream);
+
+impl Duplex for Tcp {
+    fn read(&mut self, buffer: &mut [u8], deadline: Instant) -> std::io::Result<usize> {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(ErrorKind::TimedOut.into());
+        }
+        self.0.set_read_timeout(Some(left))?;
+        self.0.read(buffer)
+    }
+
+    fn write(&mut self, bytes: &[u8], _deadline: Instant) -> std::io::Result<()> {
+        self.0.write_all(bytes)
+    }
+}
+
+/// `git daemon` on the other end of two pipes.
+struct Daemon {
+    child: Child,
+    stdin: ChildStdin,
+    stdout: ChildStdout,
+}
+
+impl Daemon {
+    /// Serves `<folder>/<conversation>`.
+    fn start(folder: &Path) -> Self {
+        let base = format!("--base-path={}", folder.display());
+        let mut child = git_command(folder, &["daemon", "--inetd", "--export-all", &base])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let (stdin, stdout) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+        Self { child, stdin, stdout }
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Duplex for Daemon {
+    fn read(&mut self, buffer: &mut [u8], _deadline: Instant) -> std::io::Result<usize> {
+        self.stdout.read(buffer)
+    }
+
+    fn write(&mut self, bytes: &[u8], _deadline: Instant) -> std::io::Result<()> {
+        self.stdin.write_all(bytes)?;
+        self.stdin.flush()
+    }
+}
+
+type Outcome = (Repository, Vec<Served>, Vec<ServeError>);
+
+/// Serves `connections` one after the other; gives the repository back with what was served.
+fn serve_with_git(repository: Repository, connections: usize) -> (String, JoinHandle<Outcome>) {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let url = format!("git://127.0.0.1:{}/{CONVERSATION}", listener.local_addr().unwrap().port());
+    let thread = std::thread::spawn(move || {
+        let (mut all, mut errors) = (Vec::new(), Vec::new());
+        for _ in 0..connections {
+            let mut channel = Tcp(listener.accept().unwrap().0);
+            let mut deadline = || Instant::now() + PATIENCE;
+            if let Err(error) =
+                serve(&repository, &mut channel, &mut deadline, &mut |served| all.push(served))
+            {
+                errors.push(error);
+            }
+        }
+        (repository, all, errors)
+    });
+    (url, thread)
+}
+
+fn deadline() -> Instant {
+    Instant::now() + PATIENCE
+}
+
+#[test]
+fn git_clones_and_fetches_from_us_with_every_protocol_version() {
+    if !git_is_here() {
+        return;
+    }
+    for version in ["0", "1", "2"] {
+        let version = format!("protocol.version={version}");
+        let (folder, repository) = imported(BUNDLES[5]);
+        let clone = folder.path().join("clone");
+        let head = repository.head().unwrap().unwrap();
+        let (url, thread) = serve_with_git(repository, 1);
+        git(folder.path(), &["-c", &version, "clone", "-q", "--bare", &url, "clone"]);
+        let (repository, served, errors) = thread.join().unwrap();
+        assert_eq!(served, [Served::Sent(head)], "{errors:?}");
+        assert_eq!(git(&clone, &["rev-parse", "main"]).trim(), head.to_hex());
+        check_with_git(&clone);
+
+        let newer = append(&repository, 3, "more");
+        let (url, thread) = serve_with_git(repository, 2);
+        git(&clone, &["-c", &version, "fetch", "-q", &url, "main:main"]);
+        assert_eq!(git(&clone, &["rev-parse", "main"]).trim(), newer.to_hex());
+        git(&clone, &["-c", &version, "fetch", "-q", &url, "main:main"]);
+        let (_, served, errors) = thread.join().unwrap();
+        assert_eq!(served, [Served::Sent(newer), Served::UpToDate(newer)], "{errors:?}");
+        check_with_git(&clone);
+    }
+}
+
+#[test]
+fn git_with_any_number_of_commits_of_its_own_fetches_from_us() {
+    if !git_is_here() {
+        return;
+    }
+    for own in [1, 15, 16, 17, 31, 32, 33, 70, 300] {
+        let (folder, repository) = imported(BUNDLES[3]);
+        let path = repository.path().to_owned();
+        git(folder.path(), &["clone", "-q", "--bare", path.to_str().unwrap(), "clone"]);
+        let clone = folder.path().join("clone");
+        let theirs = Repository::open(&path).unwrap();
+        drop(theirs);
+        let mut stream = String::new();
+        for number in 0..own {
+            let from = if number == 0 { "from refs/heads/main^0\n" } else { "" };
+            let text = format!("own {number}");
+            stream += &format!(
+                "commit refs/heads/own\ncommitter n <e> {} +0000\ndata {}\n{text}\n{from}\n",
+                2_000_000_000 + number,
+                text.len()
+            );
+        }
+        let mut child =
+            git_command(&clone, &["fast-import", "--quiet"]).stdin(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(stream.as_bytes()).unwrap();
+        assert!(child.wait().unwrap().success());
+
+        let newer = append(&repository, 2, "more");
+        let (url, thread) = serve_with_git(repository, 1);
+        git(&clone, &["fetch", "-q", &url, "main:main"]);
+        let (_, served, errors) = thread.join().unwrap();
+        assert_eq!(served, [Served::Sent(newer)], "{own} {errors:?}");
+        assert_eq!(git(&clone, &["rev-parse", "main"]).trim(), newer.to_hex());
+        check_with_git(&clone);
+    }
+}
+
+#[test]
+fn we_clone_and_fetch_from_gits_own_server() {
+    if !git_is_here() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(CONVERSATION.to_hex());
+    let theirs = Repository::import_bundle(&bundle(BUNDLES[5]), &path).unwrap();
+    let mut ours = Repository::create(&folder.path().join("ours")).unwrap();
+    let run = |ours: &mut Repository| {
+        fetch(ours, &mut Daemon::start(folder.path()), Fetch::new(CONVERSATION, SERVER), deadline()).unwrap()
+    };
+    let Fetched::New { head, commits, .. } = run(&mut ours) else { panic!() };
+    assert_eq!(commits.len(), history_length(&theirs));
+    ours.move_main(None, head).unwrap();
+    check_with_git(ours.path());
+    assert_eq!(run(&mut ours), Fetched::UpToDate { head });
+
+    let newer = append(&theirs, 3, "more");
+    let Fetched::New { head: fetched, commits, .. } = run(&mut ours) else { panic!() };
+    assert_eq!((fetched, commits.len()), (newer, 3));
+    ours.move_main(Some(head), newer).unwrap();
+
+    // More than twenty commits of our own, then git's own deltas.
+    append(&ours, 25, "ours");
+    let last = append(&theirs, 90, "theirs");
+    git(&path, &["repack", "-q", "-a", "-d", "-f"]);
+    let Fetched::New { head, commits, .. } = run(&mut ours) else { panic!() };
+    assert_eq!((head, commits.len()), (last, 90));
+    check_with_git(ours.path());
+}
+
+#[test]
+fn several_fetches_run_on_one_connection() {
+    let (_theirs, theirs) = imported(BUNDLES[0]);
+    let (_ours, mut ours) = empty();
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address = listener.local_addr().unwrap();
+    let thread = std::thread::spawn(move || {
+        let mut channel = Tcp(listener.accept().unwrap().0);
+        let mut served = Vec::new();
+        let ended = serve(&theirs, &mut channel, &mut deadline, &mut |commit| served.push(commit));
+        assert!(ended.is_ok(), "{ended:?}");
+        served
+    });
+    let mut channel = Tcp(TcpStream::connect(address).unwrap());
+    let request = || Fetch::new(CONVERSATION, SERVER);
+    let Fetched::New { head, .. } = fetch(&mut ours, &mut channel, request(), deadline()).unwrap() else {
+        panic!()
+    };
+    ours.move_main(None, head).unwrap();
+    for _ in 0..3 {
+        let again = fetch(&mut ours, &mut channel, request(), deadline()).unwrap();
+        assert_eq!(again, Fetched::UpToDate { head });
+    }
+    drop(channel);
+    assert_eq!(thread.join().unwrap().len(), 4);
+}
+
+#[test]
+fn a_silent_peer_ends_at_the_deadline_and_a_closing_one_at_once() {
+    let (_ours, mut ours) = empty();
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let mut silent = Tcp(TcpStream::connect(listener.local_addr().unwrap()).unwrap());
+    let peer = listener.accept().unwrap().0;
+    let now = Instant::now();
+    let ended = fetch(&mut ours, &mut silent, Fetch::new(CONVERSATION, SERVER), now);
+    assert!(matches!(ended, Err(FetchError::Channel(error)) if error.kind() == ErrorKind::TimedOut));
+    peer.shutdown(std::net::Shutdown::Write).unwrap();
+    let ended = fetch(&mut ours, &mut silent, Fetch::new(CONVERSATION, SERVER), deadline());
+    assert!(matches!(ended, Err(FetchError::Download(_))));
+}
