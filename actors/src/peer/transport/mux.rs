@@ -250,3 +250,50 @@ impl<T> Drop for AbortOnDrop<T> {
         self.0.abort();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use skep_protocol::link::ice_text::Credentials;
+
+    use super::super::ice::IceRole;
+    use super::*;
+
+    fn mux() -> Arc<PathMux> {
+        let local = Credentials::from_random(&[1; 24]);
+        Arc::new(PathMux::new(BindingResponder::new(IceRole::Controlled, local)))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_dialled_connection_that_breaks_is_dialled_again_a_bounded_number_of_times() {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let mux = mux();
+        let mut live = mux.live();
+        let alias = mux.dial(listener.local_addr().unwrap(), 2).unwrap();
+        for _ in 0..3 {
+            drop(listener.accept().await.unwrap());
+        }
+        live.wait_for(|count| *count == 0).await.unwrap();
+        assert!(mux.take(alias).await.is_none());
+    }
+
+    #[tokio::test]
+    async fn the_number_of_connections_is_bounded() {
+        let mux = mux();
+        let nowhere = SocketAddr::from(([127, 0, 0, 1], 1));
+        let dialled = (0..1000).filter_map(|_| mux.dial(nowhere, 0)).count();
+        assert_eq!(dialled, MAX_PATHS);
+    }
+
+    #[tokio::test]
+    async fn the_agent_learns_that_the_attempt_is_over() {
+        let mux = mux();
+        let alias = SocketAddr::new(ALIAS_HOST, 1);
+        mux.deliver(alias, b"check");
+        let mut buffer = [0; 16];
+        assert_eq!(mux.recv_from(&mut buffer).await.unwrap(), (5, alias));
+        mux.close();
+        mux.deliver(alias, b"too late");
+        assert!(mux.recv_from(&mut buffer).await.is_err());
+        assert_eq!(mux.dial(alias, 0), None);
+    }
+}

@@ -64,10 +64,33 @@ pub(super) struct Path {
 #[derive(Debug, Default)]
 struct Outbox {
     /// The newest check that has not gone out; older ones are of no use.
-    check: Option<Vec<u8>>,
-    /// When the last check was given out, and whether it nominated the path.
-    last_check: Option<(Instant, bool)>,
+    check: Option<Check>,
+    /// When the last check went out, and whether it nominated the path.
+    last: Option<(Instant, bool)>,
     taken: bool,
+}
+
+/// A Binding request of the agent.
+#[derive(Debug)]
+struct Check {
+    message: Vec<u8>,
+    nominates: bool,
+}
+
+impl Outbox {
+    /// Whether `check` says nothing that the peer was not asked a moment ago.
+    fn repeats(&self, check: &Check) -> bool {
+        self.last.is_some_and(|(sent, nominated)| {
+            sent.elapsed() < CHECK_INTERVAL && (nominated || !check.nominates)
+        })
+    }
+
+    /// The check that is to go out now.
+    fn take_check(&mut self) -> Option<Vec<u8>> {
+        let check = self.check.take()?;
+        self.last = Some((Instant::now(), check.nominates));
+        Some(check.message)
+    }
 }
 
 /// A path that was taken, on its way to become the stream.
@@ -100,14 +123,10 @@ impl Path {
         if matches!(parsed.kind, BINDING_SUCCESS | BINDING_ERROR) {
             return;
         }
-        let nominates = parsed.get(USE_CANDIDATE).is_some();
+        let check = Check { message: message.to_vec(), nominates: parsed.get(USE_CANDIDATE).is_some() };
         let mut outbox = self.outbox();
-        let repeated = outbox
-            .last_check
-            .is_some_and(|(sent, nominated)| sent.elapsed() < CHECK_INTERVAL && (nominated || !nominates));
-        if !repeated {
-            outbox.last_check = Some((Instant::now(), nominates));
-            outbox.check = Some(message.to_vec());
+        if outbox.check.is_some() || !outbox.repeats(&check) {
+            outbox.check = Some(check);
             self.wake.notify_one();
         }
     }
@@ -155,7 +174,7 @@ impl Path {
                 if outbox.taken {
                     return Ok(Some(OpenPath { socket, peer: self.peer, early }));
                 }
-                if let Some(check) = outbox.check.take() {
+                if let Some(check) = outbox.take_check() {
                     socket.queue_stun(&check);
                 }
             }
@@ -202,4 +221,58 @@ impl Path {
 
 fn is_response(message: &[u8]) -> bool {
     Message::decode(message).is_ok_and(|message| message.kind == BINDING_SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use skep_protocol::link::stun::{Attribute, BINDING_REQUEST};
+
+    use super::*;
+
+    fn check(transaction: u8, nominates: bool) -> Vec<u8> {
+        let mut check = Message::new(BINDING_REQUEST, [transaction; 12]);
+        if nominates {
+            check.push(Attribute::new(USE_CANDIDATE, []));
+        }
+        check.encode()
+    }
+
+    fn path() -> Path {
+        let anywhere = SocketAddr::from(([192, 0, 2, 1], 1));
+        Path::new(anywhere, anywhere, Origin::Dialled { redials: 0 })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn checks_are_sent_twice_a_second_and_nominations_at_once() {
+        let path = path();
+        let sent = |message: &[u8]| {
+            path.send_check(message);
+            path.outbox().take_check().is_some()
+        };
+        assert!(sent(&check(1, false)));
+        assert!(!sent(&check(2, false)));
+        assert!(sent(&check(3, true)));
+        assert!(!sent(&check(4, true)));
+        tokio::time::advance(CHECK_INTERVAL).await;
+        assert!(sent(&check(5, true)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn while_a_check_waits_for_the_connection_a_newer_one_takes_its_place() {
+        let path = path();
+        path.send_check(&check(1, false));
+        path.send_check(&check(2, false));
+        assert_eq!(path.outbox().take_check(), Some(check(2, false)));
+        assert_eq!(path.outbox().take_check(), None);
+    }
+
+    #[test]
+    fn responses_of_the_agent_are_not_sent() {
+        let path = path();
+        for kind in [BINDING_SUCCESS, BINDING_ERROR] {
+            path.send_check(&Message::new(kind, [1; 12]).encode());
+        }
+        path.send_check(b"nonsense");
+        assert_eq!(path.outbox().take_check(), None);
+    }
 }
