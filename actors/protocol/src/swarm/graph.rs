@@ -4,6 +4,7 @@
 //! of all its ancestors. Everything below walks that list once and needs no recursion.
 
 use std::cmp::Reverse;
+use std::collections::hash_map::Entry;
 use std::collections::{BinaryHeap, HashMap, HashSet};
 
 use super::object::{Commit, ObjectSource};
@@ -13,6 +14,9 @@ use crate::ids::CommitId;
 /// Most commits of one conversation. A commit takes about a kilobyte, so this is a hundred times
 /// what the 256 MiB of a clone can bring.
 pub const MAX_COMMITS: usize = 32_000_000;
+
+/// Most commits for which room is made ahead.
+const MAX_RESERVED: usize = 1_000_000;
 
 /// A commit whose parents are not in the graph, or one too many.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -34,41 +38,57 @@ pub enum GraphError {
 #[derive(Clone, Debug)]
 struct Node {
     id: CommitId,
-    parents: Vec<u32>,
     seconds: i64,
+    /// Its parents are `edges[start..end]`.
+    edges: (u32, u32),
 }
 
 /// The commits of a conversation and their parents.
 #[derive(Clone, Debug, Default)]
 pub struct CommitGraph {
     nodes: Vec<Node>,
+    edges: Vec<u32>,
     places: HashMap<CommitId, u32>,
 }
 
 impl CommitGraph {
-    /// Enters a commit after its parents; `seconds` is its commit time. Entering it again does
-    /// nothing.
+    /// Enters a commit after its parents; `seconds` is its commit time. Says whether it is new.
     ///
     /// # Errors
     /// [`GraphError`] when a parent is unknown or there are too many commits.
-    pub fn insert(&mut self, id: CommitId, parents: &[CommitId], seconds: i64) -> Result<(), GraphError> {
-        if self.places.contains_key(&id) {
-            return Ok(());
-        }
+    pub fn insert(&mut self, id: CommitId, parents: &[CommitId], seconds: i64) -> Result<bool, GraphError> {
         if self.nodes.len() >= MAX_COMMITS {
             return Err(GraphError::Full);
         }
         let place = u32::try_from(self.nodes.len()).map_err(|_| GraphError::Full)?;
-        let parents = parents
-            .iter()
-            .map(|parent| {
-                let place = self.places.get(parent).copied();
-                place.ok_or(GraphError::UnknownParent { commit: id, parent: *parent })
-            })
-            .collect::<Result<_, _>>()?;
-        self.nodes.push(Node { id, parents, seconds });
-        self.places.insert(id, place);
-        Ok(())
+        let start = self.edges.len();
+        for parent in parents {
+            let Some(place) = self.places.get(parent) else {
+                self.edges.truncate(start);
+                return Err(GraphError::UnknownParent { commit: id, parent: *parent });
+            };
+            self.edges.push(*place);
+        }
+        let Entry::Vacant(vacant) = self.places.entry(id) else {
+            self.edges.truncate(start);
+            return Ok(false);
+        };
+        let edge = |place: usize| u32::try_from(place).map_err(|_| GraphError::Full);
+        self.nodes.push(Node { id, seconds, edges: (edge(start)?, edge(self.edges.len())?) });
+        vacant.insert(place);
+        Ok(true)
+    }
+
+    /// Makes room for so many more commits.
+    pub(super) fn reserve(&mut self, commits: usize) {
+        let commits = commits.min(MAX_RESERVED);
+        self.nodes.reserve(commits);
+        self.edges.reserve(commits);
+        self.places.reserve(commits);
+    }
+
+    fn parents_of(&self, node: &Node) -> &[u32] {
+        self.edges.get(node.edges.0 as usize..node.edges.1 as usize).unwrap_or_default()
     }
 
     /// Whether the commit is known.
@@ -92,7 +112,7 @@ impl CommitGraph {
     /// The parents of a commit; `None` if it is unknown.
     pub fn parents(&self, id: CommitId) -> Option<impl Iterator<Item = CommitId>> {
         let node = self.nodes.get(*self.places.get(&id)? as usize)?;
-        Some(node.parents.iter().filter_map(|place| Some(self.nodes.get(*place as usize)?.id)))
+        Some(self.parents_of(node).iter().filter_map(|place| Some(self.nodes.get(*place as usize)?.id)))
     }
 
     /// `head` and all its ancestors, newest first: children before parents, of those that are free
@@ -135,7 +155,7 @@ impl CommitGraph {
         while let Some((_, _, place)) = free.pop() {
             let Some(node) = self.nodes.get(place as usize) else { continue };
             order.push(place);
-            for &parent in &node.parents {
+            for &parent in self.parents_of(node) {
                 let (Some(count), Some(node)) =
                     (waiting.get_mut(parent as usize), self.nodes.get(parent as usize))
                 else {
@@ -159,7 +179,7 @@ impl CommitGraph {
                 continue;
             }
             size += 1;
-            for &parent in &node.parents {
+            for &parent in self.parents_of(node) {
                 if let Some(count) = children.get_mut(parent as usize) {
                     *count += 1;
                 }
@@ -181,7 +201,9 @@ impl CommitGraph {
                 return true;
             }
             if place > from && seen.insert(place) {
-                open.extend(self.nodes.get(place as usize).iter().flat_map(|node| &node.parents));
+                open.extend(
+                    self.nodes.get(place as usize).into_iter().flat_map(|node| self.parents_of(node)),
+                );
             }
         }
         false
@@ -220,7 +242,7 @@ impl CommitGraph {
                     mark |= BELOW_BASE;
                 }
             }
-            for &parent in &node.parents {
+            for &parent in self.parents_of(node) {
                 let known = marks.get(&parent).copied();
                 let next = known.unwrap_or(0) | mark;
                 marks.insert(parent, next);

@@ -158,6 +158,8 @@ impl History {
         commits: impl IntoIterator<Item = HistoryCommit>,
         head: CommitId,
     ) -> Result<(), GraphError> {
+        let commits = commits.into_iter();
+        self.graph.reserve(commits.size_hint().0);
         for commit in commits {
             self.enter(commit)?;
         }
@@ -205,10 +207,9 @@ impl History {
     }
 
     fn enter(&mut self, commit: HistoryCommit) -> Result<Option<u32>, GraphError> {
-        if self.graph.contains(commit.id) {
+        if !self.graph.insert(commit.id, &commit.parents, commit.seconds)? {
             return Ok(None);
         }
-        self.graph.insert(commit.id, &commit.parents, commit.seconds)?;
         let place = u32::try_from(self.records.len()).map_err(|_| GraphError::Full)?;
         let content = commit.message.as_ref().map_or(Content::Other, CommitMessage::content);
         let link = link_of(commit.message.as_ref(), &content);
