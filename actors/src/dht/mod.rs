@@ -1,1 +1,10 @@
-//! Placeholder of this room.
+//! The DHT room: [`messages`] is what others see, [`DhtActor`] answers them over Kademlia.
+
+mod actor;
+pub mod kad;
+pub mod messages;
+
+pub use actor::{DhtActor, DhtConfig};
+
+#[cfg(test)]
+mod tests;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 use super::actor::Message;
 use super::mailbox::Mailbox;
@@ -170,6 +170,32 @@ type WaitingSend<E> = dyn Fn(E) -> BoxFuture<'static, Result<(), SendError>> + S
 pub struct Outlet<E> {
     try_send: Arc<TrySend<E>>,
     send: Arc<WaitingSend<E>>,
+}
+
+impl<E: Send + 'static> Outlet<E> {
+    /// An outlet into a channel with room for `capacity` events, for a listener that is no actor.
+    /// `name` names it in errors.
+    #[must_use]
+    pub fn channel(name: &str, capacity: usize) -> (Self, mpsc::Receiver<E>) {
+        let (sender, receiver) = mpsc::channel(capacity);
+        let (waiting, name): (_, Arc<str>) = (sender.clone(), Arc::from(name));
+        let name_waiting = Arc::clone(&name);
+        let outlet = Self {
+            try_send: Arc::new(move |event| {
+                sender.try_send(event).map_err(|error| match error {
+                    mpsc::error::TrySendError::Full(_) => SendError::Full { actor: name.to_string() },
+                    mpsc::error::TrySendError::Closed(_) => SendError::Closed { actor: name.to_string() },
+                })
+            }),
+            send: Arc::new(move |event| {
+                let (sender, name) = (waiting.clone(), Arc::clone(&name_waiting));
+                Box::pin(async move {
+                    sender.send(event).await.map_err(|_| SendError::Closed { actor: name.to_string() })
+                })
+            }),
+        };
+        (outlet, receiver)
+    }
 }
 
 impl<E> Outlet<E> {

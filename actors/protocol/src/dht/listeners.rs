@@ -129,6 +129,11 @@ impl<P: Ord + Clone> Listeners<P> {
             .map(|(l, _)| l)
     }
 
+    /// Forgets a listener that said it stops; OpenDHT's just fall silent.
+    pub fn stop(&mut self, key: DhtKey, listener: &Listener<P>) {
+        self.remove(key, listener);
+    }
+
     /// Forgets a peer that is gone.
     pub fn forget_peer(&mut self, peer: &P) {
         for (key, session) in self.peers.get(peer).cloned().unwrap_or_default() {

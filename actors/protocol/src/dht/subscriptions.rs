@@ -14,7 +14,8 @@ use crate::dht::value::{Fingerprint, Value, ValueId};
 use crate::ids::DhtKey;
 use crate::time::Moment;
 
-/// After how long a listen request is repeated: storing nodes of the reference forget soon.
+/// After how long a listen request is repeated in OpenDHT's network: storing nodes of the reference
+/// forget soon.
 pub const RENEW_INTERVAL: Duration = Duration::from_secs(20);
 
 /// Nodes listened to at one key. The reference takes the 4 closest; twice that leaves room while
@@ -78,6 +79,7 @@ struct Subscription<P> {
 /// The keys listened at. `P` names nodes.
 #[derive(Debug)]
 pub struct Subscriptions<P> {
+    renewal: Duration,
     keys: BTreeMap<DhtKey, Subscription<P>>,
     renewals: BTreeSet<(Moment, DhtKey, P)>,
     expiries: BTreeSet<(Moment, DhtKey, Fingerprint, P)>,
@@ -87,7 +89,21 @@ pub struct Subscriptions<P> {
 
 impl<P> Default for Subscriptions<P> {
     fn default() -> Self {
-        Self { keys: BTreeMap::new(), renewals: BTreeSet::new(), expiries: BTreeSet::new(), count: 0 }
+        Self::renewed_every(RENEW_INTERVAL)
+    }
+}
+
+impl<P> Subscriptions<P> {
+    /// No subscriptions; the nodes listened to must hear of each again within `renewal`.
+    #[must_use]
+    pub fn renewed_every(renewal: Duration) -> Self {
+        Self {
+            renewal,
+            keys: BTreeMap::new(),
+            renewals: BTreeSet::new(),
+            expiries: BTreeSet::new(),
+            count: 0,
+        }
     }
 }
 
@@ -141,7 +157,7 @@ impl<P: Ord + Clone> Subscriptions<P> {
         }
         let state = subscription.nodes.entry(node.clone());
         let state = state.or_insert_with(|| Node { renew: None, values: BTreeMap::new() });
-        let renew = now.plus(RENEW_INTERVAL);
+        let renew = now.plus(self.renewal);
         if let Some(old) = state.renew.replace(renew) {
             self.renewals.remove(&(old, key, node.clone()));
         }

@@ -1,0 +1,572 @@
+//! The engine: drives libp2p's swarm and the core, and answers the requests of [`DhtMessage`].
+//!
+//! It is a plain future without an actor around it. It ends when its message channel closes; then
+//! it writes the good peers to their file.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use libp2p::core::ConnectedPoint;
+use libp2p::kad::{GetClosestPeersError, PeerInfo, QueryId, QueryResult};
+use libp2p::multiaddr::Protocol;
+use libp2p::request_response::{Event as WireEvent, Message, OutboundRequestId};
+use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
+use libp2p::swarm::{ConnectionId, DialError, SwarmEvent};
+use libp2p::{Multiaddr, PeerId, Swarm, identify, kad};
+use rand::rngs::StdRng;
+use rand::{Rng as _, SeedableRng as _};
+use skep_protocol::ids::DhtKey;
+use skep_protocol::time::Moment;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use super::address_book::{AddressBook, Attempt, Contact};
+use super::behaviour::{self, Behaviour, BehaviourEvent, KAD_PROTOCOL, Transport};
+use super::config::{BootstrapAddress, Clock, ConfigError, EngineConfig, ip_address};
+use super::core::{Core, Output};
+use super::outbox::RequestId;
+use super::wire::{PROTOCOL, Request, Response};
+use crate::dht::messages::{DhtError, DhtMessage, Found, Health, ListenEvent, ListenId, PutReport, Ticket};
+use crate::storage;
+use crate::supervision::{Outlet, Reply, SendError};
+
+/// Most addresses taken of what a peer says about itself.
+const MAX_ADDRESSES: usize = 8;
+
+/// Most addresses taken of one host name.
+const MAX_RESOLVED: usize = 4;
+
+/// Most of our own addresses remembered, as others see them.
+const MAX_OBSERVED: usize = 16;
+
+/// Shortest time between two writings of the file of known peers.
+const SAVE_INTERVAL: Duration = Duration::from_secs(30);
+
+/// Largest file of known peers in bytes; a full address book takes a tenth of it.
+const MAX_FILE: usize = 256 * 1024;
+
+/// Most events kept for a listener that is busy; the oldest go first.
+const MAX_BACKLOG: usize = 256;
+
+/// When a busy listener is told again.
+const BACKLOG_PAUSE: Duration = Duration::from_millis(50);
+
+/// A local listener.
+#[derive(Debug)]
+struct Subscriber {
+    outlet: Outlet<ListenEvent>,
+    backlog: VecDeque<ListenEvent>,
+}
+
+/// The engine of one node.
+pub struct Engine {
+    swarm: Swarm<Behaviour>,
+    core: Core,
+    book: AddressBook,
+    clock: Clock,
+    random: StdRng,
+    messages: mpsc::Receiver<DhtMessage>,
+    requests: HashMap<OutboundRequestId, RequestId>,
+    searches: HashMap<QueryId, DhtKey>,
+    attempts: HashMap<ConnectionId, Contact>,
+    resolving: JoinSet<(Contact, Vec<Multiaddr>)>,
+    puts: BTreeMap<Ticket, Reply<Result<PutReport, DhtError>>>,
+    gets: BTreeMap<Ticket, Reply<Result<Found, DhtError>>>,
+    subscribers: BTreeMap<ListenId, Subscriber>,
+    /// When subscribers with a backlog are told again.
+    retell: Option<Moment>,
+    /// Where each connected peer is, and whether it was dialled there.
+    remotes: HashMap<PeerId, (Multiaddr, bool)>,
+    /// Our own addresses, and who sees us there.
+    observed: BTreeMap<IpAddr, BTreeSet<PeerId>>,
+    file: Option<PathBuf>,
+    next_save: Moment,
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "Engine({})", self.swarm.local_peer_id())
+    }
+}
+
+impl Engine {
+    /// Sets up an engine over TCP. Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// When the secret is none or an address cannot be listened on.
+    pub fn new(config: EngineConfig, messages: mpsc::Receiver<DhtMessage>) -> Result<Self, ConfigError> {
+        let transport = behaviour::tcp_transport(&config.secret.keypair()?)?;
+        Self::over(config, transport, messages)
+    }
+
+    /// Sets up an engine over other connections.
+    pub(super) fn over(
+        config: EngineConfig,
+        transport: Transport,
+        messages: mpsc::Receiver<DhtMessage>,
+    ) -> Result<Self, ConfigError> {
+        let keypair = config.secret.keypair()?;
+        let mut swarm = behaviour::swarm(&keypair, transport);
+        for address in &config.listen {
+            swarm.listen_on(address.clone()).map_err(|error| ConfigError::Listen {
+                address: address.to_string(),
+                cause: error.to_string(),
+            })?;
+        }
+        let now = (config.clock)();
+        let mut book = AddressBook::default();
+        for address in config.bootstrap {
+            book.add_bootstrap(address, now);
+        }
+        let local = *swarm.local_peer_id();
+        Ok(Self {
+            swarm,
+            core: Core::new(local, now),
+            book,
+            clock: config.clock,
+            random: StdRng::seed_from_u64(config.seed),
+            messages,
+            requests: HashMap::new(),
+            searches: HashMap::new(),
+            attempts: HashMap::new(),
+            resolving: JoinSet::new(),
+            puts: BTreeMap::new(),
+            gets: BTreeMap::new(),
+            subscribers: BTreeMap::new(),
+            retell: None,
+            remotes: HashMap::new(),
+            observed: BTreeMap::new(),
+            file: config.known_peers,
+            next_save: now.plus(SAVE_INTERVAL),
+        })
+    }
+
+    /// Runs until the message channel closes.
+    pub async fn run(mut self) {
+        self.load().await;
+        loop {
+            self.work();
+            let wait = self.deadline().since(self.now());
+            tokio::select! {
+                message = self.messages.recv() => match message {
+                    Some(message) => self.take(message),
+                    None => break,
+                },
+                event = self.swarm.select_next_some() => self.happened(event),
+                Some(resolved) = self.resolving.join_next() => {
+                    if let Ok((contact, addresses)) = resolved {
+                        self.dial(contact, addresses);
+                    }
+                }
+                () = tokio::time::sleep(wait) => {}
+            }
+        }
+        self.save().await;
+    }
+
+    fn now(&self) -> Moment {
+        (self.clock)()
+    }
+
+    /// Everything that is due.
+    fn work(&mut self) {
+        let now = self.now();
+        if self.core.deadline().is_some_and(|deadline| deadline <= now) {
+            self.core.tick(now);
+        }
+        for attempt in self.book.due(now, self.core.peer_count()) {
+            self.attempt(attempt);
+        }
+        if self.retell.is_some_and(|moment| moment <= now) {
+            self.retell = None;
+            let listeners: Vec<ListenId> = self.subscribers.keys().copied().collect();
+            listeners.into_iter().for_each(|listener| self.tell(listener, None));
+        }
+        if self.file.is_some() && self.book.is_changed() && self.next_save <= now {
+            self.next_save = now.plus(SAVE_INTERVAL);
+            drop(tokio::task::spawn_blocking(self.saving()));
+        }
+        while let Some(output) = self.core.poll() {
+            self.carry_out(output);
+        }
+    }
+
+    fn deadline(&self) -> Moment {
+        let deadlines = [
+            self.core.deadline(),
+            self.book.deadline(self.core.peer_count()),
+            self.retell,
+            (self.file.is_some() && self.book.is_changed()).then_some(self.next_save),
+        ];
+        // Waking once an hour for nothing does no harm.
+        deadlines.into_iter().flatten().min().unwrap_or(self.now().plus(Duration::from_secs(3600)))
+    }
+
+    // Requests of this node.
+
+    fn take(&mut self, message: DhtMessage) {
+        let now = self.now();
+        match message {
+            DhtMessage::Put { key, value, permanent, reply } => {
+                match self.core.put(now, key, value, permanent) {
+                    Ok(ticket) => drop(self.puts.insert(ticket, reply)),
+                    Err(error) => reply.send(Err(error)),
+                }
+            }
+            DhtMessage::CancelPut { key, id } => self.core.cancel_put(now, key, id),
+            DhtMessage::Get { key, reply } => match self.core.get(now, key) {
+                Ok(ticket) => drop(self.gets.insert(ticket, reply)),
+                Err(error) => reply.send(Err(error)),
+            },
+            DhtMessage::Listen { id, key, outlet } => {
+                self.subscribers.insert(id, Subscriber { outlet, backlog: VecDeque::new() });
+                if let Err(error) = self.core.listen(now, id, key) {
+                    self.tell(id, Some(ListenEvent::Refused(error)));
+                }
+            }
+            DhtMessage::Cancel { id } => self.cancel(id),
+            DhtMessage::Health { reply } => reply.send(self.health()),
+            DhtMessage::AddBootstrap { address, reply } => {
+                let added = address.parse::<BootstrapAddress>();
+                let added = added.map(|address| self.book.add_bootstrap(address, now));
+                reply.send(match added {
+                    Ok(true) => Ok(()),
+                    Ok(false) => Err(DhtError::TooMany {
+                        what: "bootstrap nodes",
+                        limit: super::address_book::MAX_BOOTSTRAP,
+                    }),
+                    Err(error) => Err(DhtError::Address(error.to_string())),
+                });
+            }
+        }
+    }
+
+    fn cancel(&mut self, listener: ListenId) {
+        self.subscribers.remove(&listener);
+        self.core.cancel_listen(self.now(), listener);
+    }
+
+    fn health(&mut self) -> Health {
+        let now = self.now();
+        let (reachable, last_answer) = self.core.reachable(now);
+        let counts = self.core.counts();
+        let mut observed: Vec<(usize, IpAddr)> =
+            self.observed.iter().map(|(address, peers)| (peers.len(), *address)).collect();
+        observed.sort_by(|one, other| other.cmp(one));
+        Health {
+            reachable,
+            peers: self.core.peer_count(),
+            known: self.swarm.behaviour_mut().kad.kbuckets().map(|bucket| bucket.num_entries()).sum(),
+            last_answer: last_answer.map(|answer| now.since(answer)),
+            node_id: self.swarm.local_peer_id().to_string(),
+            listening: self.swarm.listeners().map(ToString::to_string).collect(),
+            observed: observed.into_iter().map(|(_, address)| address).collect(),
+            stored_values: counts.values,
+            listeners: counts.listeners,
+            published: counts.published,
+            listening_keys: counts.listening_keys,
+        }
+    }
+
+    // What the core wants.
+
+    fn carry_out(&mut self, output: Output) {
+        match output {
+            Output::Send(parcel) => {
+                let sent = self.swarm.behaviour_mut().wire.send_request(&parcel.peer, parcel.request);
+                self.requests.insert(sent, parcel.id);
+            }
+            Output::Search(key) => {
+                let search = self.swarm.behaviour_mut().kad.get_closest_peers(key.0.to_vec());
+                self.searches.insert(search, key);
+            }
+            // No connection is what it is about; if there is none, all is well.
+            Output::Disconnect(peer) => drop(self.swarm.disconnect_peer_id(peer)),
+            Output::Put(ticket, result) => {
+                if let Some(reply) = self.puts.remove(&ticket) {
+                    reply.send(result);
+                }
+            }
+            Output::Got(ticket, result) => {
+                if let Some(reply) = self.gets.remove(&ticket) {
+                    reply.send(result);
+                }
+            }
+            Output::Told(listener, event) => self.tell(listener, Some(event)),
+        }
+    }
+
+    /// Tells a listener, as far as it has room, what it was not told yet and this event.
+    fn tell(&mut self, listener: ListenId, event: Option<ListenEvent>) {
+        let Some(subscriber) = self.subscribers.get_mut(&listener) else { return };
+        subscriber.backlog.extend(event);
+        while let Some(event) = subscriber.backlog.front() {
+            match subscriber.outlet.try_send(event.clone()) {
+                Ok(()) => drop(subscriber.backlog.pop_front()),
+                Err(SendError::Closed { .. }) => return self.cancel(listener),
+                Err(_) => break,
+            }
+        }
+        if subscriber.backlog.len() > MAX_BACKLOG {
+            subscriber.backlog.pop_front();
+            tracing::warn!(?listener, "a listener of the DHT is too slow: an event is lost");
+        }
+        if !subscriber.backlog.is_empty() && self.retell.is_none() {
+            self.retell = Some(self.now().plus(BACKLOG_PAUSE));
+        }
+    }
+
+    // Dialling.
+
+    fn attempt(&mut self, attempt: Attempt) {
+        match &attempt.contact {
+            Contact::Bootstrap(BootstrapAddress::Host(host, port)) => {
+                let (host, port, contact) = (host.clone(), *port, attempt.contact);
+                self.resolving.spawn(async move { (contact, resolve(&host, port).await) });
+            }
+            Contact::Bootstrap(BootstrapAddress::Multiaddr(address)) => {
+                let address = address.clone();
+                self.dial(attempt.contact, vec![address]);
+            }
+            Contact::Peer(_) => self.dial(attempt.contact, attempt.addresses),
+        }
+    }
+
+    /// Dials a peer at all of its addresses, a bootstrap node at the first that is not in use.
+    fn dial(&mut self, contact: Contact, addresses: Vec<Multiaddr>) {
+        let options = match (&contact, addresses.first()) {
+            (_, None) => None,
+            (Contact::Peer(peer), _) => Some(
+                DialOpts::peer_id(*peer)
+                    .addresses(addresses)
+                    .condition(PeerCondition::DisconnectedAndNotDialing)
+                    .build(),
+            ),
+            (Contact::Bootstrap(_), Some(_)) => {
+                let choice = self.random.random_range(0..addresses.len());
+                addresses.get(choice).cloned().map(DialOpts::from)
+            }
+        };
+        let Some(options) = options else { return self.dial_failed(&contact) };
+        let connection = options.connection_id();
+        match self.swarm.dial(options) {
+            Ok(()) => drop(self.attempts.insert(connection, contact)),
+            Err(_) => self.dial_failed(&contact),
+        }
+    }
+
+    fn dial_failed(&mut self, contact: &Contact) {
+        let jitter = self.random.random();
+        self.book.failed(contact, self.now(), jitter);
+    }
+
+    // What libp2p tells.
+
+    fn happened(&mut self, event: SwarmEvent<BehaviourEvent>) {
+        match event {
+            SwarmEvent::Behaviour(BehaviourEvent::Wire(event)) => self.wire(event),
+            SwarmEvent::Behaviour(BehaviourEvent::Kad(event)) => self.kademlia(event),
+            SwarmEvent::Behaviour(BehaviourEvent::Identify(identify::Event::Received {
+                peer_id,
+                info,
+                ..
+            })) => self.identified(peer_id, &info),
+            SwarmEvent::ConnectionEstablished { peer_id, connection_id, endpoint, .. } => {
+                self.connected(peer_id, connection_id, &endpoint);
+            }
+            SwarmEvent::ConnectionClosed { peer_id, num_established: 0, .. } => self.disconnected(peer_id),
+            SwarmEvent::OutgoingConnectionError { connection_id, peer_id, error } => {
+                self.not_connected(connection_id, peer_id, &error);
+            }
+            SwarmEvent::NewListenAddr { address, .. } => tracing::info!(%address, "the DHT listens"),
+            SwarmEvent::ListenerError { error, .. } => {
+                tracing::warn!(%error, "the DHT cannot accept a connection");
+            }
+            _ => {}
+        }
+    }
+
+    fn connected(&mut self, peer: PeerId, connection: ConnectionId, endpoint: &ConnectedPoint) {
+        let contact = self.attempts.remove(&connection);
+        self.book.connected(peer, contact.as_ref(), self.now());
+        let mut remote = endpoint.get_remote_address().clone();
+        if matches!(remote.iter().last(), Some(Protocol::P2p(_))) {
+            remote.pop();
+        }
+        if endpoint.is_dialer() {
+            self.remotes.insert(peer, (remote, true));
+        } else {
+            self.remotes.entry(peer).or_insert((remote, false));
+        }
+    }
+
+    fn not_connected(&mut self, connection: ConnectionId, peer: Option<PeerId>, error: &DialError) {
+        let Some(contact) = self.attempts.remove(&connection) else { return };
+        tracing::debug!(?contact, %error, "a DHT node was not reached");
+        match (error, peer) {
+            (DialError::LocalPeerId { .. }, _) => self.book.forget(&contact),
+            (_, Some(peer)) if self.swarm.is_connected(&peer) => {
+                self.book.connected(peer, Some(&contact), self.now());
+            }
+            _ => self.dial_failed(&contact),
+        }
+    }
+
+    fn disconnected(&mut self, peer: PeerId) {
+        let (now, jitter) = (self.now(), self.random.random());
+        self.remotes.remove(&peer);
+        self.observed.retain(|_, peers| {
+            peers.remove(&peer);
+            !peers.is_empty()
+        });
+        self.core.disconnected(now, peer);
+        self.book.disconnected(peer, now, jitter);
+    }
+
+    fn identified(&mut self, peer: PeerId, info: &identify::Info) {
+        let speaks = |name| info.protocols.contains(&name);
+        if !self.swarm.is_connected(&peer) || !speaks(PROTOCOL) || !speaks(KAD_PROTOCOL) {
+            return;
+        }
+        let remote = self.remotes.get(&peer).cloned();
+        let near = remote.as_ref().is_none_or(|(remote, _)| is_loopback(remote));
+        let stated = info.listen_addrs.iter().take(MAX_ADDRESSES);
+        let usable = stated.filter(|address| is_dialable(address) && (near || !is_loopback(address)));
+        let seen = remote.and_then(|(remote, dialled)| match dialled {
+            true => Some(remote),
+            false => seen_at(&remote, &info.listen_addrs),
+        });
+        let addresses: BTreeSet<Multiaddr> = usable.cloned().chain(seen).collect();
+        for address in addresses {
+            self.swarm.behaviour_mut().kad.add_address(&peer, address.clone());
+            self.swarm.add_peer_address(peer, address.clone());
+            self.book.learn(peer, address);
+        }
+        let now = self.now();
+        self.book.connected(peer, None, now);
+        let room =
+            |address: &IpAddr| self.observed.len() < MAX_OBSERVED || self.observed.contains_key(address);
+        if let Some(address) = ip_of(&info.observed_addr).filter(room) {
+            self.observed.entry(address).or_default().insert(peer);
+        }
+        self.core.connected(now, peer);
+    }
+
+    fn wire(&mut self, event: WireEvent<Request, Response>) {
+        let now = self.now();
+        match event {
+            WireEvent::Message { peer, message: Message::Request { request, channel, .. }, .. } => {
+                let response = self.core.asked(now, peer, request);
+                // If the connection is gone, nobody waits for the response.
+                drop(self.swarm.behaviour_mut().wire.send_response(channel, response));
+            }
+            WireEvent::Message { message: Message::Response { request_id, response }, .. } => {
+                if let Some(request) = self.requests.remove(&request_id) {
+                    self.core.answered(now, request, Some(response));
+                }
+            }
+            WireEvent::OutboundFailure { peer, request_id, error, .. } => {
+                tracing::debug!(%peer, %error, "a DHT node did not answer");
+                if let Some(request) = self.requests.remove(&request_id) {
+                    self.core.answered(now, request, None);
+                }
+            }
+            WireEvent::InboundFailure { .. } | WireEvent::ResponseSent { .. } => {}
+        }
+    }
+
+    fn kademlia(&mut self, event: kad::Event) {
+        let kad::Event::OutboundQueryProgressed {
+            id,
+            result: QueryResult::GetClosestPeers(result),
+            step,
+            ..
+        } = event
+        else {
+            return;
+        };
+        if !step.last {
+            return;
+        }
+        let Some(key) = self.searches.remove(&id) else { return };
+        let found: Vec<PeerInfo> = match result {
+            Ok(found) => found.peers,
+            Err(GetClosestPeersError::Timeout { peers, .. }) => peers,
+        };
+        for peer in &found {
+            for address in peer.addrs.iter().take(MAX_ADDRESSES) {
+                self.swarm.add_peer_address(peer.peer_id, address.clone());
+            }
+        }
+        self.core.search_ended(self.now(), key, found.into_iter().map(|peer| peer.peer_id).collect());
+    }
+
+    // The file of known peers.
+
+    async fn load(&mut self) {
+        let Some(file) = self.file.clone() else { return };
+        let read = tokio::task::spawn_blocking(move || storage::read(&file, MAX_FILE)).await;
+        match read {
+            Ok(Ok(Some(bytes))) => self.book.add_text(&String::from_utf8_lossy(&bytes), self.now()),
+            Ok(Ok(None)) | Err(_) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "the file of known DHT nodes cannot be read"),
+        }
+    }
+
+    /// What writes the file, on a thread that may wait for the disk.
+    fn saving(&mut self) -> impl FnOnce() + Send + use<> {
+        self.book.saved();
+        let (file, text) = (self.file.clone(), self.book.to_text());
+        move || {
+            if let Some(Err(error)) = file.map(|file| storage::replace(&file, text.as_bytes())) {
+                tracing::warn!(%error, "the file of known DHT nodes cannot be written");
+            }
+        }
+    }
+
+    async fn save(&mut self) {
+        if self.file.is_some() {
+            // It only fails when the runtime ends.
+            let _ = tokio::task::spawn_blocking(self.saving()).await;
+        }
+    }
+}
+
+/// The addresses of a host; none when the name does not resolve.
+async fn resolve(host: &str, port: u16) -> Vec<Multiaddr> {
+    match tokio::net::lookup_host((host, port)).await {
+        Ok(addresses) => addresses.take(MAX_RESOLVED).map(|one| ip_address(one.ip(), one.port())).collect(),
+        Err(error) => {
+            tracing::debug!(host, %error, "the name of a bootstrap node does not resolve");
+            Vec::new()
+        }
+    }
+}
+
+fn ip_of(address: &Multiaddr) -> Option<IpAddr> {
+    address.iter().find_map(|part| match part {
+        Protocol::Ip4(address) => Some(IpAddr::V4(address)),
+        Protocol::Ip6(address) => Some(IpAddr::V6(address)),
+        _ => None,
+    })
+}
+
+fn is_loopback(address: &Multiaddr) -> bool {
+    ip_of(address).is_none_or(|address| address.is_loopback())
+}
+
+fn is_dialable(address: &Multiaddr) -> bool {
+    ip_of(address).is_none_or(|address| !address.is_unspecified() && !address.is_multicast())
+}
+
+/// Where a peer behind a port mapping may be reached: at the address it comes from and the port it
+/// listens on.
+fn seen_at(remote: &Multiaddr, listening: &[Multiaddr]) -> Option<Multiaddr> {
+    let port = listening.iter().find_map(|address| {
+        address.iter().find_map(|part| if let Protocol::Tcp(port) = part { Some(port) } else { None })
+    });
+    Some(ip_address(ip_of(remote)?, port?))
+}
