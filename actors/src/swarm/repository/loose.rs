@@ -22,34 +22,30 @@ impl Repository {
     /// What the system says, for example that the disk is full. Some objects may be there then,
     /// whole and unused.
     pub fn write_objects(&self, objects: &[NewObject]) -> Result<Vec<ObjectId>> {
-        let mut written = Vec::new();
-        let mut renames = BTreeMap::new();
-        let mut folders = BTreeSet::new();
+        let mut batch = Batch::default();
         for object in objects {
             let id = ObjectId(object.id);
             let path = self.loose_path(id);
-            if self.contains(id) || renames.contains_key(&path) {
+            if self.contains(id) || batch.renames.contains_key(&path) {
                 continue;
             }
             let Some(folder) = path.parent() else { continue };
-            if folders.insert(folder.to_owned()) {
+            if !folder.exists() {
+                self.unforced_folders.set(true);
                 storage::make_folder(folder).map_err(at(folder))?;
             }
             let temporary = folder.join(format!("{TEMPORARY}obj_{id}"));
             durable::write_temporary(&temporary, &encode(object))?;
-            renames.insert(path, temporary);
-            written.push(id);
+            batch.folders.insert(folder.to_owned());
+            batch.renames.insert(path, temporary);
+            batch.ids.push(id);
         }
-        for (to, from) in &renames {
-            fs::rename(from, to).map_err(at(from))?;
-        }
-        for folder in &folders {
-            durable::force_folder(folder)?;
-        }
-        if !folders.is_empty() {
+        batch.finish()?;
+        if self.unforced_folders.get() {
             durable::force_folder(&self.objects_folder())?;
+            self.unforced_folders.set(false);
         }
-        Ok(written)
+        Ok(std::mem::take(&mut batch.ids))
     }
 
     pub(super) fn loose_path(&self, id: ObjectId) -> PathBuf {
@@ -66,6 +62,38 @@ impl Repository {
             ids.extend(ids_in(&objects, folder)?);
         }
         Ok(ids)
+    }
+}
+
+/// Files being written together.
+#[derive(Default)]
+struct Batch {
+    ids: Vec<ObjectId>,
+    folders: BTreeSet<PathBuf>,
+    /// Where each file goes, and where it is until then.
+    renames: BTreeMap<PathBuf, PathBuf>,
+}
+
+impl Batch {
+    /// Puts all files into place and forces their names to disk.
+    fn finish(&mut self) -> Result<()> {
+        while let Some((to, from)) = self.renames.pop_first() {
+            let renamed = fs::rename(&from, &to).map_err(at(&to));
+            if renamed.is_err() {
+                self.renames.insert(to, from);
+            }
+            renamed?;
+        }
+        self.folders.iter().try_for_each(|folder| durable::force_folder(folder))
+    }
+}
+
+impl Drop for Batch {
+    /// After a failure nothing may stay on a disk that is perhaps full.
+    fn drop(&mut self) {
+        for temporary in self.renames.values() {
+            let _ = fs::remove_file(temporary);
+        }
     }
 }
 

@@ -30,6 +30,7 @@ mod walk;
 #[cfg(test)]
 mod tests;
 
+use std::cell::Cell;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -141,6 +142,8 @@ pub type Result<T> = std::result::Result<T, RepositoryError>;
 pub struct Repository {
     path: PathBuf,
     git: gix::Repository,
+    /// Whether a folder of objects was made whose name may not be on disk yet.
+    unforced_folders: Cell<bool>,
 }
 
 impl Repository {
@@ -184,7 +187,8 @@ impl Repository {
             return Err(not_a_repository());
         }
         durable::remove_leftovers(path)?;
-        let repository = Self { path: path.to_owned(), git: open_git(path)? };
+        let git = open_git(path)?;
+        let repository = Self { path: path.to_owned(), git, unforced_folders: Cell::new(true) };
         if let Some(head) = repository.head()? {
             repository.check_tree(repository.commit_at(head)?.tree)?;
         }

@@ -194,10 +194,16 @@ impl Repository {
         if index.exists() {
             return Ok(AddedPack { stem, new: false });
         }
+        let pack = folder.join(format!("{stem}.pack"));
         let temporary = folder.join(format!("{TEMPORARY}idx_{stem}"));
-        durable::write_temporary(&temporary, &index_bytes(entries, checksum))?;
-        file.keep_as(&folder.join(format!("{stem}.pack")))?;
-        durable::rename(&temporary, &index)?;
+        let placed = durable::write_temporary(&temporary, &index_bytes(entries, checksum))
+            .and_then(|()| file.keep_as(&pack))
+            .and_then(|()| durable::rename(&temporary, &index));
+        if placed.is_err() && !index.exists() {
+            durable::remove_file(&temporary)?;
+            durable::remove_file(&pack)?;
+        }
+        placed?;
         self.reload()?;
         Ok(AddedPack { stem, new: true })
     }

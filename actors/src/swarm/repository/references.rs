@@ -53,7 +53,8 @@ impl Repository {
     /// # Errors
     /// [`RepositoryError::HeadMoved`] when `main` is something else,
     /// [`RepositoryError::MissingObject`] when `new` is not here, [`RepositoryError::Locked`], or
-    /// what the system says. `main` did not move then.
+    /// what the system says. `main` did not move then, unless it was the folder that could not be
+    /// forced to disk: read [`Self::head`] again.
     pub fn move_main(&self, expected: Option<CommitId>, new: CommitId) -> Result<()> {
         if !self.contains(new.into()) {
             return Err(RepositoryError::MissingObject(new.into()));

@@ -2,6 +2,7 @@
 
 mod crash;
 mod receive;
+mod recorded;
 mod steps;
 mod store;
 mod wire;
@@ -10,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use skep_protocol::ids::{CommitId, ConversationId, DeviceId, ObjectId, TreeId};
+use skep_protocol::swarm::git::pack::write::PackWriter;
 use skep_protocol::swarm::object::{EntryKind, NewObject, ObjectKind, Tree};
 use tempfile::TempDir;
 
@@ -122,10 +124,23 @@ pub(super) fn commit(repository: &Repository, parents: &[CommitId], seconds: i64
 /// Appends `count` commits to `main`.
 pub(super) fn append(repository: &Repository, count: usize, label: &str) -> CommitId {
     let old = repository.head().unwrap();
-    let mut head = old;
-    let start = head.map_or(1_000, |head| repository.commit_at(head).unwrap().committer.seconds);
+    let (head, objects) = chain(repository, old, count, label);
+    repository.write_objects(&objects).unwrap();
+    repository.move_main(old, head).unwrap();
+    head
+}
+
+/// `count` commits upon `old`, one second apart.
+fn chain(
+    repository: &Repository,
+    old: Option<CommitId>,
+    count: usize,
+    label: &str,
+) -> (CommitId, Vec<NewObject>) {
+    let start = old.map_or(1_000, |head| repository.commit_at(head).unwrap().committer.seconds);
     let file = blob(b"file");
     let root = tree(&[("file", &file)]);
+    let mut head = old;
     let mut objects = vec![file, root.clone()];
     for (number, seconds) in (0..count).zip(start + 1..) {
         let text = format!("{label} {number}");
@@ -133,9 +148,29 @@ pub(super) fn append(repository: &Repository, count: usize, label: &str) -> Comm
         head = Some(CommitId(commit.id));
         objects.push(commit);
     }
-    repository.write_objects(&objects).unwrap();
-    repository.move_main(old, head.unwrap()).unwrap();
-    head.unwrap()
+    (head.unwrap(), objects)
+}
+
+/// Appends `count` commits to `main` by way of a pack, which takes less forcing to disk.
+pub(super) fn append_packed(repository: &mut Repository, count: usize, label: &str) -> CommitId {
+    let old = repository.head().unwrap();
+    let (head, objects) = chain(repository, old, count, label);
+    let mut receiver = repository.receive_pack();
+    receiver.receive(&pack(&objects)).unwrap();
+    let _ = repository.store_pack(receiver).unwrap();
+    repository.move_main(old, head).unwrap();
+    head
+}
+
+/// A pack of these objects.
+pub(super) fn pack(objects: &[NewObject]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut writer = PackWriter::new(u32::try_from(objects.len()).unwrap(), &mut bytes);
+    for object in objects {
+        writer.object(object.kind, &object.content, &mut bytes).unwrap();
+    }
+    writer.finish(&mut bytes).unwrap();
+    bytes
 }
 
 /// How many commits `main` has.

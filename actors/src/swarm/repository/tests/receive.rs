@@ -1,20 +1,9 @@
 //! Taking in packs, good and bad.
 
-use skep_protocol::swarm::git::pack::write::PackWriter;
 use skep_protocol::swarm::git::pack::{PackError, PackLimit};
 
 use super::super::{Received, Repository, RepositoryError};
 use super::*;
-
-fn pack(objects: &[NewObject]) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    let mut writer = PackWriter::new(u32::try_from(objects.len()).unwrap(), &mut bytes);
-    for object in objects {
-        writer.object(object.kind, &object.content, &mut bytes).unwrap();
-    }
-    writer.finish(&mut bytes).unwrap();
-    bytes
-}
 
 fn receive(repository: &mut Repository, bytes: &[u8]) -> Result<Received, RepositoryError> {
     let mut receiver = repository.receive_pack();
@@ -137,4 +126,21 @@ fn a_small_pack_that_inflates_to_much_goes_through_a_file() {
     let _ = receive(&mut repository, &bytes).unwrap();
     assert!(repository.contains(ObjectId(objects[1].id)));
     check_with_git(repository.path());
+}
+
+#[test]
+fn trees_with_links_or_paths_upwards_are_refused() {
+    let file = blob(b"file");
+    for entry in ["120000 link", "100755 tool", "160000 module", "100644 ..", "100644 .git"] {
+        let (_folder, mut repository) = empty();
+        let content = [entry.as_bytes(), b"\0", &file.id].concat();
+        let root = NewObject::new(ObjectKind::Tree, content).unwrap();
+        let head = commit_object(TreeId(root.id), &[], 1, "hostile");
+        let id = CommitId(head.id);
+        let received = receive(&mut repository, &pack(&[file.clone(), root, head])).unwrap();
+        let checked = repository.check_connected(id, &[]);
+        assert!(matches!(checked, Err(RepositoryError::BadObject { .. })), "{entry} {checked:?}");
+        repository.discard(received).unwrap();
+        assert_eq!(repository.loose_ids().unwrap(), []);
+    }
 }

@@ -181,17 +181,11 @@ fn a_pack_that_leaves_out_a_file_is_refused_and_removed() {
     theirs.move_main(old, id).unwrap();
     let (_ours, mut ours) = empty();
     let mut receiver = ours.receive_pack();
-    let whole: Vec<u8> = {
-        let mut bytes = Vec::new();
-        let mut writer = skep_protocol::swarm::git::pack::write::PackWriter::new(2, &mut bytes);
-        for id in [object_id(id), ObjectId(root.id)] {
-            let (kind, content) = theirs.find(id).unwrap().unwrap();
-            writer.object(kind, &content, &mut bytes).unwrap();
-        }
-        writer.finish(&mut bytes).unwrap();
-        bytes
-    };
-    receiver.receive(&whole).unwrap();
+    let given = [object_id(id), ObjectId(root.id)].map(|id| {
+        let (kind, content) = theirs.find(id).unwrap().unwrap();
+        NewObject { kind, id: id.0, content }
+    });
+    receiver.receive(&pack(&given)).unwrap();
     let received = ours.store_pack(receiver).unwrap();
     let missing = ours.check_connected(id, &[]);
     assert!(matches!(missing, Err(RepositoryError::MissingObject(_))), "{missing:?}");
