@@ -193,3 +193,86 @@ fn split(kind: Option<EntryKind>) -> (Option<BlobId>, Option<TreeId>) {
         None => (None, None),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::AccountId;
+    use crate::swarm::object::{MemoryObjects, NewObject, ObjectKind};
+
+    fn keep(objects: &mut MemoryObjects, entries: &[(&str, EntryKind)]) -> TreeId {
+        let mut tree = Tree::default();
+        for (name, kind) in entries {
+            tree.put(name, *kind).unwrap();
+        }
+        let object = NewObject::new(ObjectKind::Tree, tree.to_bytes()).unwrap();
+        let id = TreeId(object.id);
+        objects.insert(object);
+        id
+    }
+
+    fn file(byte: u8) -> EntryKind {
+        EntryKind::File(BlobId([byte; 20]))
+    }
+
+    #[test]
+    fn only_what_differs_is_listed() {
+        let mut objects = MemoryObjects::default();
+        let people: Vec<String> = (1..=3).map(|byte| AccountId([byte; 20]).to_hex()).collect();
+        let old = keep(&mut objects, &[(&people[0], file(1)), (&people[1], file(1))]);
+        let new = keep(&mut objects, &[(&people[0], file(2)), (&people[2], file(1))]);
+        // Equal folders are not even read.
+        let unread = EntryKind::Folder(TreeId([9; 20]));
+        let old = keep(&mut objects, &[("invited", EntryKind::Folder(old)), ("admins", unread)]);
+        let new = keep(&mut objects, &[("invited", EntryKind::Folder(new)), ("admins", unread)]);
+        let changes = TreeReader::new(&objects).changes(Some(old), new).unwrap();
+        let changes: Vec<_> =
+            changes.iter().map(|it| (it.path, it.old.is_some(), it.new.is_some())).collect();
+        let path = |byte| TreePath::invited(AccountId([byte; 20]));
+        assert_eq!(changes, [(path(1), true, true), (path(2), true, false), (path(3), false, true)]);
+    }
+
+    #[test]
+    fn a_file_in_place_of_a_folder_counts_for_both() {
+        let mut objects = MemoryObjects::default();
+        let person = AccountId([1; 20]).to_hex();
+        let folder = keep(&mut objects, &[(&person, file(1))]);
+        let old = keep(&mut objects, &[("invited", EntryKind::Folder(folder))]);
+        let new = keep(&mut objects, &[("invited", file(1))]);
+        let error = TreeReader::new(&objects).changes(Some(old), new).unwrap_err();
+        assert!(matches!(error, ReadError::UnknownPath(path) if path == "invited"));
+    }
+
+    #[test]
+    fn empty_missing_deep_and_unknown_folders_are_refused() {
+        let mut objects = MemoryObjects::default();
+        let empty = keep(&mut objects, &[]);
+        let with_empty = keep(&mut objects, &[("invited", EntryKind::Folder(empty))]);
+        let with_missing = keep(&mut objects, &[("invited", EntryKind::Folder(TreeId([9; 20])))]);
+        let mut deep = keep(&mut objects, &[("a", file(1))]);
+        for _ in 0..100 {
+            deep = keep(&mut objects, &[("a", EntryKind::Folder(deep))]);
+        }
+        let reader = TreeReader::new(&objects);
+        assert!(matches!(reader.changes(None, with_empty), Err(ReadError::Folder)));
+        assert!(matches!(reader.changes(None, with_missing), Err(ReadError::Missing(_))));
+        assert!(matches!(reader.changes(None, deep), Err(ReadError::Folder)));
+        assert!(reader.changes(None, empty).unwrap().is_empty());
+    }
+
+    #[test]
+    fn too_many_changes_are_refused() {
+        let mut objects = MemoryObjects::default();
+        let mut bytes = Vec::new();
+        for number in 0..=MAX_CHANGES {
+            bytes.extend_from_slice(format!("100644 {number:040x}\0").as_bytes());
+            bytes.extend_from_slice(&[1; 20]);
+        }
+        let object = NewObject::new(ObjectKind::Tree, bytes).unwrap();
+        let folder = EntryKind::Folder(TreeId(object.id));
+        objects.insert(object);
+        let root = keep(&mut objects, &[("invited", folder)]);
+        let error = TreeReader::new(&objects).changes(None, root).unwrap_err();
+        assert!(matches!(error, ReadError::TooManyChanges));
+    }
+}

@@ -39,4 +39,8 @@ mod history_tests;
 #[cfg(test)]
 mod lab;
 #[cfg(test)]
+mod member_tests;
+#[cfg(test)]
+mod message_tests;
+#[cfg(test)]
 mod validate_tests;
