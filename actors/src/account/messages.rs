@@ -1,5 +1,7 @@
 //! What an account can be asked, and the views it answers with.
 
+use std::path::PathBuf;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use skep_protocol::ids::{AccountId, ConversationId, DeviceId, LocalAccountId};
@@ -204,6 +206,14 @@ pub enum AccountRequest {
         conversation: ConversationId,
         /// Gets the port.
         reply: Answer<Port<ConversationMessage>>,
+    },
+    /// Open a conversation from a git bundle or a bare repository on this machine, after full
+    /// validation; what is read is copied, and the source is not needed afterwards.
+    ImportConversation {
+        /// The bundle file or the repository's folder.
+        path: PathBuf,
+        /// Gets the conversation when it is validated and durable.
+        reply: Answer<ConversationId>,
     },
     /// All links.
     Links(Answer<Vec<LinkView>>),

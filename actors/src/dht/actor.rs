@@ -226,6 +226,3 @@ impl Actor for DhtActor {
         Some(Box::pin(async move { drop(ended.await) }))
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -5,3 +5,6 @@ pub mod kad;
 pub mod messages;
 
 pub use actor::{DhtActor, DhtConfig};
+
+#[cfg(test)]
+mod tests;
