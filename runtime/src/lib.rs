@@ -1,1 +1,50 @@
-//! Placeholder, replaced as the parts land.
+//! Skep as a library: a Jami node inside your program.
+//!
+//! ```text
+//!   your program ──► Node ──► Account ──► Conversation        (typed calls, each with a deadline)
+//!        ▲            │
+//!        └─ EventStream ◄─ events of all accounts             (bounded; a slow reader is told)
+//!
+//!   root actor "node" ─┬─ events
+//!                      ├─ dht
+//!                      ├─ account … one for each, with all that serves one person below it
+//!                      └─ rpc        JSON-RPC on a unix socket and WebSocket, if configured
+//! ```
+//!
+//! The program `skep` is this library with a configuration file ([`config`]), JSON-RPC ([`rpc`])
+//! and a command line ([`cli`]).
+//!
+//! A node that tells what happens to it:
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), skep::NodeError> {
+//! use skep::{Node, NodeConfig};
+//!
+//! let node = Node::start(NodeConfig::in_folder("/var/lib/my-bot")).await?;
+//! let account = node.create_account("My bot", None, |_| ()).await?;
+//! println!("my Jami id is {}", account.describe().await?.id);
+//! let mut events = node.events();
+//! while let Some(event) = events.next().await {
+//!     println!("{event:?}");
+//! }
+//! node.shutdown().await;
+//! # Ok(())
+//! # }
+//! ```
+
+#![forbid(unsafe_code)]
+
+pub mod cli;
+pub mod config;
+mod error;
+mod metrics;
+pub mod node;
+pub mod rpc;
+
+pub use config::NodeConfig;
+pub use error::NodeError;
+pub use node::{Account, Conversation, EventStream, Node};
+pub use skep_actors::account::messages::{AccountView, ContactView, LinkView, Password, RequestView};
+pub use skep_actors::event::{Event, NodeEvent};
+pub use skep_actors::swarm::messages::{ConversationView, MemberView, MessageView, Outgoing, Page};
+pub use skep_protocol::ids::{AccountId, CommitId, ConversationId, DeviceId, LocalAccountId};

@@ -1,0 +1,307 @@
+//! What can be typed after `skep`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
+
+/// A Jami node: run it, and speak to it.
+#[derive(Debug, Parser)]
+#[command(name = "skep", version, about, max_term_width = 100, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    /// The configuration file; see --print-default-config
+    #[arg(long, global = true, env = "SKEP_CONFIG", value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+
+    /// The data folder, instead of the configuration's
+    #[arg(long, global = true, value_name = "FOLDER")]
+    pub(crate) data_dir: Option<PathBuf>,
+
+    /// The unix socket of the node to speak to, instead of the configuration's
+    #[arg(long, global = true, env = "SKEP_SOCKET", value_name = "PATH")]
+    pub(crate) socket: Option<PathBuf>,
+
+    /// Print JSON for programs instead of tables for people
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+
+    /// Print the default configuration, every setting explained
+    #[arg(long)]
+    pub(crate) print_default_config: bool,
+
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a node until it is told to stop; without accounts it serves others as bootstrap node
+    Run {
+        /// Serve one JSON-RPC client on standard input and output, and stop with it
+        #[arg(long)]
+        stdio: bool,
+    },
+    /// Accounts of the node
+    #[command(subcommand)]
+    Account(AccountCommand),
+    /// Contacts and contact requests
+    Contact(ContactArgs),
+    /// Conversations
+    Conversation(ConversationArgs),
+    /// Messages of a conversation
+    Message(MessageArgs),
+    /// The node itself
+    #[command(subcommand)]
+    Node(NodeCommand),
+    /// Print the reference of the control interface, in Markdown
+    ApiReference,
+    /// Print completions for a shell
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+}
+
+/// Which account; may be left out while there is only one.
+#[derive(Debug, Args)]
+pub(crate) struct AccountChoice {
+    /// The account: its local name, Jami id or display name, or the beginning of one
+    #[arg(long, short, global = true, env = "SKEP_ACCOUNT")]
+    pub(crate) account: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PasswordFile {
+    /// A file whose first line is the password; asked for on the terminal without it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) password_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AccountCommand {
+    /// Make an account with new keys
+    Create {
+        /// Display name
+        name: String,
+        /// Protect the archive with a password asked for on the terminal
+        #[arg(long)]
+        protect: bool,
+        #[command(flatten)]
+        password: PasswordFile,
+    },
+    /// Make an account of an archive
+    Import {
+        /// The archive file
+        archive: PathBuf,
+        #[command(flatten)]
+        password: PasswordFile,
+    },
+    /// Write the archive of an account to a file
+    Export {
+        /// The file to write; it must not exist
+        file: PathBuf,
+        #[command(flatten)]
+        account: AccountChoice,
+        #[command(flatten)]
+        password: PasswordFile,
+    },
+    /// List the accounts
+    List,
+    /// Show an account
+    Show {
+        #[command(flatten)]
+        account: AccountChoice,
+    },
+    /// Give an account another display name
+    Rename {
+        /// The new name
+        name: String,
+        #[command(flatten)]
+        account: AccountChoice,
+    },
+    /// Give an archive another password, or none
+    Password {
+        #[command(flatten)]
+        account: AccountChoice,
+        /// A file whose first line is the present password
+        #[arg(long, value_name = "FILE")]
+        old_password_file: Option<PathBuf>,
+        /// A file whose first line is the new password; asked for on the terminal without it
+        #[arg(long, value_name = "FILE", conflicts_with = "remove")]
+        new_password_file: Option<PathBuf>,
+        /// Take the protection away
+        #[arg(long)]
+        remove: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ContactArgs {
+    #[command(flatten)]
+    pub(crate) account: AccountChoice,
+    #[command(subcommand)]
+    pub(crate) command: ContactCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ContactCommand {
+    /// Add a contact and send it a request
+    Add {
+        /// The person's Jami id
+        id: String,
+    },
+    /// Accept a request
+    Accept {
+        /// The person's Jami id
+        id: String,
+    },
+    /// Decline a request; the sender is not told
+    Decline {
+        /// The person's Jami id
+        id: String,
+    },
+    /// Remove a contact
+    Remove {
+        /// The person's Jami id
+        id: String,
+    },
+    /// Remove a contact, which may not come back by itself
+    Ban {
+        /// The person's Jami id
+        id: String,
+    },
+    /// List the contacts
+    List,
+    /// List the requests that wait for an answer
+    Requests,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ConversationArgs {
+    #[command(flatten)]
+    pub(crate) account: AccountChoice,
+    #[command(subcommand)]
+    pub(crate) command: ConversationCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConversationCommand {
+    /// List the conversations
+    List,
+    /// Show a conversation
+    Show {
+        /// The conversation's id, or its beginning
+        conversation: String,
+    },
+    /// List the members of a conversation
+    Members {
+        /// The conversation's id, or its beginning
+        conversation: String,
+    },
+    /// Leave a conversation
+    Leave {
+        /// The conversation's id, or its beginning
+        conversation: String,
+    },
+    /// Open a conversation from a git bundle or a bare repository
+    Import {
+        /// The bundle or repository, on the node's machine
+        path: PathBuf,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MessageArgs {
+    #[command(flatten)]
+    pub(crate) account: AccountChoice,
+    #[command(subcommand)]
+    pub(crate) command: MessageCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum MessageCommand {
+    /// Send a text
+    Send {
+        /// The conversation's id, or its beginning
+        conversation: String,
+        /// The text
+        text: String,
+    },
+    /// Answer a message
+    Reply {
+        /// The conversation's id, or its beginning
+        conversation: String,
+        /// The message's id
+        message: String,
+        /// The text
+        text: String,
+    },
+    /// Give a message of yours another text
+    Edit {
+        /// The conversation's id, or its beginning
+        conversation: String,
+        /// The message's id
+        message: String,
+        /// The new text
+        text: String,
+    },
+    /// Take a message or reaction of yours back
+    Delete {
+        /// The conversation's id, or its beginning
+        conversation: String,
+        /// The message's id
+        message: String,
+    },
+    /// React to a message
+    React {
+        /// The conversation's id, or its beginning
+        conversation: String,
+        /// The message's id
+        message: String,
+        /// The reaction, usually one emoji
+        reaction: String,
+    },
+    /// List messages, oldest first
+    List {
+        /// The conversation's id, or its beginning
+        conversation: String,
+        /// How many of the newest
+        #[arg(long, short, default_value_t = 50)]
+        limit: usize,
+        /// Only those before this message
+        #[arg(long, value_name = "MESSAGE")]
+        before: Option<String>,
+    },
+    /// Find messages with a text, oldest first
+    Search {
+        /// The conversation's id, or its beginning
+        conversation: String,
+        /// The text to find, in any case
+        text: String,
+        /// How many of the newest
+        #[arg(long, short, default_value_t = 50)]
+        limit: usize,
+    },
+    /// Print new messages as they come, of one conversation or of all
+    Follow {
+        /// The conversation's id, or its beginning
+        conversation: Option<String>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum NodeCommand {
+    /// Show what the node is
+    Info,
+    /// Show every actor, how busy it is and how often it was restarted
+    Tree,
+    /// Show the links to other devices
+    Links {
+        #[command(flatten)]
+        account: AccountChoice,
+    },
+    /// Show whether the DHT is reached; exit code 1 if not
+    Health,
+    /// Stop the node in order
+    Shutdown,
+}

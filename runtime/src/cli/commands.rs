@@ -1,0 +1,372 @@
+//! What each command asks of the node, and how its answer is shown.
+
+use std::path::Path;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
+use skep_actors::account::messages::AccountView;
+use skep_actors::event::Event;
+use skep_protocol::ids::{CommitId, ConversationId, LocalAccountId};
+
+use super::args::{
+    AccountChoice, AccountCommand, ContactArgs, ContactCommand, ConversationArgs, ConversationCommand,
+    MessageArgs, MessageCommand, NodeCommand, PasswordFile,
+};
+use super::error::CliError;
+use super::{Output, password, render};
+use crate::node::write_private;
+use crate::rpc::client::{Client, ClientError};
+use crate::rpc::schema::{method::*, *};
+
+/// A connection to the node, and where its answers are shown.
+pub(super) struct Session<'a> {
+    client: Client,
+    output: Output<'a>,
+}
+
+fn done(_: &impl Serialize) -> String {
+    "done".to_owned()
+}
+
+impl<'a> Session<'a> {
+    pub(super) async fn connect(socket: &Path, output: Output<'a>) -> Result<Self, CliError> {
+        Ok(Self { client: Client::connect(socket).await?, output })
+    }
+
+    /// Calls a method and shows its answer.
+    async fn call<M: Method>(
+        &mut self,
+        method: M,
+        params: M::Params,
+        render: impl FnOnce(&M::Answer) -> String,
+    ) -> Result<(), CliError> {
+        let answer = self.client.call(method, params).await?;
+        self.output.show(&answer, render)
+    }
+
+    /// Calls a method that takes long, with a bar on the terminal.
+    async fn call_long<M: Method>(&mut self, params: M::Params) -> Result<M::Answer, ClientError> {
+        // Hidden by itself where standard error is not a terminal.
+        let bar = ProgressBar::new(0);
+        if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len} {msg} {elapsed}") {
+            bar.set_style(style);
+        }
+        bar.enable_steady_tick(std::time::Duration::from_millis(200));
+        let answer = self
+            .client
+            .call_with::<M>(params, |notice| {
+                bar.set_length(notice.total.into());
+                bar.set_position(notice.done.into());
+                bar.set_message(notice.stage.clone());
+            })
+            .await;
+        bar.finish_and_clear();
+        answer
+    }
+
+    /// The account meant: by any of its names, or the only one.
+    async fn find_account(&mut self, choice: &AccountChoice) -> Result<LocalAccountId, CliError> {
+        let accounts = self.client.call(AccountList, Nothing {}).await?.accounts;
+        let Some(text) = &choice.account else {
+            return match accounts.as_slice() {
+                [only] => Ok(only.local),
+                [] => Err(CliError::Usage("the node has no account; make one: skep account create".into())),
+                _ => Err(CliError::Usage(format!(
+                    "the node has {} accounts; choose one with --account",
+                    accounts.len()
+                ))),
+            };
+        };
+        let is_exact = |account: &&AccountView| {
+            [account.local.to_hex(), account.id.to_hex(), account.name.clone()].contains(text)
+        };
+        if let Some(account) = accounts.iter().find(is_exact) {
+            return Ok(account.local);
+        }
+        let begins = |account: &AccountView| {
+            [account.local.to_hex(), account.id.to_hex(), account.name.clone()]
+                .iter()
+                .any(|name| name.starts_with(text.as_str()))
+        };
+        one("account", text, accounts.iter().filter(|account| begins(account)).map(|account| account.local))
+    }
+
+    /// The conversation meant: by its id or the beginning of it.
+    async fn find_conversation(
+        &mut self,
+        account: LocalAccountId,
+        text: &str,
+    ) -> Result<ConversationId, CliError> {
+        if let Ok(conversation) = text.parse() {
+            return Ok(conversation);
+        }
+        let known = self.client.call(ConversationList, AccountParams { account }).await?.conversations;
+        let text = text.to_lowercase();
+        let ids = known.iter().map(|conversation| conversation.id);
+        one("conversation", &text, ids.filter(|id| id.to_hex().starts_with(&text)))
+    }
+
+    pub(super) async fn account(&mut self, command: AccountCommand) -> Result<(), CliError> {
+        match command {
+            AccountCommand::Create { name, protect, password } => {
+                let password = match from_file(&password)? {
+                    None if protect => Some(password::ask_new("Password of the new archive")?),
+                    password => password,
+                };
+                let answer = self.call_long::<AccountCreate>(CreateParams { name, password }).await?;
+                self.output.show(&answer, render::account)
+            }
+            AccountCommand::Import { archive, password } => self.import(&archive, &password).await,
+            AccountCommand::Export { file, account, password } => {
+                self.export(&file, &account, &password).await
+            }
+            AccountCommand::List => {
+                self.call(AccountList, Nothing {}, |answer| render::accounts(&answer.accounts)).await
+            }
+            AccountCommand::Show { account } => {
+                let account = self.find_account(&account).await?;
+                self.call(AccountDescribe, AccountParams { account }, render::account).await
+            }
+            AccountCommand::Rename { name, account } => {
+                let account = self.find_account(&account).await?;
+                self.call(AccountRename, RenameParams { account, name }, done).await
+            }
+            AccountCommand::Password { account, old_password_file, new_password_file, remove } => {
+                let account = self.find_account(&account).await?;
+                let protected = self.client.call(AccountDescribe, AccountParams { account }).await?.protected;
+                let old = match old_password_file {
+                    Some(path) => Some(password::from_file(&path)?),
+                    None if protected => password::ask("Present password")?,
+                    None => None,
+                };
+                let new = match new_password_file {
+                    Some(path) => Some(password::from_file(&path)?),
+                    None if remove => None,
+                    None => Some(password::ask_new("New password")?),
+                };
+                self.call(AccountChangePassword, PasswordParams { account, old, new }, done).await
+            }
+        }
+    }
+
+    async fn import(&mut self, path: &Path, file: &PasswordFile) -> Result<(), CliError> {
+        let archive = std::fs::read(path).map_err(|error| CliError::file(path, error))?;
+        let archive = STANDARD.encode(archive);
+        let mut password = from_file(file)?;
+        loop {
+            let given = password.is_some();
+            let params = ImportParams { archive: archive.clone(), password };
+            match self.call_long::<AccountImport>(params).await {
+                // Only the archive itself tells that it is protected.
+                Err(error) if !given && is_password(&error) => {
+                    password = password::ask("Password of the archive")?;
+                    if password.is_none() {
+                        return Err(error.into());
+                    }
+                }
+                answer => return self.output.show(&answer?, render::account),
+            }
+        }
+    }
+
+    async fn export(
+        &mut self,
+        path: &Path,
+        account: &AccountChoice,
+        file: &PasswordFile,
+    ) -> Result<(), CliError> {
+        let account = self.find_account(account).await?;
+        if path.exists() {
+            return Err(CliError::file(path, "it exists already; choose another name"));
+        }
+        let mut password = from_file(file)?;
+        if password.is_none() && self.client.call(AccountDescribe, AccountParams { account }).await?.protected
+        {
+            password = password::ask("Password of the archive")?;
+        }
+        let answer = self.client.call(AccountExport, ExportParams { account, password }).await?;
+        let archive = STANDARD
+            .decode(&answer.archive)
+            .map_err(|error| CliError::Client(ClientError::Answer(error.to_string())))?;
+        write_private(path, &archive).map_err(|error| CliError::file(path, error))?;
+        let written = serde_json::json!({ "file": path, "bytes": archive.len() });
+        self.output.show(&written, |_| format!("{} bytes written to {}", archive.len(), path.display()))
+    }
+
+    pub(super) async fn contact(&mut self, args: ContactArgs) -> Result<(), CliError> {
+        let account = self.find_account(&args.account).await?;
+        let person = |contact| ContactParams { account, contact };
+        let shown = |answer: &ConversationRef| format!("conversation {}", answer.conversation);
+        match args.command {
+            ContactCommand::Add { id } => self.call(ContactAdd, person(id), shown).await,
+            ContactCommand::Accept { id } => self.call(ContactAccept, person(id), shown).await,
+            ContactCommand::Decline { id } => self.call(ContactDecline, person(id), done).await,
+            ContactCommand::Remove { id } => self.call(ContactRemove, person(id), done).await,
+            ContactCommand::Ban { id } => self.call(ContactBan, person(id), done).await,
+            ContactCommand::List => {
+                let shown = |answer: &ContactsView| render::contacts(&answer.contacts);
+                self.call(ContactList, AccountParams { account }, shown).await
+            }
+            ContactCommand::Requests => {
+                let shown = |answer: &RequestsView| render::requests(&answer.requests);
+                self.call(ContactRequests, AccountParams { account }, shown).await
+            }
+        }
+    }
+
+    pub(super) async fn conversation(&mut self, args: ConversationArgs) -> Result<(), CliError> {
+        let account = self.find_account(&args.account).await?;
+        match args.command {
+            ConversationCommand::List => {
+                let shown = |answer: &ConversationsView| render::conversations(&answer.conversations);
+                self.call(ConversationList, AccountParams { account }, shown).await
+            }
+            ConversationCommand::Show { conversation } => {
+                let conversation = self.find_conversation(account, &conversation).await?;
+                let params = ConversationParams { account, conversation };
+                self.call(ConversationDescribe, params, render::conversation).await
+            }
+            ConversationCommand::Members { conversation } => {
+                let conversation = self.find_conversation(account, &conversation).await?;
+                let params = ConversationParams { account, conversation };
+                let shown = |answer: &MembersView| render::members(&answer.members);
+                self.call(ConversationMembers, params, shown).await
+            }
+            ConversationCommand::Leave { conversation } => {
+                let conversation = self.find_conversation(account, &conversation).await?;
+                self.call(ConversationLeave, ConversationParams { account, conversation }, done).await
+            }
+            ConversationCommand::Import { path } => {
+                let path = std::path::absolute(&path).map_err(|error| CliError::file(&path, error))?;
+                let answer = self.call_long::<ConversationImport>(PathParams { account, path }).await?;
+                self.output.show(&answer, |answer| format!("conversation {}", answer.conversation))
+            }
+        }
+    }
+
+    pub(super) async fn message(&mut self, args: MessageArgs) -> Result<(), CliError> {
+        let account = self.find_account(&args.account).await?;
+        let shown = |answer: &MessageRef| format!("message {}", answer.message);
+        match args.command {
+            MessageCommand::Send { conversation, text } => {
+                let conversation = self.find_conversation(account, &conversation).await?;
+                let params = SendParams { account, conversation, body: text };
+                self.call(MessageSend, params, shown).await
+            }
+            MessageCommand::Reply { conversation, message, text } => {
+                let params = self.about(account, &conversation, &message, text).await?;
+                self.call(MessageReply, params, shown).await
+            }
+            MessageCommand::Edit { conversation, message, text } => {
+                let params = self.about(account, &conversation, &message, text).await?;
+                self.call(MessageEdit, params, shown).await
+            }
+            MessageCommand::React { conversation, message, reaction } => {
+                let params = self.about(account, &conversation, &message, reaction).await?;
+                self.call(MessageReact, params, shown).await
+            }
+            MessageCommand::Delete { conversation, message } => {
+                let conversation = self.find_conversation(account, &conversation).await?;
+                let params = MessageParams { account, conversation, message: commit(&message)? };
+                self.call(MessageDelete, params, shown).await
+            }
+            MessageCommand::List { conversation, limit, before } => {
+                let conversation = self.find_conversation(account, &conversation).await?;
+                let before = before.as_deref().map(commit).transpose()?;
+                let params = ListParams { account, conversation, before, limit };
+                self.call(MessageList, params, |page| render::messages(&page.messages)).await
+            }
+            MessageCommand::Search { conversation, text, limit } => {
+                let conversation = self.find_conversation(account, &conversation).await?;
+                let params = SearchParams { account, conversation, text, limit };
+                self.call(MessageSearch, params, |found| render::messages(&found.messages)).await
+            }
+            MessageCommand::Follow { conversation } => {
+                let conversation = match conversation {
+                    None => None,
+                    Some(text) => Some(self.find_conversation(account, &text).await?),
+                };
+                self.follow(account, conversation).await
+            }
+        }
+    }
+
+    async fn about(
+        &mut self,
+        account: LocalAccountId,
+        conversation: &str,
+        message: &str,
+        body: String,
+    ) -> Result<MessageBodyParams, CliError> {
+        let conversation = self.find_conversation(account, conversation).await?;
+        Ok(MessageBodyParams { account, conversation, message: commit(message)?, body })
+    }
+
+    /// Prints new messages until the node ends.
+    async fn follow(
+        &mut self,
+        account: LocalAccountId,
+        only: Option<ConversationId>,
+    ) -> Result<(), CliError> {
+        self.client.call(EventsSubscribe, SubscribeParams { account: Some(account) }).await?;
+        loop {
+            let event = self.client.next_event().await?.event;
+            match &event.event {
+                Event::Message { conversation, message } if only.is_none_or(|only| only == *conversation) => {
+                    self.output.show(&event, |_| render::message(message))?;
+                }
+                Event::Missed { count } => {
+                    self.output.show(&event, |_| format!("({count} events were missed)"))?;
+                }
+                _ => (),
+            }
+        }
+    }
+
+    pub(super) async fn node(&mut self, command: NodeCommand) -> Result<(), CliError> {
+        match command {
+            NodeCommand::Info => self.call(NodeInfo, Nothing {}, render::node).await,
+            NodeCommand::Tree => self.call(NodeTree, Nothing {}, render::tree).await,
+            NodeCommand::Links { account } => {
+                let account = self.find_account(&account).await?;
+                let shown = |answer: &LinksView| render::links(&answer.links);
+                self.call(LinksList, AccountParams { account }, shown).await
+            }
+            NodeCommand::Health => {
+                let health = self.client.call(NodeHealth, Nothing {}).await?;
+                self.output.show(&health, render::health)?;
+                if health.reachable {
+                    Ok(())
+                } else {
+                    Err(CliError::Unwell("the DHT is not reachable".to_owned()))
+                }
+            }
+            NodeCommand::Shutdown => self.call(NodeShutdown, Nothing {}, done).await,
+        }
+    }
+}
+
+fn from_file(file: &PasswordFile) -> Result<Option<Secret>, CliError> {
+    file.password_file.as_deref().map(password::from_file).transpose()
+}
+
+fn is_password(error: &ClientError) -> bool {
+    matches!(error, ClientError::Refused(error) if error.code == ErrorCode::WrongPassword.number())
+}
+
+fn commit(text: &str) -> Result<CommitId, CliError> {
+    text.parse().map_err(|error| CliError::Usage(format!("{error}")))
+}
+
+/// The only one of several that fit.
+fn one<T>(what: &str, text: &str, mut fitting: impl Iterator<Item = T>) -> Result<T, CliError> {
+    match (fitting.next(), fitting.next()) {
+        (Some(only), None) => Ok(only),
+        (None, _) => Err(CliError::Usage(format!("there is no {what} {text:?} here"))),
+        (Some(_), Some(_)) => {
+            Err(CliError::Usage(format!("several {what}s begin with {text:?}; write more of it")))
+        }
+    }
+}

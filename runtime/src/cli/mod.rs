@@ -1,0 +1,122 @@
+//! The command line: `skep run` is a node, everything else speaks to one over its unix socket.
+//!
+//! Results go to standard output, as tables or with `--json` as JSON; errors are one line on
+//! standard error. The exit code is 0 when it was done, 1 when not, 2 when it could not be meant.
+
+mod args;
+mod commands;
+mod daemon;
+mod error;
+mod password;
+mod render;
+
+#[cfg(test)]
+mod tests;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser as _};
+use serde::Serialize;
+
+use self::args::{Cli, Command};
+use self::commands::Session;
+use self::error::CliError;
+use crate::config::{DEFAULT, NodeConfig};
+use crate::rpc::reference;
+
+/// The whole program `skep`.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    // Not locked: `skep run --stdio` writes from another thread.
+    match run(cli, &mut std::io::stdout()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let code = error.exit_code();
+            if code != ExitCode::SUCCESS {
+                // If nobody sees standard error either, the exit code is all there is.
+                let _ = writeln!(std::io::stderr(), "{}", error.line());
+            }
+            code
+        }
+    }
+}
+
+fn run(cli: Cli, out: &mut dyn Write) -> Result<(), CliError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let result = runtime.block_on(execute(cli, out));
+    // A read of standard input cannot be called off; it must not keep the program.
+    runtime.shutdown_background();
+    result
+}
+
+/// Does one command.
+async fn execute(cli: Cli, out: &mut dyn Write) -> Result<(), CliError> {
+    if cli.print_default_config {
+        return Ok(out.write_all(DEFAULT.as_bytes())?);
+    }
+    let Some(command) = cli.command else {
+        return Err(CliError::Usage("what shall be done? see skep --help".to_owned()));
+    };
+    match command {
+        Command::ApiReference => return Ok(out.write_all(reference::markdown().as_bytes())?),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "skep", &mut Output::plain(out));
+            return Ok(());
+        }
+        _ => (),
+    }
+    let mut config = NodeConfig::load(cli.config.as_deref())?;
+    if let Some(folder) = cli.data_dir {
+        config.data_dir = folder;
+    }
+    if let Command::Run { stdio } = command {
+        return daemon::run(config, stdio).await;
+    }
+    let socket = cli.socket.or_else(|| config.socket()).ok_or_else(|| {
+        CliError::Usage("the node has no unix socket (rpc.unix is empty); name one with --socket".to_owned())
+    })?;
+    let mut session = Session::connect(&socket, Output { out, json: cli.json }).await?;
+    match command {
+        Command::Account(command) => session.account(command).await,
+        Command::Contact(args) => session.contact(args).await,
+        Command::Conversation(args) => session.conversation(args).await,
+        Command::Message(args) => session.message(args).await,
+        Command::Node(command) => session.node(command).await,
+        Command::Run { .. } | Command::ApiReference | Command::Completions { .. } => Ok(()),
+    }
+}
+
+/// Where results go.
+struct Output<'a> {
+    out: &'a mut dyn Write,
+    json: bool,
+}
+
+impl<'a> Output<'a> {
+    fn plain(out: &'a mut dyn Write) -> Self {
+        Self { out, json: false }
+    }
+
+    /// Shows a result in one form or the other.
+    fn show<T: Serialize>(&mut self, value: &T, render: impl FnOnce(&T) -> String) -> Result<(), CliError> {
+        if self.json {
+            serde_json::to_writer(&mut *self.out, value).map_err(std::io::Error::from)?;
+            writeln!(self.out)?;
+        } else {
+            writeln!(self.out, "{}", render(value))?;
+        }
+        Ok(self.out.flush()?)
+    }
+}
+
+impl Write for Output<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.out.write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.out.flush()
+    }
+}

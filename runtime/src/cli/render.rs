@@ -1,0 +1,287 @@
+//! Tables and lines for people.
+
+use comfy_table::{ContentArrangement, Table, presets};
+use skep_actors::account::messages::{AccountView, ContactView, LinkView, RequestView};
+use skep_actors::swarm::messages::{ConversationView, MemberView, MessageView};
+use skep_protocol::time::UnixMillis;
+
+use crate::rpc::schema::{HealthView, NodeView, TreeView};
+
+/// What is shown where there is nothing.
+const NOTHING: &str = "-";
+
+fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header(header.iter().map(|title| title.to_uppercase()));
+    let mut empty = true;
+    for row in rows {
+        empty = false;
+        table.add_row(row.iter().map(|cell| printable(cell)));
+    }
+    if empty { "none".to_owned() } else { trim(&table.to_string()) }
+}
+
+fn trim(text: &str) -> String {
+    let lines: Vec<_> = text.lines().map(|line| line.strip_prefix(' ').unwrap_or(line).trim_end()).collect();
+    lines.join("\n")
+}
+
+/// Names and values, one a line.
+fn list(rows: &[(&str, String)]) -> String {
+    let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or_default();
+    let lines: Vec<_> =
+        rows.iter().map(|(name, value)| format!("{name:width$}  {}", printable(value))).collect();
+    lines.join("\n")
+}
+
+/// What others wrote must not steer the terminal.
+fn printable(text: &str) -> String {
+    text.chars()
+        .map(|letter| if letter.is_control() && letter != '\n' { '\u{fffd}' } else { letter })
+        .collect()
+}
+
+fn yes(is: bool) -> String {
+    if is { "yes" } else { "no" }.to_owned()
+}
+
+fn or_nothing(text: &str) -> String {
+    if text.is_empty() { NOTHING } else { text }.to_owned()
+}
+
+fn optional(value: Option<impl ToString>) -> String {
+    value.map_or_else(|| NOTHING.to_owned(), |value| value.to_string())
+}
+
+/// Date and time of day, UTC.
+pub(crate) fn time(time: UnixMillis) -> String {
+    let (days, second) = (time.seconds().div_euclid(86_400), time.seconds().rem_euclid(86_400));
+    // Days since 0000-03-01, in eras of 400 years, so that leap days come last in a year.
+    let shifted = days.saturating_add(719_468);
+    let (era, day_of_era) = (shifted.div_euclid(146_097), shifted.rem_euclid(146_097));
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted_month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
+    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+    format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}")
+}
+
+pub(crate) fn accounts(accounts: &[AccountView]) -> String {
+    table(
+        &["account", "name", "jami id", "announced", "contacts", "requests", "links"],
+        accounts.iter().map(|account| {
+            vec![
+                account.local.to_string(),
+                or_nothing(&account.name),
+                account.id.to_string(),
+                yes(account.announced),
+                account.contacts.to_string(),
+                account.requests.to_string(),
+                account.links.to_string(),
+            ]
+        }),
+    )
+}
+
+pub(crate) fn account(account: &AccountView) -> String {
+    list(&[
+        ("account", account.local.to_string()),
+        ("name", or_nothing(&account.name)),
+        ("jami id", account.id.to_string()),
+        ("device", account.device.to_string()),
+        ("password", yes(account.protected)),
+        ("announced", yes(account.announced)),
+        ("contacts", account.contacts.to_string()),
+        ("requests", account.requests.to_string()),
+        ("conversations", account.conversations.to_string()),
+        ("links", account.links.to_string()),
+    ])
+}
+
+pub(crate) fn contacts(contacts: &[ContactView]) -> String {
+    table(
+        &["jami id", "state", "confirmed", "online", "connected", "since", "conversation"],
+        contacts.iter().map(|contact| {
+            vec![
+                contact.id.to_string(),
+                contact.state.clone(),
+                yes(contact.confirmed),
+                yes(contact.online),
+                yes(contact.connected),
+                time(contact.added),
+                optional(contact.conversation),
+            ]
+        }),
+    )
+}
+
+pub(crate) fn requests(requests: &[RequestView]) -> String {
+    table(
+        &["from", "name", "received", "conversation"],
+        requests.iter().map(|request| {
+            let conversation = optional(request.conversation);
+            vec![request.from.to_string(), or_nothing(&request.name), time(request.received), conversation]
+        }),
+    )
+}
+
+pub(crate) fn conversations(conversations: &[ConversationView]) -> String {
+    table(
+        &["conversation", "title", "mode", "members", "commits", "state"],
+        conversations.iter().map(|conversation| {
+            vec![
+                conversation.id.to_string(),
+                or_nothing(&conversation.title),
+                conversation.mode.clone(),
+                conversation.members.len().to_string(),
+                conversation.commits.to_string(),
+                conversation.state.clone(),
+            ]
+        }),
+    )
+}
+
+pub(crate) fn conversation(conversation: &ConversationView) -> String {
+    let facts = list(&[
+        ("conversation", conversation.id.to_string()),
+        ("title", or_nothing(&conversation.title)),
+        ("description", or_nothing(&conversation.description)),
+        ("mode", conversation.mode.clone()),
+        ("state", conversation.state.clone()),
+        ("commits", conversation.commits.to_string()),
+        ("head", optional(conversation.head)),
+    ]);
+    format!("{facts}\n\n{}", members(&conversation.members))
+}
+
+pub(crate) fn members(members: &[MemberView]) -> String {
+    table(&["member", "role"], members.iter().map(|member| vec![member.id.to_string(), member.role.clone()]))
+}
+
+/// Messages as a chat: oldest first.
+pub(crate) fn messages(newest_first: &[MessageView]) -> String {
+    table(
+        &["message", "time (utc)", "author", "text"],
+        newest_first.iter().rev().map(|message| {
+            vec![message.id.to_string(), time(message.time), message.author.short(), summary(message)]
+        }),
+    )
+}
+
+/// One message as one line or more.
+pub(crate) fn message(message: &MessageView) -> String {
+    let text = printable(&summary(message));
+    format!("{}  {}  {}  {text}", message.id, time(message.time), message.author.short())
+}
+
+fn summary(message: &MessageView) -> String {
+    let mut text = match message.kind.as_str() {
+        "text/plain" if message.deleted => "(deleted)".to_owned(),
+        "text/plain" => message.body.clone(),
+        kind => {
+            let details: Vec<_> =
+                message.details.iter().map(|(name, value)| format!("{name}={value}")).collect();
+            format!("[{kind}] {}", details.join(" ")).trim_end().to_owned()
+        }
+    };
+    if let Some(to) = message.reply_to {
+        text = format!("(to {}) {text}", to.short());
+    }
+    if !message.editions.is_empty() {
+        text.push_str(" (edited)");
+    }
+    for reaction in &message.reactions {
+        text.push_str(&format!(" [{} {}]", reaction.author.short(), reaction.body));
+    }
+    text
+}
+
+pub(crate) fn links(links: &[LinkView]) -> String {
+    table(
+        &["account", "device", "state", "channels"],
+        links.iter().map(|link| {
+            let channels = or_nothing(&link.channels.join(", "));
+            vec![link.account.to_string(), link.device.to_string(), link.state.clone(), channels]
+        }),
+    )
+}
+
+pub(crate) fn node(node: &NodeView) -> String {
+    let mut rows = vec![
+        ("version", node.version.clone()),
+        ("process", node.pid.to_string()),
+        ("up for", format!("{} s", node.uptime_ms / 1000)),
+        ("data folder", node.data_dir.display().to_string()),
+        ("accounts", node.accounts.to_string()),
+    ];
+    rows.extend(node.endpoints.iter().map(|endpoint| (endpoint.kind.as_str(), endpoint.address.clone())));
+    list(&rows)
+}
+
+pub(crate) fn health(health: &HealthView) -> String {
+    let last = health.last_answer_ms.map(|ms| format!("{} s ago", ms / 1000));
+    list(&[
+        ("DHT reachable", yes(health.reachable)),
+        ("last answer", optional(last)),
+        ("nodes connected", health.peers.to_string()),
+        ("nodes known", health.known.to_string()),
+        ("node id", or_nothing(&health.node_id)),
+        ("listening on", or_nothing(&health.listening.join(", "))),
+        ("values kept", health.stored_values.to_string()),
+        ("values published", health.published.to_string()),
+        ("keys listened at", health.listening_keys.to_string()),
+        ("listeners served", health.listeners.to_string()),
+    ])
+}
+
+pub(crate) fn tree(tree: &TreeView) -> String {
+    let actors = table(
+        &["actor", "id", "kind", "state", "mailbox", "tasks", "turns", "mean us", "longest us", "restarts"],
+        tree.actors.iter().map(|actor| {
+            vec![
+                format!("{}{}", "  ".repeat(actor.depth), actor.name),
+                actor.id.to_string(),
+                actor.kind.clone(),
+                actor.state.clone(),
+                format!("{}/{}", actor.mailbox, actor.capacity),
+                actor.tasks.to_string(),
+                actor.turns.to_string(),
+                actor.busy_us.checked_div(actor.turns).unwrap_or_default().to_string(),
+                actor.longest_turn_us.to_string(),
+                actor.restarts.to_string(),
+            ]
+        }),
+    );
+    format!("{actors}\n\npanics since the start: {}", tree.panics)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_dates() {
+        for (seconds, expected) in [
+            (0, "1970-01-01 00:00:00"),
+            (951_782_400, "2000-02-29 00:00:00"),
+            (1_700_000_000, "2023-11-14 22:13:20"),
+            (-1, "1969-12-31 23:59:59"),
+            (4_107_542_399, "2100-02-28 23:59:59"),
+        ] {
+            assert_eq!(time(UnixMillis::from_seconds(seconds)), expected);
+        }
+        // Peers choose the time of a message.
+        for extreme in [i64::MIN, i64::MAX] {
+            assert!(!time(UnixMillis(extreme)).is_empty());
+        }
+    }
+
+    #[test]
+    fn what_others_wrote_cannot_steer_the_terminal() {
+        assert_eq!(printable("a\u{1b}[31mb\u{7}\nc"), "a\u{fffd}[31mb\u{fffd}\nc");
+    }
+}

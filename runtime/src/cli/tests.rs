@@ -1,0 +1,138 @@
+//! Commands against a node of fake parts, from what is typed to what is printed.
+
+use clap::Parser as _;
+
+use super::*;
+use crate::node::Node;
+use crate::node::fake::{self, CONVERSATION, PASSWORD};
+
+struct Running {
+    folder: tempfile::TempDir,
+    node: Node,
+}
+
+impl Running {
+    async fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let node = fake::start(fake::config(&folder)).await.unwrap();
+        Self { folder, node }
+    }
+
+    async fn skep(&self, words: &[&str]) -> Result<String, CliError> {
+        skep(&[&["--data-dir", self.folder.path().to_str().unwrap()], words].concat()).await
+    }
+}
+
+async fn skep(words: &[&str]) -> Result<String, CliError> {
+    let cli =
+        Cli::try_parse_from(["skep"].iter().chain(words)).map_err(|e| CliError::Usage(e.to_string()))?;
+    let mut out = Vec::new();
+    execute(cli, &mut out).await?;
+    Ok(String::from_utf8(out).unwrap())
+}
+
+#[test]
+fn the_arguments_are_consistent() {
+    Cli::command().debug_assert();
+}
+
+#[tokio::test]
+async fn what_needs_no_node_needs_no_node() {
+    assert_eq!(skep(&["--print-default-config"]).await.unwrap(), DEFAULT);
+    assert!(skep(&["api-reference"]).await.unwrap().contains("### account.create"));
+    assert!(skep(&["completions", "bash"]).await.unwrap().contains("_skep"));
+}
+
+#[tokio::test]
+async fn without_a_node_the_error_is_one_line_that_says_what_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let error = skep(&["--data-dir", folder.path().to_str().unwrap(), "node", "info"]).await.unwrap_err();
+    let line = error.line();
+    assert!(
+        line.starts_with("skep: no node answers at ") && line.ends_with("start one with `skep run`"),
+        "{line}"
+    );
+    assert!(!line.contains('\n'));
+    assert_eq!(error.exit_code(), ExitCode::FAILURE);
+}
+
+#[tokio::test]
+async fn what_cannot_be_meant_has_exit_code_2() {
+    let running = Running::start().await;
+    for words in
+        [&["account", "show"][..], &["account", "show", "--account", "nobody"], &["contact", "add"], &["fly"]]
+    {
+        let error = running.skep(words).await.unwrap_err();
+        assert_eq!(error.exit_code(), ExitCode::from(2), "{words:?} {error}");
+        assert!(!error.line().contains('\n'));
+    }
+    running.node.shutdown().await;
+}
+
+#[tokio::test]
+async fn people_get_tables_and_programs_get_json() {
+    let running = Running::start().await;
+    running.skep(&["account", "create", "Alice"]).await.unwrap();
+    let table = running.skep(&["account", "list"]).await.unwrap();
+    assert!(table.starts_with("ACCOUNT") && table.contains("Fake"), "{table}");
+    let json: serde_json::Value =
+        serde_json::from_str(&running.skep(&["account", "list", "--json"]).await.unwrap()).unwrap();
+    let local = json["accounts"][0]["local"].as_str().unwrap();
+    assert!(table.contains(local));
+    let contacts = running.skep(&["contact", "list"]).await.unwrap();
+    assert!(contacts.contains("2023-11-14 22:13:20"), "{contacts}");
+    let tree = running.skep(&["node", "tree"]).await.unwrap();
+    for actor in ["node", "  dht", "    conversation", "  rpc"] {
+        assert!(tree.lines().any(|line| line.starts_with(actor)), "{actor:?} is missing from\n{tree}");
+    }
+    running.skep(&["node", "health"]).await.unwrap();
+    running.skep(&["node", "info"]).await.unwrap();
+    running.skep(&["node", "shutdown"]).await.unwrap();
+    assert!(!running.node.ended().await.failed);
+}
+
+#[tokio::test]
+async fn messages_are_sent_and_listed() {
+    let running = Running::start().await;
+    let account = running.skep(&["account", "create", "Alice", "--json"]).await.unwrap();
+    let account: serde_json::Value = serde_json::from_str(&account).unwrap();
+    let account = &account["local"].as_str().unwrap()[..6];
+    let conversation = CONVERSATION.to_hex();
+    for text in ["first", "second"] {
+        running.skep(&["message", "send", &conversation, text, "--account", account]).await.unwrap();
+    }
+    let listed = running.skep(&["message", "list", &conversation]).await.unwrap();
+    let texts: Vec<_> = listed.lines().skip(1).map(|line| line.rsplit(' ').next().unwrap()).collect();
+    assert_eq!(texts, ["first", "second"], "{listed}");
+    let error = running.skep(&["message", "edit", &conversation, &"0".repeat(40), "x"]).await.unwrap_err();
+    assert!(error.line().contains("there is no message"), "{}", error.line());
+    running.node.shutdown().await;
+}
+
+#[tokio::test]
+async fn archives_go_in_and_out_with_a_password_from_a_file() {
+    let running = Running::start().await;
+    let path = |name: &str| running.folder.path().join(name).to_str().unwrap().to_owned();
+    let (archive, password, out) = (path("in.gz"), path("password"), path("out.gz"));
+    std::fs::write(&archive, "archive").unwrap();
+    std::fs::write(&password, format!("{PASSWORD}\n")).unwrap();
+    running.skep(&["account", "import", &archive, "--password-file", &password]).await.unwrap();
+    running.skep(&["account", "export", &out, "--password-file", &password]).await.unwrap();
+    assert_eq!(std::fs::read_to_string(&out).unwrap(), "archive");
+    let error = running.skep(&["account", "export", &out, "--password-file", &password]).await.unwrap_err();
+    assert!(error.line().contains("exists already"), "{}", error.line());
+    std::fs::write(&password, "wrong").unwrap();
+    let error =
+        running.skep(&["account", "import", &archive, "--password-file", &password]).await.unwrap_err();
+    assert_eq!(error.line(), "skep: the password is wrong, or the archive is damaged");
+    running.node.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_wrong_configuration_is_one_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("skep.toml");
+    std::fs::write(&path, "[dht]\nbotstrap = []\n").unwrap();
+    let error = skep(&["--config", path.to_str().unwrap(), "node", "info"]).await.unwrap_err();
+    assert!(error.line().contains("line 2") && error.line().contains("botstrap"), "{}", error.line());
+}

@@ -1,0 +1,74 @@
+//! Why the node did not do what it was asked.
+
+use std::path::PathBuf;
+
+use skep_actors::account::messages::AccountError;
+use skep_actors::supervision::{AskError, SendError};
+use skep_actors::swarm::messages::ConversationError;
+use skep_protocol::ids::LocalAccountId;
+
+/// Why the node did not do what it was asked.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NodeError {
+    /// There is no such account here.
+    #[error("there is no account {0} on this node")]
+    UnknownAccount(LocalAccountId),
+    /// The account failed again and again, and rests before it is tried anew.
+    #[error("account {0} failed too often and is tried again in a minute; the log says why")]
+    AccountDown(LocalAccountId),
+    /// Too many accounts are being made.
+    #[error("{0} accounts are being created already; try again when they are done")]
+    TooManyCreations(usize),
+    /// The account could not do it.
+    #[error(transparent)]
+    Account(#[from] AccountError),
+    /// The conversation could not do it.
+    #[error(transparent)]
+    Conversation(#[from] ConversationError),
+    /// The actor asked did not answer.
+    #[error(transparent)]
+    Unanswered(#[from] AskError),
+    /// Another process uses the data folder.
+    #[error("the data folder {} is in use by process {pid}; stop that node or choose another data_dir", path.display())]
+    InUse {
+        /// The folder.
+        path: PathBuf,
+        /// The process that holds it; `unknown` if it did not say.
+        pid: String,
+    },
+    /// A file or folder of the node cannot be used.
+    #[error("{} cannot be used: {problem}", path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// What the system says.
+        problem: String,
+    },
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address}: {problem}")]
+    Listen {
+        /// The address or socket path.
+        address: String,
+        /// What the system says.
+        problem: String,
+    },
+    /// The DHT cannot be started as configured.
+    #[error("the DHT cannot be started: {0}")]
+    Dht(String),
+    /// The node's thread could not be started, or ended before the node ran.
+    #[error("the node could not be started: {0}")]
+    Start(String),
+}
+
+impl NodeError {
+    pub(crate) fn file(path: impl Into<PathBuf>, problem: impl ToString) -> Self {
+        Self::File { path: path.into(), problem: problem.to_string() }
+    }
+
+    /// Whether the node is ending, so that nothing can be asked any more.
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        matches!(self, Self::Unanswered(AskError::NotSent(SendError::Closed { .. })))
+    }
+}

@@ -1,0 +1,186 @@
+//! An account of the node, as a program holds it.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use skep_actors::account::messages::{
+    AccountError, AccountRequest, AccountView, ContactView, LinkView, Password, RequestView,
+};
+use skep_actors::supervision::{Port, Reply};
+use skep_actors::swarm::messages::{ConversationMessage, ConversationView};
+use skep_protocol::ids::{AccountId, ConversationId, LocalAccountId};
+
+use super::conversation::Conversation;
+use super::parts::AccountMessage;
+use super::{ASK_DEADLINE, Node};
+use crate::error::NodeError;
+
+/// Time to open or write an archive: Argon2 and a full disk write, with others before it.
+const ARCHIVE_DEADLINE: Duration = Duration::from_secs(60);
+
+/// Time to validate a conversation that is imported: a hundred thousand commits, twice over.
+const IMPORT_DEADLINE: Duration = Duration::from_secs(300);
+
+/// An account of the node. Cheap to clone; stays valid when its actor is restarted.
+#[derive(Clone, Debug)]
+pub struct Account {
+    node: Node,
+    local: LocalAccountId,
+}
+
+type Answer<T> = Reply<Result<T, AccountError>>;
+
+impl Account {
+    pub(crate) const fn new(node: Node, local: LocalAccountId) -> Self {
+        Self { node, local }
+    }
+
+    /// Its local name on this node.
+    #[must_use]
+    pub const fn local(&self) -> LocalAccountId {
+        self.local
+    }
+
+    /// The account at a glance.
+    ///
+    /// # Errors
+    /// [`NodeError`], as for all methods here, when the account does not answer.
+    pub async fn describe(&self) -> Result<AccountView, NodeError> {
+        self.ask_plain(AccountRequest::Describe).await
+    }
+
+    /// The archive: all that is needed to use the account elsewhere.
+    ///
+    /// # Errors
+    /// [`AccountError::WrongPassword`] when the account is protected by another one.
+    pub async fn export(&self, password: Option<Password>) -> Result<Vec<u8>, NodeError> {
+        self.ask(ARCHIVE_DEADLINE, |reply| AccountRequest::Export { password, reply }).await
+    }
+
+    /// Gives the archive another password, or none.
+    ///
+    /// # Errors
+    /// [`AccountError::WrongPassword`] when `old` is not the present one.
+    pub async fn change_password(
+        &self,
+        old: Option<Password>,
+        new: Option<Password>,
+    ) -> Result<(), NodeError> {
+        self.ask(ARCHIVE_DEADLINE, |reply| AccountRequest::ChangePassword { old, new, reply }).await
+    }
+
+    /// Gives the account another display name.
+    ///
+    /// # Errors
+    /// [`AccountError::Storage`] when it could not be written.
+    pub async fn rename(&self, name: impl Into<String>) -> Result<(), NodeError> {
+        let name = name.into();
+        self.ask(ASK_DEADLINE, |reply| AccountRequest::Rename { name, reply }).await
+    }
+
+    /// Adds a contact and sends it a request. The conversation can be used at once.
+    ///
+    /// # Errors
+    /// [`AccountError::Oneself`], [`AccountError::TooMany`].
+    pub async fn add_contact(&self, contact: AccountId) -> Result<Conversation, NodeError> {
+        let add = |reply| AccountRequest::AddContact { contact, reply };
+        Ok(self.conversation(self.ask(ARCHIVE_DEADLINE, add).await?))
+    }
+
+    /// Accepts a request. The conversation is being fetched; [`Event::ConversationReady`] tells
+    /// when it is there.
+    ///
+    /// [`Event::ConversationReady`]: crate::Event::ConversationReady
+    ///
+    /// # Errors
+    /// [`AccountError::UnknownRequest`] when there is none from this person.
+    pub async fn accept(&self, from: AccountId) -> Result<Conversation, NodeError> {
+        let accept = |reply| AccountRequest::Accept { from, reply };
+        Ok(self.conversation(self.ask(ASK_DEADLINE, accept).await?))
+    }
+
+    /// Declines a request; the sender is not told.
+    ///
+    /// # Errors
+    /// [`AccountError::UnknownRequest`] when there is none from this person.
+    pub async fn decline(&self, from: AccountId) -> Result<(), NodeError> {
+        self.ask(ASK_DEADLINE, |reply| AccountRequest::Decline { from, reply }).await
+    }
+
+    /// Removes a contact. A banned one may not come back by itself.
+    ///
+    /// # Errors
+    /// [`AccountError::UnknownContact`] when there is no such contact.
+    pub async fn remove_contact(&self, contact: AccountId, ban: bool) -> Result<(), NodeError> {
+        self.ask(ASK_DEADLINE, |reply| AccountRequest::RemoveContact { contact, ban, reply }).await
+    }
+
+    /// All contacts, also those removed and banned.
+    ///
+    /// # Errors
+    /// [`NodeError`] when the account does not answer.
+    pub async fn contacts(&self) -> Result<Vec<ContactView>, NodeError> {
+        self.ask_plain(AccountRequest::Contacts).await
+    }
+
+    /// Requests that wait for an answer.
+    ///
+    /// # Errors
+    /// [`NodeError`] when the account does not answer.
+    pub async fn requests(&self) -> Result<Vec<RequestView>, NodeError> {
+        self.ask_plain(AccountRequest::Requests).await
+    }
+
+    /// All conversations at a glance.
+    ///
+    /// # Errors
+    /// [`NodeError`] when the account does not answer.
+    pub async fn conversations(&self) -> Result<Vec<ConversationView>, NodeError> {
+        self.ask(ARCHIVE_DEADLINE, AccountRequest::Conversations).await
+    }
+
+    /// A conversation by its id. Whether there is such a one shows at its first use.
+    #[must_use]
+    pub fn conversation(&self, id: ConversationId) -> Conversation {
+        Conversation::new(self.clone(), id)
+    }
+
+    /// Opens a conversation from a git bundle or a bare repository on the node's machine.
+    ///
+    /// # Errors
+    /// [`AccountError`] when it breaks the rules of a conversation or cannot be read.
+    pub async fn import_conversation(&self, path: impl Into<PathBuf>) -> Result<Conversation, NodeError> {
+        let path = path.into();
+        let import = |reply| AccountRequest::ImportConversation { path, reply };
+        Ok(self.conversation(self.ask(IMPORT_DEADLINE, import).await?))
+    }
+
+    /// All links to devices of others.
+    ///
+    /// # Errors
+    /// [`NodeError`] when the account does not answer.
+    pub async fn links(&self) -> Result<Vec<LinkView>, NodeError> {
+        self.ask(ASK_DEADLINE, AccountRequest::Links).await
+    }
+
+    pub(crate) async fn conversation_port(
+        &self,
+        conversation: ConversationId,
+    ) -> Result<Port<ConversationMessage>, NodeError> {
+        self.ask(ASK_DEADLINE, |reply| AccountRequest::Conversation { conversation, reply }).await
+    }
+
+    async fn ask<T>(
+        &self,
+        deadline: Duration,
+        request: impl FnOnce(Answer<T>) -> AccountRequest,
+    ) -> Result<T, NodeError> {
+        let port = self.node.account_port(self.local).await?;
+        Ok(port.ask(deadline, |reply| AccountMessage::Request(request(reply))).await??)
+    }
+
+    async fn ask_plain<T>(&self, request: impl FnOnce(Reply<T>) -> AccountRequest) -> Result<T, NodeError> {
+        let port = self.node.account_port(self.local).await?;
+        Ok(port.ask(ASK_DEADLINE, |reply| AccountMessage::Request(request(reply))).await?)
+    }
+}

@@ -1,0 +1,170 @@
+//! The root actor: starts everything else, and knows who is there.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use skep_actors::dht::messages::DhtMessage;
+use skep_actors::event::{Event, NodeEvent};
+use skep_actors::supervision::{Actor, ChildSpec, Outlet, Port, Reply, RestartPolicy, Scope};
+use skep_protocol::ids::LocalAccountId;
+use tokio::sync::broadcast;
+
+use super::ASK_DEADLINE;
+use super::events::{EVENT_MAILBOX, EventsActor, Publish, WHOLE_NODE};
+use super::messages::{NewAccount, NodeMessage, OnProgress};
+use super::parts::{AccountMessage, Parts};
+use crate::error::NodeError;
+use crate::rpc::{RpcActor, RpcPlan};
+
+/// Accounts being made at once: each keeps a core busy for seconds.
+const MAX_CREATIONS: usize = 4;
+
+/// How long an account rests that failed too often, before it is tried anew.
+const ACCOUNT_REST: Duration = Duration::from_secs(60);
+
+/// How often the DHT is asked whether it is reached: often enough for people, too seldom to cost.
+const HEALTH_INTERVAL: Duration = Duration::from_secs(2);
+
+/// What the root is made of, at its start and after each failure.
+pub(crate) struct Plan {
+    pub(crate) parts: Box<dyn Parts>,
+    pub(crate) ring: broadcast::Sender<Arc<NodeEvent>>,
+    pub(crate) rpc: Option<RpcPlan>,
+}
+
+/// The root of the node's tree.
+pub(crate) struct NodeActor {
+    plan: Arc<Plan>,
+    children: Option<Children>,
+    accounts: BTreeMap<LocalAccountId, AccountState>,
+    creations: usize,
+}
+
+struct Children {
+    events: Outlet<NodeEvent>,
+    dht: Port<DhtMessage>,
+    /// What was told last of the DHT.
+    reachable: bool,
+}
+
+enum AccountState {
+    Running(Port<AccountMessage>),
+    /// Failed too often; tried anew after [`ACCOUNT_REST`].
+    Resting,
+}
+
+impl NodeActor {
+    pub(crate) const fn new(plan: Arc<Plan>) -> Self {
+        Self { plan, children: None, accounts: BTreeMap::new(), creations: 0 }
+    }
+
+    fn start_account(&mut self, local: LocalAccountId, scope: &mut Scope<'_, Self>) {
+        let Some(children) = &self.children else { return };
+        // The root, the DHT and the control interface are on the first thread.
+        let shard = u64::try_from(self.accounts.len()).unwrap_or_default() + 1;
+        let spec = ChildSpec::new(account_name(local)).shard(shard).restart(RestartPolicy::giving_up());
+        let (dht, events) = (children.dht.clone(), children.events.clone());
+        let port = self.plan.parts.start_account(local, spec, dht, events, scope);
+        self.accounts.insert(local, AccountState::Running(port));
+    }
+
+    fn account(&self, local: LocalAccountId) -> Result<Port<AccountMessage>, NodeError> {
+        match self.accounts.get(&local) {
+            Some(AccountState::Running(port)) => Ok(port.clone()),
+            Some(AccountState::Resting) => Err(NodeError::AccountDown(local)),
+            None => Err(NodeError::UnknownAccount(local)),
+        }
+    }
+
+    /// Tells when the DHT becomes reachable or ceases to be.
+    fn watch_dht(&mut self, scope: &mut Scope<'_, Self>) {
+        let Some(children) = &self.children else { return };
+        let dht = children.dht.clone();
+        let ask = async move { dht.ask(ASK_DEADLINE, |reply| DhtMessage::Health { reply }).await };
+        scope.spawn_background(ask, |actor, health, scope| {
+            let reachable = health.is_ok_and(|health| health.reachable);
+            if let Some(children) = actor.children.as_mut().filter(|known| known.reachable != reachable) {
+                children.reachable = reachable;
+                tracing::info!(reachable, "the DHT");
+                let event = Event::DhtReachable { reachable };
+                let event = NodeEvent { account: WHOLE_NODE, time: scope.wall(), event };
+                if children.events.try_send(event).is_err() {
+                    tracing::warn!("too many events wait; that of the DHT is lost");
+                }
+            }
+            scope.after(HEALTH_INTERVAL, Self::watch_dht);
+        });
+    }
+
+    fn create(
+        &mut self,
+        new: NewAccount,
+        progress: OnProgress,
+        reply: Reply<Result<LocalAccountId, NodeError>>,
+        scope: &mut Scope<'_, Self>,
+    ) {
+        if self.creations >= MAX_CREATIONS {
+            return reply.send(Err(NodeError::TooManyCreations(MAX_CREATIONS)));
+        }
+        self.creations += 1;
+        let work = self.plan.parts.create_account(new, progress);
+        scope.spawn(work, |actor, made, scope| {
+            actor.creations = actor.creations.saturating_sub(1);
+            if let Ok(local) = made {
+                actor.start_account(local, scope);
+            }
+            reply.send(made);
+        });
+    }
+}
+
+fn account_name(local: LocalAccountId) -> String {
+    format!("account {local}")
+}
+
+impl Actor for NodeActor {
+    type Message = NodeMessage;
+    const KIND: &'static str = "node";
+
+    fn started(&mut self, scope: &mut Scope<'_, Self>) {
+        let ring = self.plan.ring.clone();
+        let spec = ChildSpec::new("events").capacity(EVENT_MAILBOX);
+        let events = scope.start_child(spec, move || EventsActor { ring: ring.clone() }).outlet(Publish);
+        let plan = Arc::clone(&self.plan);
+        let dht = plan.parts.start_dht(scope);
+        self.children = Some(Children { events, dht, reachable: false });
+        scope.after(HEALTH_INTERVAL, Self::watch_dht);
+        match plan.parts.accounts() {
+            Ok(accounts) => accounts.into_iter().for_each(|local| self.start_account(local, scope)),
+            Err(error) => tracing::error!(%error, "the accounts cannot be listed"),
+        }
+        // The youngest child is stopped first: nothing is asked of the others any more.
+        if let Some(rpc) = &plan.rpc {
+            let (rpc, root, environment) = (rpc.clone(), scope.port(), scope.environment().clone());
+            scope.start_child(ChildSpec::new("rpc"), move || {
+                RpcActor::new(rpc.clone(), root.clone(), environment.clone())
+            });
+        }
+    }
+
+    fn handle(&mut self, message: NodeMessage, scope: &mut Scope<'_, Self>) {
+        match message {
+            NodeMessage::Accounts(reply) => reply.send(self.accounts.keys().copied().collect()),
+            NodeMessage::Account { local, reply } => reply.send(self.account(local)),
+            NodeMessage::Create { new, progress, reply } => self.create(new, progress, reply, scope),
+            NodeMessage::Dht(reply) => {
+                reply.send(self.children.as_ref().map(|children| children.dht.clone()));
+            }
+        }
+    }
+
+    fn child_failed(&mut self, name: &str, scope: &mut Scope<'_, Self>) {
+        let failed = self.accounts.iter_mut().find(|(local, _)| account_name(**local) == name);
+        if let Some((local, state)) = failed {
+            let local = *local;
+            *state = AccountState::Resting;
+            scope.after(ACCOUNT_REST, move |actor, scope| actor.start_account(local, scope));
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! A conversation of an account, as a program holds it.
+
+use std::time::Duration;
+
+use skep_actors::supervision::Reply;
+use skep_actors::swarm::messages::{
+    ConversationError, ConversationMessage, ConversationView, MemberView, MessageView, Outgoing, Page,
+};
+use skep_protocol::ids::{CommitId, ConversationId};
+
+use super::account::Account;
+use crate::error::NodeError;
+
+/// Time for a message to be signed and durable, with a burst of others before it.
+const SEND_DEADLINE: Duration = Duration::from_secs(30);
+
+/// Time to read a page or describe the conversation.
+const READ_DEADLINE: Duration = Duration::from_secs(15);
+
+/// Time to go through a whole history.
+const SEARCH_DEADLINE: Duration = Duration::from_secs(60);
+
+/// A conversation of an account. Cheap to clone; stays valid when its actor is restarted.
+#[derive(Clone, Debug)]
+pub struct Conversation {
+    account: Account,
+    id: ConversationId,
+}
+
+type Answer<T> = Reply<Result<T, ConversationError>>;
+
+impl Conversation {
+    pub(crate) const fn new(account: Account, id: ConversationId) -> Self {
+        Self { account, id }
+    }
+
+    /// Its id.
+    #[must_use]
+    pub const fn id(&self) -> ConversationId {
+        self.id
+    }
+
+    /// Sends a text. Answers when it is durable here; delivery goes on by itself.
+    ///
+    /// # Errors
+    /// [`NodeError`], as for all methods here.
+    pub async fn send(&self, body: impl Into<String>) -> Result<CommitId, NodeError> {
+        self.write(Outgoing::Text { body: body.into(), reply_to: None }).await
+    }
+
+    /// Sends a text that answers a message.
+    ///
+    /// # Errors
+    /// [`ConversationError::UnknownMessage`] when there is no such message.
+    pub async fn reply(&self, to: CommitId, body: impl Into<String>) -> Result<CommitId, NodeError> {
+        self.write(Outgoing::Text { body: body.into(), reply_to: Some(to) }).await
+    }
+
+    /// Gives a message of this account another text.
+    ///
+    /// # Errors
+    /// [`ConversationError::NotYours`] when somebody else wrote it.
+    pub async fn edit(&self, message: CommitId, body: impl Into<String>) -> Result<CommitId, NodeError> {
+        self.write(Outgoing::Edit { message, body: body.into() }).await
+    }
+
+    /// Takes a message or a reaction of this account back.
+    ///
+    /// # Errors
+    /// [`ConversationError::NotYours`] when somebody else wrote it.
+    pub async fn delete(&self, message: CommitId) -> Result<CommitId, NodeError> {
+        self.write(Outgoing::Delete { message }).await
+    }
+
+    /// Reacts to a message, usually with one emoji.
+    ///
+    /// # Errors
+    /// [`ConversationError::UnknownMessage`] when there is no such message.
+    pub async fn react(&self, message: CommitId, body: impl Into<String>) -> Result<CommitId, NodeError> {
+        self.write(Outgoing::React { message, body: body.into() }).await
+    }
+
+    /// Writes any message.
+    ///
+    /// # Errors
+    /// [`ConversationError`] when the conversation cannot take it.
+    pub async fn write(&self, message: Outgoing) -> Result<CommitId, NodeError> {
+        self.ask(SEND_DEADLINE, |reply| ConversationMessage::Send { message, reply }).await
+    }
+
+    /// A page of history, newest first: the newest page, or the one older than a message. At most
+    /// [`MAX_PAGE`](skep_actors::swarm::messages::MAX_PAGE) messages.
+    ///
+    /// # Errors
+    /// [`ConversationError::UnknownMessage`] when `before` is not here.
+    pub async fn messages(&self, before: Option<CommitId>, limit: usize) -> Result<Page, NodeError> {
+        self.ask(READ_DEADLINE, |reply| ConversationMessage::Messages { before, limit, reply }).await
+    }
+
+    /// Finds messages with this text in any case, newest first.
+    ///
+    /// # Errors
+    /// [`ConversationError::NotReady`] while the conversation has not arrived.
+    pub async fn search(&self, text: impl Into<String>, limit: usize) -> Result<Vec<MessageView>, NodeError> {
+        let text = text.into();
+        self.ask(SEARCH_DEADLINE, |reply| ConversationMessage::Search { text, limit, reply }).await
+    }
+
+    /// Mode, members, profile and head.
+    ///
+    /// # Errors
+    /// [`NodeError`] when the conversation is unknown or does not answer.
+    pub async fn describe(&self) -> Result<ConversationView, NodeError> {
+        let port = self.account.conversation_port(self.id).await?;
+        Ok(port.ask(READ_DEADLINE, ConversationMessage::Describe).await?)
+    }
+
+    /// The members, also those invited, banned and left.
+    ///
+    /// # Errors
+    /// [`NodeError`] when the conversation is unknown or does not answer.
+    pub async fn members(&self) -> Result<Vec<MemberView>, NodeError> {
+        Ok(self.describe().await?.members)
+    }
+
+    /// The newest commits, merges included, to compare replicas.
+    ///
+    /// # Errors
+    /// [`ConversationError::NotReady`] while the conversation has not arrived.
+    pub async fn log(&self, limit: usize) -> Result<Vec<CommitId>, NodeError> {
+        self.ask(SEARCH_DEADLINE, |reply| ConversationMessage::Log { limit, reply }).await
+    }
+
+    /// Leaves the conversation.
+    ///
+    /// # Errors
+    /// [`ConversationError::NotMember`] when the account has left it already.
+    pub async fn leave(&self) -> Result<(), NodeError> {
+        self.ask(SEND_DEADLINE, ConversationMessage::Leave).await
+    }
+
+    async fn ask<T>(
+        &self,
+        deadline: Duration,
+        request: impl FnOnce(Answer<T>) -> ConversationMessage,
+    ) -> Result<T, NodeError> {
+        let port = self.account.conversation_port(self.id).await?;
+        Ok(port.ask(deadline, request).await??)
+    }
+}

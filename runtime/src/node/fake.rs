@@ -1,0 +1,247 @@
+//! A node whose DHT and accounts only pretend, for tests of everything around them.
+//!
+//! Accounts are empty folders. A conversation echoes what it is told; the text `panic` makes it
+//! fail before it answers.
+
+use std::path::PathBuf;
+
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use skep_actors::account::messages::{AccountError, AccountRequest, AccountView, ContactView};
+use skep_actors::event::{Event, NodeEvent};
+use skep_actors::supervision::{Actor, ChildSpec, Message, Outlet, Port, Reply, RestartPolicy, Scope};
+use skep_actors::swarm::messages::{
+    ConversationError, ConversationMessage, ConversationView, MemberView, MessageView, Outgoing, Page,
+};
+use skep_protocol::ids::{AccountId, CommitId, ConversationId, DeviceId, LocalAccountId, sha1};
+use skep_protocol::time::UnixMillis;
+
+use super::actor::NodeActor;
+use super::messages::{CreationProgress, NewAccount, OnProgress, Origin};
+use super::parts::Parts;
+use super::thread::{self, Foundations};
+use super::{AccountMessage, DhtMessage, Health, Node};
+use crate::config::NodeConfig;
+use crate::error::NodeError;
+
+/// The one password that opens a fake archive.
+pub(crate) const PASSWORD: &str = "correct horse";
+
+/// The one conversation of a fake account.
+pub(crate) const CONVERSATION: ConversationId = ConversationId([0xc0; 20]);
+
+/// A configuration with everything on in a folder.
+pub(crate) fn config(folder: &tempfile::TempDir) -> NodeConfig {
+    let mut config = NodeConfig { data_dir: folder.path().to_owned(), ..NodeConfig::default() };
+    config.debug.fault_injection = true;
+    config.rpc.websocket = Some(([127, 0, 0, 1], 0).into());
+    config.rpc.origins = vec!["https://chat.example".to_owned()];
+    config.metrics.listen = Some(([127, 0, 0, 1], 0).into());
+    config
+}
+
+/// Starts a node of fake parts.
+pub(crate) async fn start(config: NodeConfig) -> Result<Node, NodeError> {
+    thread::start(config, install).await
+}
+
+fn install(foundations: &Foundations<'_>) -> Result<Box<dyn Parts>, NodeError> {
+    Ok(Box::new(FakeParts { accounts: foundations.folder.accounts() }))
+}
+
+struct FakeParts {
+    accounts: PathBuf,
+}
+
+impl Parts for FakeParts {
+    fn accounts(&self) -> Result<Vec<LocalAccountId>, NodeError> {
+        let names = std::fs::read_dir(&self.accounts).unwrap().map(|entry| entry.unwrap().file_name());
+        Ok(names.map(|name| name.to_str().unwrap().parse().unwrap()).collect())
+    }
+
+    fn start_dht(&self, scope: &mut Scope<'_, NodeActor>) -> Port<DhtMessage> {
+        scope.start_child(ChildSpec::new("dht"), || FakeDht)
+    }
+
+    fn start_account(
+        &self,
+        local: LocalAccountId,
+        spec: ChildSpec,
+        _: Port<DhtMessage>,
+        events: Outlet<NodeEvent>,
+        scope: &mut Scope<'_, NodeActor>,
+    ) -> Port<AccountMessage> {
+        scope.start_child(spec, move || FakeAccount { local, events: events.clone(), conversation: None })
+    }
+
+    fn create_account(
+        &self,
+        new: NewAccount,
+        progress: OnProgress,
+    ) -> BoxFuture<'static, Result<LocalAccountId, NodeError>> {
+        let accounts = self.accounts.clone();
+        async move {
+            let local = match new.origin {
+                Origin::Keys { name } => LocalAccountId(sha1(name.as_bytes())[..8].try_into().unwrap()),
+                Origin::Archive(_) if new.password.as_ref().is_none_or(|p| p.0 != PASSWORD) => {
+                    return Err(AccountError::WrongPassword.into());
+                }
+                Origin::Archive(archive) => LocalAccountId(sha1(&archive)[..8].try_into().unwrap()),
+            };
+            for done in 0..=2 {
+                progress(CreationProgress { stage: "making keys".to_owned(), done, total: 2 });
+            }
+            std::fs::create_dir(accounts.join(local.to_hex())).unwrap();
+            Ok(local)
+        }
+        .boxed()
+    }
+}
+
+struct FakeDht;
+
+impl Actor for FakeDht {
+    type Message = DhtMessage;
+    const KIND: &'static str = "dht";
+
+    fn handle(&mut self, message: DhtMessage, _: &mut Scope<'_, Self>) {
+        match message {
+            DhtMessage::Health { reply } => {
+                reply.send(Health { reachable: true, peers: 3, ..Health::default() });
+            }
+            other => panic!("the fake DHT does not know {}", other.kind()),
+        }
+    }
+}
+
+struct FakeAccount {
+    local: LocalAccountId,
+    events: Outlet<NodeEvent>,
+    conversation: Option<Port<ConversationMessage>>,
+}
+
+impl FakeAccount {
+    fn request(&mut self, request: AccountRequest) {
+        match request {
+            AccountRequest::Describe(reply) => reply.send(AccountView {
+                local: self.local,
+                id: AccountId([self.local.0[0]; 20]),
+                device: DeviceId([1; 32]),
+                name: "Fake".to_owned(),
+                protected: false,
+                announced: true,
+                contacts: 1,
+                requests: 0,
+                conversations: 1,
+                links: 0,
+            }),
+            AccountRequest::Contacts(reply) => reply.send(vec![ContactView {
+                id: AccountId([7; 20]),
+                state: "active".to_owned(),
+                confirmed: true,
+                online: true,
+                connected: false,
+                added: UnixMillis(1_700_000_000_000),
+                conversation: Some(CONVERSATION),
+            }]),
+            AccountRequest::AddContact { contact, reply } => reply.send(if contact.0[0] == self.local.0[0] {
+                Err(AccountError::Oneself(contact))
+            } else {
+                Ok(CONVERSATION)
+            }),
+            AccountRequest::Export { password, reply } => {
+                reply.send(if password.is_some_and(|password| password.0 == PASSWORD) {
+                    Ok(b"archive".to_vec())
+                } else {
+                    Err(AccountError::WrongPassword)
+                });
+            }
+            AccountRequest::Conversation { conversation, reply } => {
+                let port = self.conversation.clone().filter(|_| conversation == CONVERSATION);
+                reply.send(port.ok_or(AccountError::UnknownConversation(conversation)));
+            }
+            AccountRequest::Rename { reply, .. } => reply.send(Ok(())),
+            other => panic!("the fake account does not know {other:?}"),
+        }
+    }
+}
+
+impl Actor for FakeAccount {
+    type Message = AccountMessage;
+    const KIND: &'static str = "account";
+
+    fn started(&mut self, scope: &mut Scope<'_, Self>) {
+        let (local, events) = (self.local, self.events.clone());
+        let spec = ChildSpec::new("conversation").restart(RestartPolicy::giving_up());
+        let make = move || FakeConversation { local, events: events.clone(), messages: Vec::new() };
+        self.conversation = Some(scope.start_child(spec, make));
+    }
+
+    fn handle(&mut self, message: AccountMessage, _: &mut Scope<'_, Self>) {
+        let AccountMessage::Request(request) = message;
+        self.request(request);
+    }
+}
+
+struct FakeConversation {
+    local: LocalAccountId,
+    events: Outlet<NodeEvent>,
+    messages: Vec<MessageView>,
+}
+
+impl FakeConversation {
+    fn send(&mut self, message: Outgoing, reply: Reply<Result<CommitId, ConversationError>>) {
+        let body = match message {
+            Outgoing::Text { body, .. } => body,
+            Outgoing::Edit { message, .. }
+            | Outgoing::Delete { message }
+            | Outgoing::React { message, .. } => {
+                return reply.send(Err(ConversationError::UnknownMessage { message }));
+            }
+        };
+        assert_ne!(body, "panic", "as told");
+        let id = CommitId(sha1(body.as_bytes()));
+        let message = MessageView {
+            id,
+            author: AccountId([7; 20]),
+            time: UnixMillis(1_700_000_000_000),
+            kind: "text/plain".to_owned(),
+            body,
+            deleted: false,
+            editions: Vec::new(),
+            reply_to: None,
+            reactions: Vec::new(),
+            details: Default::default(),
+        };
+        self.messages.insert(0, message.clone());
+        reply.send(Ok(id));
+        let event = Event::Message { conversation: CONVERSATION, message };
+        self.events.try_send(NodeEvent { account: self.local, time: UnixMillis(1), event }).unwrap();
+    }
+}
+
+impl Actor for FakeConversation {
+    type Message = ConversationMessage;
+    const KIND: &'static str = "conversation";
+
+    fn handle(&mut self, message: ConversationMessage, _: &mut Scope<'_, Self>) {
+        match message {
+            ConversationMessage::Send { message, reply } => self.send(message, reply),
+            ConversationMessage::Messages { limit, reply, .. } => {
+                let messages = self.messages.iter().take(limit).cloned().collect();
+                reply.send(Ok(Page { messages, next: None }));
+            }
+            ConversationMessage::Describe(reply) => reply.send(ConversationView {
+                id: CONVERSATION,
+                mode: "one_to_one".to_owned(),
+                title: String::new(),
+                description: String::new(),
+                members: vec![MemberView { id: AccountId([7; 20]), role: "admin".to_owned() }],
+                head: None,
+                commits: 1,
+                state: "ready".to_owned(),
+            }),
+            other => panic!("the fake conversation does not know {}", other.kind()),
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! What can go wrong, as numbers and words that programs can rely on.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use skep_actors::account::messages::AccountError;
+use skep_actors::supervision::{AskError, SendError};
+use skep_actors::swarm::messages::ConversationError;
+
+use crate::error::NodeError;
+
+macro_rules! error_codes {
+    ($($(#[doc = $doc:literal])+ $name:ident = $code:literal;)+) => {
+        /// Why a request was not done.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum ErrorCode {
+            $($(#[doc = $doc])+ $name,)+
+        }
+
+        impl ErrorCode {
+            /// Every code, for the reference document.
+            pub const ALL: &[(Self, &'static str)] =
+                &[$((Self::$name, concat!($($doc),+)),)+];
+
+            /// The number on the wire.
+            #[must_use]
+            pub const fn number(self) -> i32 {
+                match self {
+                    $(Self::$name => $code,)+
+                }
+            }
+        }
+    };
+}
+
+error_codes! {
+    /// The request is not JSON.
+    Parse = -32700;
+    /// The request is JSON, but not a request of JSON-RPC 2.0, or too large, or an empty batch.
+    InvalidRequest = -32600;
+    /// There is no such method.
+    MethodNotFound = -32601;
+    /// The parameters are not those of the method.
+    InvalidParams = -32602;
+    /// A fault of the node itself; its log says more.
+    Internal = -32603;
+    /// The node has too much to do; try again later.
+    Busy = -32000;
+    /// The account, contact, conversation, message, actor or subscription named does not exist.
+    NotFound = -32001;
+    /// The rules forbid it: a contact that is oneself, a message of somebody else.
+    Refused = -32002;
+    /// The password is wrong.
+    WrongPassword = -32003;
+    /// The archive or bundle cannot be used.
+    BadArchive = -32004;
+    /// The disk refused.
+    Storage = -32005;
+    /// The actor asked failed before it answered; it is unknown whether the request was done.
+    Unanswered = -32006;
+    /// No answer in time; it is unknown whether the request was or will be done.
+    Deadline = -32007;
+    /// The node is stopping.
+    Stopping = -32008;
+    /// The conversation has not arrived yet.
+    NotReady = -32009;
+    /// The method is switched off in the configuration.
+    Disabled = -32010;
+}
+
+/// An error as it is on the wire.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema, thiserror::Error)]
+#[error("{message}")]
+pub struct RpcError {
+    /// A number of the list of errors.
+    pub code: i32,
+    /// What happened to whom, for people.
+    pub message: String,
+}
+
+/// Longest name of an unknown method repeated in an error, in characters.
+const NAME_EXCERPT: usize = 80;
+
+impl RpcError {
+    /// An error with this code.
+    #[must_use]
+    pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self { code: code.number(), message: message.into() }
+    }
+
+    pub(crate) fn unknown_method(name: &str) -> Self {
+        let name: String = name.chars().take(NAME_EXCERPT).collect();
+        Self::new(ErrorCode::MethodNotFound, format!("there is no method {name:?}"))
+    }
+}
+
+impl From<NodeError> for RpcError {
+    fn from(error: NodeError) -> Self {
+        Self::new(code(&error), error.to_string())
+    }
+}
+
+fn code(error: &NodeError) -> ErrorCode {
+    match error {
+        NodeError::UnknownAccount(_) => ErrorCode::NotFound,
+        NodeError::AccountDown(_) | NodeError::TooManyCreations(_) => ErrorCode::Busy,
+        NodeError::Account(error) => account_code(error),
+        NodeError::Conversation(error) => conversation_code(error),
+        NodeError::Unanswered(AskError::NotSent(SendError::Full { .. })) => ErrorCode::Busy,
+        NodeError::Unanswered(AskError::NotSent(_)) => ErrorCode::Stopping,
+        NodeError::Unanswered(AskError::Deadline { .. }) => ErrorCode::Deadline,
+        NodeError::Unanswered(_) => ErrorCode::Unanswered,
+        NodeError::InUse { .. } | NodeError::File { .. } => ErrorCode::Storage,
+        NodeError::Listen { .. } | NodeError::Dht(_) | NodeError::Start(_) => ErrorCode::Internal,
+    }
+}
+
+fn account_code(error: &AccountError) -> ErrorCode {
+    match error {
+        AccountError::Oneself(_) | AccountError::TooMany(_) => ErrorCode::Refused,
+        AccountError::UnknownContact(_)
+        | AccountError::UnknownRequest(_)
+        | AccountError::UnknownConversation(_) => ErrorCode::NotFound,
+        AccountError::WrongPassword => ErrorCode::WrongPassword,
+        AccountError::Archive(_) => ErrorCode::BadArchive,
+        AccountError::Storage(_) => ErrorCode::Storage,
+        AccountError::Busy(_) => ErrorCode::Busy,
+        _ => ErrorCode::Internal,
+    }
+}
+
+fn conversation_code(error: &ConversationError) -> ErrorCode {
+    match error {
+        ConversationError::UnknownMessage { .. } => ErrorCode::NotFound,
+        ConversationError::TooLong { .. }
+        | ConversationError::NotYours { .. }
+        | ConversationError::NotEditable { .. }
+        | ConversationError::NotMember => ErrorCode::Refused,
+        ConversationError::NotReady => ErrorCode::NotReady,
+        ConversationError::Storage(_) => ErrorCode::Storage,
+        ConversationError::Busy(_) => ErrorCode::Busy,
+        _ => ErrorCode::Internal,
+    }
+}

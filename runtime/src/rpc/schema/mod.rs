@@ -1,0 +1,190 @@
+//! The one description of the control interface: every method, event and error.
+//!
+//! Dispatch ([`Methods`], [`call`]), the client ([`Method`]) and the reference document
+//! ([`super::reference`]) all derive from the list in this module, so none can forget a method.
+
+mod errors;
+mod types;
+
+use std::future::Future;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use skep_actors::account::messages::AccountView;
+use skep_actors::swarm::messages::{ConversationView, Page};
+
+pub use errors::{ErrorCode, RpcError};
+pub use types::*;
+
+/// A method of the control interface.
+pub trait Method {
+    /// Its name on the wire.
+    const NAME: &'static str;
+    /// What it is given.
+    type Params: Serialize + DeserializeOwned + JsonSchema + Send;
+    /// What it answers.
+    type Answer: Serialize + DeserializeOwned + JsonSchema + Send;
+}
+
+/// What the reference document says about a method.
+#[derive(Clone, Copy, Debug)]
+pub struct MethodInfo {
+    /// Its name on the wire.
+    pub name: &'static str,
+    /// What it does.
+    pub description: &'static str,
+    /// The schema of its parameters.
+    pub params: fn(&mut SchemaGenerator) -> Schema,
+    /// The schema of its answer.
+    pub answer: fn(&mut SchemaGenerator) -> Schema,
+}
+
+/// Makes, of one list, the marker types of the client, the trait of the server, its dispatch, and
+/// the table of the reference document.
+macro_rules! methods {
+    ($($(#[doc = $doc:literal])+ $function:ident $marker:ident $name:literal: $params:ty => $answer:ty;)+) => {
+        /// The methods as types, for [`Client::call`](super::client::Client::call).
+        pub mod method {
+            use super::*;
+
+            $(
+                $(#[doc = $doc])+
+                #[derive(Clone, Copy, Debug)]
+                pub struct $marker;
+
+                impl Method for $marker {
+                    const NAME: &'static str = $name;
+                    type Params = $params;
+                    type Answer = $answer;
+                }
+            )+
+        }
+
+        /// Every method, in the order of the reference document.
+        pub const METHODS: &[MethodInfo] = &[
+            $(MethodInfo {
+                name: $name,
+                description: concat!($($doc, "\n"),+),
+                params: |generator| generator.subschema_for::<$params>(),
+                answer: |generator| generator.subschema_for::<$answer>(),
+            },)+
+        ];
+
+        /// What a server does for each method. `C` is what it knows of the caller.
+        pub(crate) trait Methods<C: Sync>: Sync {
+            $(
+                fn $function(
+                    &self,
+                    caller: &C,
+                    params: $params,
+                ) -> impl Future<Output = Result<$answer, RpcError>> + Send;
+            )+
+        }
+
+        /// Calls a method by its name.
+        pub(crate) async fn call<C: Sync>(
+            server: &impl Methods<C>,
+            caller: &C,
+            name: &str,
+            params: Value,
+        ) -> Result<Value, RpcError> {
+            match name {
+                // Boxed, so that the future of a call is not as large as the largest of them.
+                $($name => Box::pin(async {
+                    encode(server.$function(caller, decode(params)?).await?)
+                }).await,)+
+                _ => Err(RpcError::unknown_method(name)),
+            }
+        }
+    };
+}
+
+methods! {
+    /// What this node is.
+    node_info NodeInfo "node.info": Nothing => NodeView;
+    /// Every actor, how busy it is and how often it was restarted.
+    node_tree NodeTree "node.tree": Nothing => TreeView;
+    /// Whether and how the DHT is reached.
+    node_health NodeHealth "node.health": Nothing => HealthView;
+    /// Stops the node in order. Answered before it has stopped.
+    node_shutdown NodeShutdown "node.shutdown": Nothing => Done;
+    /// Makes an actor fail, to test that the node survives it. Only with `debug.fault_injection`.
+    node_inject_panic NodeInjectPanic "node.inject_panic": ActorParams => Done;
+
+    /// Makes an account with new keys. Takes seconds; `progress` notifications tell how far it is.
+    account_create AccountCreate "account.create": CreateParams => AccountView;
+    /// Makes an account of an archive. `progress` notifications tell how far it is.
+    account_import AccountImport "account.import": ImportParams => AccountView;
+    /// The archive of an account.
+    account_export AccountExport "account.export": ExportParams => ArchiveView;
+    /// All accounts. One that does not answer is left out.
+    account_list AccountList "account.list": Nothing => AccountsView;
+    /// An account at a glance.
+    account_describe AccountDescribe "account.describe": AccountParams => AccountView;
+    /// Gives an account another display name.
+    account_rename AccountRename "account.rename": RenameParams => Done;
+    /// Gives an archive another password, or none.
+    account_change_password AccountChangePassword "account.change_password": PasswordParams => Done;
+
+    /// Adds a contact and sends it a request. The conversation can be used at once.
+    contact_add ContactAdd "contact.add": ContactParams => ConversationRef;
+    /// Accepts a request. The `conversation_ready` event tells when the conversation is there.
+    contact_accept ContactAccept "contact.accept": ContactParams => ConversationRef;
+    /// Declines a request; the sender is not told.
+    contact_decline ContactDecline "contact.decline": ContactParams => Done;
+    /// Removes a contact.
+    contact_remove ContactRemove "contact.remove": ContactParams => Done;
+    /// Removes a contact, which may not come back by itself.
+    contact_ban ContactBan "contact.ban": ContactParams => Done;
+    /// All contacts, also those removed and banned.
+    contact_list ContactList "contact.list": AccountParams => ContactsView;
+    /// Requests that wait for an answer.
+    contact_requests ContactRequests "contact.requests": AccountParams => RequestsView;
+
+    /// All conversations of an account.
+    conversation_list ConversationList "conversation.list": AccountParams => ConversationsView;
+    /// A conversation at a glance.
+    conversation_describe ConversationDescribe "conversation.describe":
+        ConversationParams => ConversationView;
+    /// The members of a conversation, also those invited, banned and left.
+    conversation_members ConversationMembers "conversation.members": ConversationParams => MembersView;
+    /// Leaves a conversation.
+    conversation_leave ConversationLeave "conversation.leave": ConversationParams => Done;
+    /// Opens a conversation from a git bundle or a bare repository on the node's machine.
+    conversation_import ConversationImport "conversation.import": PathParams => ConversationRef;
+
+    /// Sends a text. Answered when it is durable here; delivery goes on by itself.
+    message_send MessageSend "message.send": SendParams => MessageRef;
+    /// Sends a text that answers a message.
+    message_reply MessageReply "message.reply": MessageBodyParams => MessageRef;
+    /// Gives a message of this account another text.
+    message_edit MessageEdit "message.edit": MessageBodyParams => MessageRef;
+    /// Takes a message or a reaction of this account back.
+    message_delete MessageDelete "message.delete": MessageParams => MessageRef;
+    /// Reacts to a message.
+    message_react MessageReact "message.react": MessageBodyParams => MessageRef;
+    /// A page of history, newest first.
+    message_list MessageList "message.list": ListParams => Page;
+    /// Finds messages with a text in any case, newest first.
+    message_search MessageSearch "message.search": SearchParams => MessagesView;
+    /// The newest commits, merges included, to compare replicas.
+    message_log MessageLog "message.log": LogParams => CommitsView;
+
+    /// All links of an account to devices of others.
+    links_list LinksList "links.list": AccountParams => LinksView;
+
+    /// Sends the events from now on as `event` notifications on this connection.
+    events_subscribe EventsSubscribe "events.subscribe": SubscribeParams => SubscriptionRef;
+    /// Ends a subscription of this connection.
+    events_unsubscribe EventsUnsubscribe "events.unsubscribe": SubscriptionRef => Done;
+}
+
+fn decode<T: DeserializeOwned>(params: Value) -> Result<T, RpcError> {
+    serde_json::from_value(params).map_err(|error| RpcError::new(ErrorCode::InvalidParams, error.to_string()))
+}
+
+fn encode<T: Serialize>(answer: T) -> Result<Value, RpcError> {
+    serde_json::to_value(answer).map_err(|error| RpcError::new(ErrorCode::Internal, error.to_string()))
+}

@@ -1,0 +1,307 @@
+//! What each method does: the translation between the wire's types and the node's.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use futures::StreamExt as _;
+use skep_actors::account::messages::{AccountView, Password};
+use skep_actors::supervision::ActorId;
+use skep_actors::swarm::messages::{ConversationView, MAX_PAGE, Outgoing, Page};
+use skep_protocol::ids::{AccountId, CommitId, ConversationId, LocalAccountId};
+
+use super::schema::*;
+use super::session::Caller;
+use crate::node::{Account, Conversation, Node};
+
+/// Accounts that are asked at once when all are listed.
+const LIST_AT_ONCE: usize = 16;
+
+/// What the control interface has done, for metrics.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    /// Requests and notifications answered.
+    pub(crate) requests: AtomicU64,
+    /// Those of them that failed.
+    pub(crate) errors: AtomicU64,
+    /// Connections refused: by credentials, token, origin or number.
+    pub(crate) refused: AtomicU64,
+    /// Connections open.
+    pub(crate) connections: AtomicUsize,
+}
+
+impl Counters {
+    pub(super) fn count(&self, failed: bool) {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        self.errors.fetch_add(u64::from(failed), Ordering::Relaxed);
+    }
+
+    pub(super) fn refuse(&self) {
+        self.refused.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// The node behind the control interface.
+#[derive(Debug)]
+pub(crate) struct Server {
+    node: Node,
+    counters: Arc<Counters>,
+    endpoints: Vec<EndpointView>,
+}
+
+impl Server {
+    pub(super) const fn new(node: Node, counters: Arc<Counters>, endpoints: Vec<EndpointView>) -> Self {
+        Self { node, counters, endpoints }
+    }
+
+    pub(crate) fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    pub(crate) const fn node(&self) -> &Node {
+        &self.node
+    }
+
+    fn account(&self, local: LocalAccountId) -> Account {
+        self.node.account(local)
+    }
+
+    fn conversation(&self, local: LocalAccountId, conversation: ConversationId) -> Conversation {
+        self.account(local).conversation(conversation)
+    }
+
+    async fn write(
+        &self,
+        local: LocalAccountId,
+        conversation: ConversationId,
+        message: Outgoing,
+    ) -> Result<MessageRef, RpcError> {
+        let message: CommitId = self.conversation(local, conversation).write(message).await?;
+        Ok(MessageRef { message })
+    }
+}
+
+fn password(secret: Option<&Secret>) -> Option<Password> {
+    secret.map(|secret| Password(secret.reveal().to_owned()))
+}
+
+fn person(text: &str) -> Result<AccountId, RpcError> {
+    AccountId::from_uri(text).map_err(|error| RpcError::new(ErrorCode::InvalidParams, error.to_string()))
+}
+
+impl Methods<Caller> for Server {
+    async fn node_info(&self, _: &Caller, _: Nothing) -> Result<NodeView, RpcError> {
+        Ok(NodeView {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            uptime_ms: u64::try_from(self.node.uptime().0.as_millis()).unwrap_or(u64::MAX),
+            data_dir: self.node.config().data_dir.clone(),
+            accounts: self.node.accounts().await?.len(),
+            endpoints: self.endpoints.clone(),
+        })
+    }
+
+    async fn node_tree(&self, _: &Caller, _: Nothing) -> Result<TreeView, RpcError> {
+        let tree = self.node.tree();
+        Ok(TreeView { actors: tree.rows().into_iter().map(Into::into).collect(), panics: tree.panics() })
+    }
+
+    async fn node_health(&self, _: &Caller, _: Nothing) -> Result<HealthView, RpcError> {
+        Ok(self.node.health().await?.into())
+    }
+
+    async fn node_shutdown(&self, _: &Caller, _: Nothing) -> Result<Done, RpcError> {
+        self.node.request_shutdown();
+        Ok(Done {})
+    }
+
+    async fn node_inject_panic(&self, _: &Caller, params: ActorParams) -> Result<Done, RpcError> {
+        if !self.node.config().debug.fault_injection {
+            let message = "faults are injected only with debug.fault_injection = true";
+            return Err(RpcError::new(ErrorCode::Disabled, message));
+        }
+        if !self.node.tree().inject_panic(ActorId(params.actor)) {
+            let message = format!("there is no actor {}", params.actor);
+            return Err(RpcError::new(ErrorCode::NotFound, message));
+        }
+        Ok(Done {})
+    }
+
+    async fn account_create(&self, caller: &Caller, params: CreateParams) -> Result<AccountView, RpcError> {
+        let password = password(params.password.as_ref());
+        let account = self.node.create_account(params.name, password, caller.progress()).await?;
+        Ok(account.describe().await?)
+    }
+
+    async fn account_import(&self, caller: &Caller, params: ImportParams) -> Result<AccountView, RpcError> {
+        let archive = STANDARD.decode(&params.archive).map_err(|error| {
+            RpcError::new(ErrorCode::InvalidParams, format!("the archive is not base64: {error}"))
+        })?;
+        let password = password(params.password.as_ref());
+        let account = self.node.import_account(archive, password, caller.progress()).await?;
+        Ok(account.describe().await?)
+    }
+
+    async fn account_export(&self, _: &Caller, params: ExportParams) -> Result<ArchiveView, RpcError> {
+        let archive = self.account(params.account).export(password(params.password.as_ref())).await?;
+        Ok(ArchiveView { archive: STANDARD.encode(archive) })
+    }
+
+    async fn account_list(&self, _: &Caller, _: Nothing) -> Result<AccountsView, RpcError> {
+        let accounts = self.node.accounts().await?;
+        let views = futures::stream::iter(accounts)
+            .map(|account| async move { account.describe().await.ok() })
+            .buffered(LIST_AT_ONCE);
+        Ok(AccountsView { accounts: views.filter_map(|view| async move { view }).collect().await })
+    }
+
+    async fn account_describe(&self, _: &Caller, params: AccountParams) -> Result<AccountView, RpcError> {
+        Ok(self.account(params.account).describe().await?)
+    }
+
+    async fn account_rename(&self, _: &Caller, params: RenameParams) -> Result<Done, RpcError> {
+        self.account(params.account).rename(params.name).await?;
+        Ok(Done {})
+    }
+
+    async fn account_change_password(&self, _: &Caller, params: PasswordParams) -> Result<Done, RpcError> {
+        let (old, new) = (password(params.old.as_ref()), password(params.new.as_ref()));
+        self.account(params.account).change_password(old, new).await?;
+        Ok(Done {})
+    }
+
+    async fn contact_add(&self, _: &Caller, params: ContactParams) -> Result<ConversationRef, RpcError> {
+        let conversation = self.account(params.account).add_contact(person(&params.contact)?).await?;
+        Ok(ConversationRef { conversation: conversation.id() })
+    }
+
+    async fn contact_accept(&self, _: &Caller, params: ContactParams) -> Result<ConversationRef, RpcError> {
+        let conversation = self.account(params.account).accept(person(&params.contact)?).await?;
+        Ok(ConversationRef { conversation: conversation.id() })
+    }
+
+    async fn contact_decline(&self, _: &Caller, params: ContactParams) -> Result<Done, RpcError> {
+        self.account(params.account).decline(person(&params.contact)?).await?;
+        Ok(Done {})
+    }
+
+    async fn contact_remove(&self, _: &Caller, params: ContactParams) -> Result<Done, RpcError> {
+        self.account(params.account).remove_contact(person(&params.contact)?, false).await?;
+        Ok(Done {})
+    }
+
+    async fn contact_ban(&self, _: &Caller, params: ContactParams) -> Result<Done, RpcError> {
+        self.account(params.account).remove_contact(person(&params.contact)?, true).await?;
+        Ok(Done {})
+    }
+
+    async fn contact_list(&self, _: &Caller, params: AccountParams) -> Result<ContactsView, RpcError> {
+        Ok(ContactsView { contacts: self.account(params.account).contacts().await? })
+    }
+
+    async fn contact_requests(&self, _: &Caller, params: AccountParams) -> Result<RequestsView, RpcError> {
+        Ok(RequestsView { requests: self.account(params.account).requests().await? })
+    }
+
+    async fn conversation_list(
+        &self,
+        _: &Caller,
+        params: AccountParams,
+    ) -> Result<ConversationsView, RpcError> {
+        Ok(ConversationsView { conversations: self.account(params.account).conversations().await? })
+    }
+
+    async fn conversation_describe(
+        &self,
+        _: &Caller,
+        params: ConversationParams,
+    ) -> Result<ConversationView, RpcError> {
+        Ok(self.conversation(params.account, params.conversation).describe().await?)
+    }
+
+    async fn conversation_members(
+        &self,
+        _: &Caller,
+        params: ConversationParams,
+    ) -> Result<MembersView, RpcError> {
+        let members = self.conversation(params.account, params.conversation).members().await?;
+        Ok(MembersView { members })
+    }
+
+    async fn conversation_leave(&self, _: &Caller, params: ConversationParams) -> Result<Done, RpcError> {
+        self.conversation(params.account, params.conversation).leave().await?;
+        Ok(Done {})
+    }
+
+    async fn conversation_import(&self, _: &Caller, params: PathParams) -> Result<ConversationRef, RpcError> {
+        if !params.path.is_absolute() {
+            let message = format!("{} is not an absolute path", params.path.display());
+            return Err(RpcError::new(ErrorCode::InvalidParams, message));
+        }
+        let conversation = self.account(params.account).import_conversation(params.path).await?;
+        Ok(ConversationRef { conversation: conversation.id() })
+    }
+
+    async fn message_send(&self, _: &Caller, params: SendParams) -> Result<MessageRef, RpcError> {
+        let SendParams { account, conversation, body } = params;
+        self.write(account, conversation, Outgoing::Text { body, reply_to: None }).await
+    }
+
+    async fn message_reply(&self, _: &Caller, params: MessageBodyParams) -> Result<MessageRef, RpcError> {
+        let MessageBodyParams { account, conversation, message, body } = params;
+        self.write(account, conversation, Outgoing::Text { body, reply_to: Some(message) }).await
+    }
+
+    async fn message_edit(&self, _: &Caller, params: MessageBodyParams) -> Result<MessageRef, RpcError> {
+        let MessageBodyParams { account, conversation, message, body } = params;
+        self.write(account, conversation, Outgoing::Edit { message, body }).await
+    }
+
+    async fn message_delete(&self, _: &Caller, params: MessageParams) -> Result<MessageRef, RpcError> {
+        let MessageParams { account, conversation, message } = params;
+        self.write(account, conversation, Outgoing::Delete { message }).await
+    }
+
+    async fn message_react(&self, _: &Caller, params: MessageBodyParams) -> Result<MessageRef, RpcError> {
+        let MessageBodyParams { account, conversation, message, body } = params;
+        self.write(account, conversation, Outgoing::React { message, body }).await
+    }
+
+    async fn message_list(&self, _: &Caller, params: ListParams) -> Result<Page, RpcError> {
+        let conversation = self.conversation(params.account, params.conversation);
+        Ok(conversation.messages(params.before, params.limit.min(MAX_PAGE)).await?)
+    }
+
+    async fn message_search(&self, _: &Caller, params: SearchParams) -> Result<MessagesView, RpcError> {
+        let conversation = self.conversation(params.account, params.conversation);
+        Ok(MessagesView { messages: conversation.search(params.text, params.limit.min(MAX_PAGE)).await? })
+    }
+
+    async fn message_log(&self, _: &Caller, params: LogParams) -> Result<CommitsView, RpcError> {
+        let conversation = self.conversation(params.account, params.conversation);
+        Ok(CommitsView { commits: conversation.log(params.limit.min(MAX_LOG)).await? })
+    }
+
+    async fn links_list(&self, _: &Caller, params: AccountParams) -> Result<LinksView, RpcError> {
+        Ok(LinksView { links: self.account(params.account).links().await? })
+    }
+
+    async fn events_subscribe(
+        &self,
+        caller: &Caller,
+        params: SubscribeParams,
+    ) -> Result<SubscriptionRef, RpcError> {
+        let events = self.node.events();
+        let events = match params.account {
+            Some(account) => events.of_account(account),
+            None => events,
+        };
+        Ok(SubscriptionRef { subscription: caller.subscribe(events)? })
+    }
+
+    async fn events_unsubscribe(&self, caller: &Caller, params: SubscriptionRef) -> Result<Done, RpcError> {
+        caller.session().unsubscribe(params.subscription)?;
+        Ok(Done {})
+    }
+}
