@@ -226,3 +226,6 @@ impl Actor for DhtActor {
         Some(Box::pin(async move { drop(ended.await) }))
     }
 }
+
+#[cfg(test)]
+mod tests;

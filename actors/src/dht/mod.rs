@@ -5,6 +5,3 @@ pub mod kad;
 pub mod messages;
 
 pub use actor::{DhtActor, DhtConfig};
-
-#[cfg(test)]
-mod tests;

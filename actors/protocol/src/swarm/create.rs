@@ -7,18 +7,17 @@ use std::collections::BTreeSet;
 
 use super::diff::{ReadError, TreeReader};
 use super::edit::TreeEdit;
-use super::layout::{Folder, TreePath, VoteAction, admins_of};
+use super::layout::{Folder, MAX_CERTIFICATE_FILE, TreePath, VoteAction, admins_of};
 use super::message::{
-    CommitMessage, Content, MemberAction, Mode, Relation, Target, document_initial, merge_message,
+    CommitMessage, Content, MAX_SENT_TEXT, MemberAction, Mode, Relation, Target, document_initial,
+    merge_message,
 };
 use super::object::{Commit, EntryKind, MemoryObjects, NewObject, ObjectError, ObjectSource, UnsignedCommit};
 use super::profile::ConversationProfile;
+use super::validate::Founding;
 use crate::identity::{Certificate, Chain};
 use crate::ids::{AccountId, BlobId, CommitId, ConversationId, DeviceId, TreeId};
 use crate::time::UnixMillis;
-
-/// Longest certificate file read, in bytes; a chain of three RSA-4096 certificates has 6,000.
-const MAX_CERTIFICATE_FILE: usize = 64 * 1024;
 
 /// Why something cannot be done.
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +50,9 @@ pub enum CreateError {
     /// This admin has voted already.
     #[error("this account has voted already")]
     VotedAlready,
+    /// The text is longer than [`MAX_SENT_TEXT`].
+    #[error("a text of {0} bytes is too long, the limit is {MAX_SENT_TEXT}")]
+    TooLong(usize),
     /// The commit referred to is not there.
     #[error("commit {0} is not in the conversation")]
     UnknownCommit(CommitId),
@@ -215,8 +217,12 @@ impl<'w, S: ObjectSource> Writer<'w, S> {
     /// A text, reply, edit, deletion (edit with an empty body) or reaction.
     ///
     /// # Errors
-    /// [`CreateError`] when we are no member or the commit it refers to is not there.
+    /// [`CreateError`] when we are no member, the text is too long or the commit it refers to is
+    /// not there.
     pub fn text(&self, body: &str, relation: Relation) -> Result<Draft, CreateError> {
+        if body.len() > MAX_SENT_TEXT {
+            return Err(CreateError::TooLong(body.len()));
+        }
         if let Relation::Reply(id) | Relation::Edit(id) | Relation::React(id) = relation
             && self.source.commit(id).map_err(ReadError::from)?.is_none()
         {
@@ -229,15 +235,19 @@ impl<'w, S: ObjectSource> Writer<'w, S> {
         }
     }
 
-    /// Invites somebody. `pair` are the two persons if the conversation is one-to-one.
+    /// Invites somebody.
     ///
     /// # Errors
     /// [`CreateError::Banned`] (vote to unban instead), [`CreateError::AlreadyThere`],
-    /// [`CreateError::OneToOne`], or we are no member.
-    pub fn invite(&self, person: AccountId, pair: Option<[AccountId; 2]>) -> Result<Draft, CreateError> {
+    /// [`CreateError::OneToOne`], or we are no member, or no admin where only admins invite.
+    pub fn invite(&self, person: AccountId, founding: &Founding) -> Result<Draft, CreateError> {
         self.require_member()?;
-        if pair.is_some_and(|pair| !pair.contains(&person)) {
-            return Err(CreateError::OneToOne);
+        match founding.mode {
+            Mode::OneToOne if person != founding.author && Some(person) != founding.invited => {
+                return Err(CreateError::OneToOne);
+            }
+            Mode::AdminInvitesOnly => self.require_admin()?,
+            _ => {}
         }
         let target = Target::Account(person);
         if self.where_banned(target)?.is_some() {

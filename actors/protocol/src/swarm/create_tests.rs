@@ -8,9 +8,10 @@ use super::graph::{CommitGraph, unseen_commits};
 use super::lab::{Actor, Lab, NOW};
 use super::layout::{Members, Role, TreePath, VoteAction};
 use super::merge::{Merge, merge_heads};
-use super::message::{Mode, Relation, Target};
+use super::message::{MAX_SENT_TEXT, Mode, Relation, Target};
 use super::object::{Commit, ObjectSource};
 use super::profile::ConversationProfile;
+use super::validate::Founding;
 use crate::ids::{AccountId, CommitId};
 use crate::time::UnixMillis;
 
@@ -53,8 +54,9 @@ fn every_mode_begins_validly() {
 #[test]
 fn a_group_lives_from_invitation_to_leave() {
     let mut lab = Lab::group();
+    let founding = lab.founding();
     let bob = lab.bob.account();
-    lab.honest(|lab| &lab.carla, |writer| writer.invite(bob, None).unwrap());
+    lab.honest(|lab| &lab.carla, |writer| writer.invite(bob, &founding).unwrap());
     assert_eq!(role(&lab, bob), Some(Role::Invited));
     lab.honest(|lab| &lab.bob, |writer| writer.join().unwrap());
     assert_eq!(role(&lab, bob), Some(Role::Member));
@@ -95,7 +97,10 @@ fn the_single_admin_bans_and_unbans() {
         assert_eq!(role(&lab, lab.carla.account()), Some(expected));
         if action == VoteAction::Ban {
             let writer = Writer::new(&lab.objects, &lab.alice.local, lab.head, NOW).unwrap();
-            assert!(matches!(writer.invite(lab.carla.account(), None), Err(CreateError::Banned(_))));
+            assert!(matches!(
+                writer.invite(lab.carla.account(), &lab.founding()),
+                Err(CreateError::Banned(_))
+            ));
             let writer = Writer::new(&lab.objects, &lab.carla.local, lab.head, NOW).unwrap();
             assert!(matches!(writer.text("x", Relation::None), Err(CreateError::NotMember)));
         }
@@ -106,8 +111,9 @@ fn the_single_admin_bans_and_unbans() {
 #[test]
 fn an_invited_person_and_a_device_can_be_banned() {
     let mut lab = Lab::group();
+    let founding = lab.founding();
     let bob = lab.bob.account();
-    lab.honest(|lab| &lab.carla, |writer| writer.invite(bob, None).unwrap());
+    lab.honest(|lab| &lab.carla, |writer| writer.invite(bob, &founding).unwrap());
     for target in [Target::Account(bob), Target::Device(lab.carla.device())] {
         lab.honest(|lab| &lab.alice, |writer| writer.vote(VoteAction::Ban, target).unwrap());
         lab.honest(|lab| &lab.alice, |writer| writer.resolve(VoteAction::Ban, target).unwrap().unwrap());
@@ -135,9 +141,10 @@ fn what_is_not_allowed_is_not_made() {
     assert!(matches!(vote, Err(CreateError::NotAdmin)));
     let vote = writer("alice").vote(VoteAction::Ban, Target::Account(alice));
     assert!(matches!(vote, Err(CreateError::NoTarget)));
-    assert!(matches!(writer("alice").invite(carla, None), Err(CreateError::AlreadyThere(_))));
+    assert!(matches!(writer("alice").invite(carla, &lab.founding()), Err(CreateError::AlreadyThere(_))));
     let stranger = AccountId([9; 20]);
-    assert!(matches!(writer("alice").invite(stranger, Some([alice, carla])), Err(CreateError::OneToOne)));
+    let pair = Founding { mode: Mode::OneToOne, author: alice, invited: Some(carla) };
+    assert!(matches!(writer("alice").invite(stranger, &pair), Err(CreateError::OneToOne)));
     assert!(matches!(writer("bob").text("x", Relation::None), Err(CreateError::NotMember)));
     assert!(matches!(writer("bob").join(), Err(CreateError::NotInvited)));
     let reply = writer("alice").text("x", Relation::Reply(CommitId([1; 20])));
@@ -160,11 +167,12 @@ fn graph_of(lab: &Lab, heads: &[CommitId]) -> CommitGraph {
 #[test]
 fn diverged_heads_are_merged_and_the_greater_head_s_profile_wins() {
     let mut lab = Lab::group();
+    let founding = lab.founding();
     let base = lab.head;
     let titled = |title: &str| ConversationProfile { title: Some(title.to_owned()), ..Default::default() };
     lab.honest(|lab| &lab.alice, |writer| writer.profile(&titled("one")).unwrap());
     let bob = lab.bob.account();
-    let one = lab.honest(|lab| &lab.alice, |writer| writer.invite(bob, None).unwrap());
+    let one = lab.honest(|lab| &lab.alice, |writer| writer.invite(bob, &founding).unwrap());
     lab.head = base;
     let other = lab.honest(|lab| &lab.alice, |writer| writer.profile(&titled("other")).unwrap());
     let graph = graph_of(&lab, &[one, other]);
@@ -180,4 +188,14 @@ fn diverged_heads_are_merged_and_the_greater_head_s_profile_wins() {
         let commit = Commit::parse(lab.objects.commit(lab.head).unwrap().unwrap()).unwrap();
         assert_eq!(commit.parents, [ours, theirs]);
     }
+}
+
+#[test]
+fn members_invite_only_where_they_may_and_long_texts_are_not_sent() {
+    let lab = Lab::group();
+    let writer = Writer::new(&lab.objects, &lab.carla.local, lab.head, NOW).unwrap();
+    let founding = Founding { mode: Mode::AdminInvitesOnly, ..lab.founding() };
+    assert!(matches!(writer.invite(lab.bob.account(), &founding), Err(CreateError::NotAdmin)));
+    let long = "x".repeat(MAX_SENT_TEXT + 1);
+    assert!(matches!(writer.text(&long, Relation::None), Err(CreateError::TooLong(_))));
 }

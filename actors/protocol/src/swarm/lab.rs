@@ -6,7 +6,7 @@ use super::edit::TreeEdit;
 use super::golden;
 use super::object::{Commit, MemoryObjects, ObjectSource, UnsignedCommit};
 use super::refusal::{Refusal, ValidationError};
-use super::validate::{ValidCommit, Validator};
+use super::validate::{Founding, ValidCommit, Validator};
 use crate::identity::Chain;
 use crate::ids::{AccountId, CommitId, ConversationId, DeviceId, TreeId};
 use crate::keys::PrivateKey;
@@ -113,6 +113,11 @@ impl Lab {
         self.verdict(signed.id).unwrap_or_else(|refusal| panic!("{refusal}"));
         self.head = signed.id;
         signed.id
+    }
+
+    /// What its first commit settles.
+    pub(super) fn founding(&self) -> Founding {
+        Validator::new(&self.objects, self.conversation).founding().unwrap()
     }
 
     /// Signs and keeps a draft.

@@ -17,6 +17,9 @@ use super::message::{MemberAction, Target};
 use super::object::{EntryKind, ObjectSource};
 use crate::ids::{AccountId, BlobId, DeviceId, TreeId};
 
+/// Longest certificate file read, in bytes; a chain of three RSA-4096 certificates has 6,000.
+pub(super) const MAX_CERTIFICATE_FILE: usize = 64 * 1024;
+
 /// Where a person or device stands, and below which folder of `banned` and `votes` it is found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Folder {

@@ -86,6 +86,7 @@ fn invitations_against_the_rules_are_refused() {
 #[test]
 fn a_third_person_is_refused_one_to_one_but_one_who_left_may_return() {
     let mut lab = Lab::one_to_one();
+    let founding = lab.founding();
     let carla = lab.carla.account();
     let refusal = lab.refused(
         |lab| &lab.alice,
@@ -95,14 +96,15 @@ fn a_third_person_is_refused_one_to_one_but_one_who_left_may_return() {
         },
     );
     assert_eq!(refusal, Refusal::WrongTarget);
-    let pair = [lab.alice.account(), lab.bob.account()];
+    let bob = lab.bob.account();
     lab.honest(|lab| &lab.bob, |writer| writer.leave().unwrap());
-    lab.honest(|lab| &lab.alice, |writer| writer.invite(pair[1], Some(pair)).unwrap());
+    lab.honest(|lab| &lab.alice, |writer| writer.invite(bob, &founding).unwrap());
 }
 
 #[test]
 fn joins_against_the_rules_are_refused() {
     let mut lab = Lab::group();
+    let founding = lab.founding();
     let bob = lab.bob.account();
     let join = member("join", bob);
     let account = Lab::certificate("newest", "bob", true);
@@ -123,7 +125,7 @@ fn joins_against_the_rules_are_refused() {
         |refusal| matches!(refusal, Refusal::ExpectedChange { path, .. } if *path == invited),
     );
 
-    lab.honest(|lab| &lab.alice, |writer| writer.invite(bob, None).unwrap());
+    lab.honest(|lab| &lab.alice, |writer| writer.invite(bob, &founding).unwrap());
     let refusal = lab.refused(
         |lab| &lab.bob,
         &join,

@@ -25,16 +25,13 @@ use std::collections::HashMap;
 
 use super::diff::{Change, TreeReader};
 use super::graph::{self, CommitGraph};
-use super::layout::TreePath;
+use super::layout::{MAX_CERTIFICATE_FILE, TreePath};
 use super::message::{CommitMessage, Content, MemberAction, Mode, Target};
 use super::object::{Commit, ObjectSource};
 use super::refusal::{Problem, Refusal, ValidationError, Verdict, require};
 use super::rules::{author, bans, content, initial, member, merge, vote};
 use crate::identity::Certificate;
 use crate::ids::{AccountId, BlobId, CommitId, ConversationId, DeviceId, TreeId};
-
-/// Longest certificate file read, in bytes: a chain of three RSA-4096 certificates has 6,000.
-const MAX_CERTIFICATE_FILE: usize = 64 * 1024;
 
 /// Most entries of each cache; beyond it the cache starts afresh.
 const MAX_CACHED: usize = 20_000;

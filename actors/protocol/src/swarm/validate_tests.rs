@@ -212,6 +212,7 @@ fn a_merge_that_changes_something_itself_is_refused() {
 #[test]
 fn edits_of_what_is_not_one_s_own_or_not_there_are_refused() {
     let mut lab = Lab::group();
+    let founding = lab.founding();
     let edit = |id: CommitId| format!(r#"{{"body":"y","edit":"{id}","type":"text/plain"}}"#);
     let by_alice = lab.honest(|lab| &lab.alice, |writer| writer.text("x", Relation::None).unwrap());
     let refusal = lab.refused(|lab| &lab.carla, &edit(by_alice), |_| ());
@@ -222,7 +223,7 @@ fn edits_of_what_is_not_one_s_own_or_not_there_are_refused() {
     let refusal = lab.refused(|lab| &lab.carla, r#"{"edit":"x","type":"text/plain"}"#, |_| ());
     assert_eq!(refusal, Refusal::NotEditable(None));
     let bob = lab.bob.account();
-    let invitation = lab.honest(|lab| &lab.alice, |writer| writer.invite(bob, None).unwrap());
+    let invitation = lab.honest(|lab| &lab.alice, |writer| writer.invite(bob, &founding).unwrap());
     let refusal = lab.refused(|lab| &lab.alice, &edit(invitation), |_| ());
     assert_eq!(refusal, Refusal::NotEditable(Some(invitation)));
     let refusal =

@@ -32,13 +32,14 @@ const MAX_ADDRESSES: usize = 4;
 /// First pause after a failed attempt.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 
-/// Longest pause between attempts while the node is alone.
+/// Longest pause between attempts at a bootstrap node, and at any peer while the node is alone.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
-/// Pause between attempts at a bootstrap node when there are enough other peers.
+/// Longest pause between attempts at a peer while there are others, and pause between attempts at a
+/// bootstrap node while there are enough: a full book of absent peers is one attempt every 10 s.
 const RELAXED_PAUSE: Duration = Duration::from_secs(10 * 60);
 
-/// Attempts after which a peer that never answers is forgotten: about an hour of them.
+/// Attempts after which a peer that never answers is forgotten: half a day of them.
 const MAX_FAILURES: u32 = 64;
 
 /// Someone to dial.
@@ -66,6 +67,8 @@ struct Entry {
     failures: u32,
     /// When to dial; `None` while connected.
     next: Option<Moment>,
+    /// When to dial if no other peer is connected.
+    next_alone: Option<Moment>,
     /// When it was last connected; decides who is forgotten first.
     last_seen: Option<Moment>,
 }
@@ -183,8 +186,11 @@ impl AddressBook {
         let Some(entry) = self.entries.get_mut(contact) else { return };
         let doublings = entry.failures.min(16);
         entry.failures = entry.failures.saturating_add(1);
-        let pause = FIRST_PAUSE.saturating_mul(1 << doublings).min(LONGEST_PAUSE);
-        entry.next = Some(now.plus(pause + pause.mul_f64(jitter.clamp(0.0, 1.0) / 2.0)));
+        let longest = if matches!(contact, Contact::Peer(_)) { RELAXED_PAUSE } else { LONGEST_PAUSE };
+        let pause = FIRST_PAUSE.saturating_mul(1 << doublings);
+        let stretched = |pause: Duration| now.plus(pause + pause.mul_f64(jitter.clamp(0.0, 1.0) / 2.0));
+        entry.next = Some(stretched(pause.min(longest)));
+        entry.next_alone = Some(stretched(pause.min(LONGEST_PAUSE)));
         if entry.failures >= MAX_FAILURES && matches!(contact, Contact::Peer(_)) {
             self.entries.remove(contact);
             self.changed = true;
@@ -224,6 +230,7 @@ impl Entry {
                 self.next.map(|next| next.plus(RELAXED_PAUSE))
             }
             Contact::Bootstrap(_) => self.next,
+            Contact::Peer(_) if connected == 0 => self.next.min(self.next_alone.or(self.next)),
             Contact::Peer(_) => self.next.filter(|_| !enough),
         }
     }
@@ -300,6 +307,25 @@ mod tests {
         assert!(!again.is_changed());
         assert_eq!(again.due(at(0), ENOUGH_PEERS), []);
         assert_eq!(again.due(at(0), 0).len(), 3);
+    }
+
+    #[test]
+    fn an_absent_peer_is_dialled_often_by_a_lonely_node_only() {
+        let pauses = |connected: usize| {
+            let mut book = AddressBook::default();
+            book.learn(peer(1), address(1));
+            book.disconnected(peer(1), at(0), 0.0);
+            let mut now = at(0);
+            let attempts = (0..40).map(|_| {
+                now = now.max(book.deadline(connected).unwrap());
+                assert_eq!(book.due(now, connected).len(), 1);
+                book.failed(&Contact::Peer(peer(1)), now, 0.0);
+                now
+            });
+            attempts.last().unwrap().0.as_secs()
+        };
+        assert!((30 * 60..40 * 60).contains(&pauses(0)), "{}", pauses(0));
+        assert!(pauses(1) > 4 * 3600, "{}", pauses(1));
     }
 
     #[test]

@@ -42,3 +42,25 @@ impl Budget {
         self.peers.remove(peer);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peer_that_asks_too_often_waits_for_the_next_window_and_others_do_not() {
+        let (mut budget, eager, other) = (Budget::default(), PeerId::random(), PeerId::random());
+        let now = Moment::default();
+        assert_eq!((0..5000).filter(|_| budget.spend(eager, now)).count(), 1024);
+        assert!(budget.spend(other, now));
+        assert!(budget.spend(eager, now.plus(WINDOW)));
+    }
+
+    #[test]
+    fn the_peers_counted_are_bounded() {
+        let mut budget = Budget::default();
+        (0..2000).for_each(|_| _ = budget.spend(PeerId::random(), Moment::default()));
+        assert_eq!(budget.peers.len(), MAX_PEERS);
+        assert!(budget.spend(PeerId::random(), Moment(WINDOW)));
+    }
+}

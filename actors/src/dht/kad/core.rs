@@ -6,6 +6,11 @@
 //!   get ──► retrieving ─┼─► vicinity ─► outbox ─►  peers
 //!   listen ─► listening ┘   (closest)    (turns)   └─► answers ──► where the request came from
 //! ```
+//!
+//! Here is what comes in; [`serve`] answers other nodes, [`act`] does what this one wants.
+
+mod act;
+mod serve;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -13,20 +18,19 @@ use std::time::Duration;
 
 use libp2p::PeerId;
 use skep_protocol::dht::kind::{self, ValueKind};
-use skep_protocol::dht::listeners::Change;
 use skep_protocol::dht::store::Source;
 use skep_protocol::dht::value::{Value, ValueId};
 use skep_protocol::ids::DhtKey;
 use skep_protocol::time::Moment;
 
 use super::budget::Budget;
-use super::listening::{LISTENED, Listening, News, Told};
+use super::listening::{Listening, News};
 use super::outbox::{Outbox, Parcel, Purpose, RequestId};
-use super::publishing::{PublicationId, Publishing, REPLICAS};
-use super::retrieving::{Next, Retrieving};
-use super::serving::{Notice, Serving};
+use super::publishing::Publishing;
+use super::retrieving::Retrieving;
+use super::serving::Serving;
 use super::vicinity::{PENALTY, Vicinity};
-use super::wire::{Entry, Reason, Request, Response};
+use super::wire::{Reason, Request, Response};
 use crate::dht::messages::{DhtError, Found, ListenEvent, ListenId, PutReport, Ticket};
 
 /// How often a peer is asked whether it is there, if nothing else was heard of any: the one heard of
@@ -311,269 +315,6 @@ impl Core {
         }
     }
 
-    // How a request of another node is served.
-
-    fn keep(&mut self, peer: PeerId, key: DhtKey, entries: Vec<Entry>) -> Response {
-        let ours = self.vicinity.is_ours(key);
-        let mut refused = Vec::new();
-        for entry in entries {
-            let Ok(value) = Value::decode(&entry.packed) else { continue };
-            let id = value.id.0;
-            if !ours {
-                refused.push((id, Reason::TooFar));
-                continue;
-            }
-            let (notices, kept) = self.serving.store(key, value, Source::Remote(peer), entry.age, self.now);
-            self.announce(notices);
-            refused.extend(kept.err().map(|refusal| (id, Reason::from(&refusal))));
-        }
-        Response::Stored { refused }
-    }
-
-    fn page(&self, key: DhtKey, after: ValueId) -> Response {
-        let (values, more) = self.serving.page(key, after, self.now);
-        Response::Values { values, more }
-    }
-
-    fn notified(
-        &mut self,
-        peer: PeerId,
-        key: DhtKey,
-        values: &[Vec<u8>],
-        refreshed: &[u64],
-        expired: &[u64],
-    ) -> Response {
-        if !self.listening.is_asked(key, peer) {
-            return Response::Declined(Reason::NotListening);
-        }
-        let ids = |ids: &[u64]| ids.iter().map(|id| ValueId(*id)).collect();
-        self.hear(key, peer, News::Keeps(admitted(key, values)));
-        self.hear(key, peer, News::Refreshed(ids(refreshed)));
-        self.hear(key, peer, News::Expired(ids(expired)));
-        Response::Done
-    }
-
-    /// Tells those who listen here, this node among them, of changes.
-    fn announce(&mut self, notices: Vec<Notice>) {
-        for notice in notices {
-            let request = notice.request();
-            for peer in &notice.peers {
-                self.send(*peer, request.clone(), Purpose::Notify(notice.key));
-            }
-            if self.listening.is_listening(notice.key) {
-                let news = match notice.change {
-                    Change::Stored(value) => News::Keeps(vec![Value::clone(&value)]),
-                    Change::Refreshed(ids) => News::Refreshed(ids),
-                    Change::Expired(ids) => News::Expired(ids),
-                };
-                self.hear(notice.key, self.local, news);
-            }
-        }
-    }
-
-    // How the wishes of this node are carried out.
-
-    /// Does what is to be done at a key, with the closest peers known now.
-    fn work_at(&mut self, key: DhtKey) {
-        self.publishing.ids_at(key).into_iter().for_each(|id| self.publish(id));
-        let tickets = self.retrieving.tickets().into_iter();
-        let here: Vec<Ticket> = tickets.filter(|ticket| self.retrieving.key(*ticket) == Some(key)).collect();
-        here.into_iter().for_each(|ticket| self.retrieve(ticket));
-        self.listen_to_closest(key);
-    }
-
-    fn work_everywhere(&mut self) {
-        self.publishing.ids().into_iter().for_each(|id| self.publish(id));
-        self.retrieving.tickets().into_iter().for_each(|ticket| self.retrieve(ticket));
-        self.listening.keys().into_iter().for_each(|key| self.listen_to_closest(key));
-    }
-
-    /// The closest peers to a key; none while the first look-up of it is under way.
-    fn closest(&mut self, key: DhtKey, count: usize) -> Vec<PeerId> {
-        if self.vicinity.start_search(key, self.now) {
-            self.outputs.push_back(Output::Search(key));
-        }
-        if self.vicinity.is_unknown(key) {
-            return Vec::new();
-        }
-        self.vicinity.closest(key, count, self.now)
-    }
-
-    fn publish(&mut self, id: PublicationId) {
-        let closest = self.closest(id.0, REPLICAS);
-        if let Some(delivery) = self.publishing.deliver(id, &closest, self.now) {
-            let entry = Entry { age: delivery.age, packed: delivery.value.encode() };
-            for peer in delivery.peers {
-                let request = Request::Store { key: id.0, entries: vec![entry.clone()] };
-                self.send(peer, request, Purpose::Store(id));
-            }
-        }
-        let answer = self.publishing.settle(id, closest.len(), self.now);
-        self.outputs.extend(answer.map(|(ticket, result)| Output::Put(ticket, result)));
-    }
-
-    /// Publishes what has its time now; own values live on here as well.
-    fn publish_due(&mut self) {
-        for (id, value, again) in self.publishing.announce(self.now) {
-            if again {
-                let (value, age) = (Value::clone(&value), Duration::ZERO);
-                let (notices, _) = self.serving.store(id.0, value, Source::Local, age, self.now);
-                self.announce(notices);
-            }
-            self.publish(id);
-        }
-        self.publishing.due(self.now).into_iter().for_each(|id| self.publish(id));
-    }
-
-    fn retrieve(&mut self, ticket: Ticket) {
-        let Some(key) = self.retrieving.key(ticket) else { return };
-        let closest = self.closest(key, REPLICAS);
-        for peer in self.retrieving.ask(ticket, &closest) {
-            self.send(peer, Request::Get { key, after: 0 }, Purpose::Get(ticket));
-        }
-        let searching = self.vicinity.is_unknown(key);
-        let Some(result) = self.retrieving.settle(ticket, closest.len(), searching, self.now) else { return };
-        let Some(listener) = self.catching_up.remove(&ticket) else {
-            self.outputs.push_back(Output::Got(ticket, result));
-            return;
-        };
-        let values = result.map(|found| found.values).unwrap_or_default();
-        if !values.is_empty() {
-            let values = values.into_iter().map(Arc::new).collect();
-            self.outputs.push_back(Output::Told(listener, ListenEvent::Values(values)));
-        }
-    }
-
-    fn listen_to_closest(&mut self, key: DhtKey) {
-        if !self.listening.is_listening(key) {
-            return;
-        }
-        let closest = self.closest(key, LISTENED);
-        if closest.is_empty() {
-            return;
-        }
-        let (wanted, left) = self.listening.ask(key, &closest, self.now);
-        for peer in wanted {
-            self.send(peer, Request::Listen { key }, Purpose::Listen(key));
-        }
-        for peer in left {
-            self.send(peer, Request::Unlisten { key }, Purpose::Unlisten);
-        }
-    }
-
-    fn take_answer(&mut self, peer: PeerId, purpose: Purpose, response: Option<Response>) {
-        match (purpose, response) {
-            (Purpose::Store(id), response) => self.stored(peer, id, response),
-            (Purpose::Get(ticket), Some(Response::Values { values, more })) => {
-                self.got(peer, ticket, Some((&values, more)));
-            }
-            (Purpose::Get(ticket), _) => self.got(peer, ticket, None),
-            (Purpose::Listen(key), Some(Response::Values { values, more })) => {
-                self.listening.answered(key, peer, Ok(()), self.now);
-                self.listened(peer, key, &values, more);
-            }
-            (Purpose::Listen(key), response) => {
-                let reason =
-                    if let Some(Response::Declined(reason)) = response { Some(reason) } else { None };
-                self.listening.answered(key, peer, Err(reason), self.now);
-                self.listen_to_closest(key);
-            }
-            (Purpose::ListenPage(key), Some(Response::Values { values, more })) => {
-                self.listened(peer, key, &values, more);
-            }
-            (Purpose::ListenPage(key), _) => self.listening.broke_off(key, peer, self.now),
-            (
-                Purpose::Notify(key) | Purpose::NotifyAgain(key),
-                Some(Response::Declined(Reason::NotListening)),
-            ) => {
-                self.serving.unlisten(key, peer);
-            }
-            (Purpose::Notify(key), None | Some(Response::Declined(_))) => self.tell_again(key, peer),
-            (Purpose::NotifyAgain(_), None | Some(Response::Declined(_))) => self.part_with(peer),
-            (Purpose::Notify(_) | Purpose::NotifyAgain(_) | Purpose::Unlisten | Purpose::Ping, _) => {}
-        }
-    }
-
-    /// A peer missed a change: it is told all there is.
-    fn tell_again(&mut self, key: DhtKey, peer: PeerId) {
-        if !self.vicinity.is_connected(&peer) {
-            self.serving.unlisten(key, peer);
-            return;
-        }
-        let (values, _) = self.serving.page(key, ValueId::NONE, self.now);
-        let request = Request::Notify { key, values, refreshed: Vec::new(), expired: Vec::new() };
-        self.send(peer, request, Purpose::NotifyAgain(key));
-    }
-
-    /// Ends the connection with a peer that cannot be told what it wants to know: it will notice,
-    /// come back and ask again, which it would not do if it were just forgotten.
-    fn part_with(&mut self, peer: PeerId) {
-        self.serving.lost(&peer);
-        if self.vicinity.is_connected(&peer) {
-            self.outputs.push_back(Output::Disconnect(peer));
-        }
-    }
-
-    fn stored(&mut self, peer: PeerId, id: PublicationId, response: Option<Response>) {
-        let answer = response.map(|response| match response {
-            Response::Stored { refused } => match refused.first() {
-                Some((_, reason)) => Err(*reason),
-                None => Ok(()),
-            },
-            Response::Declined(reason) => Err(reason),
-            Response::Values { .. } | Response::Done => Err(Reason::Unknown),
-        });
-        self.publishing.answered(id, peer, answer, self.now);
-        self.publish(id);
-    }
-
-    fn got(&mut self, peer: PeerId, ticket: Ticket, page: Option<(&[Vec<u8>], bool)>) {
-        let Some(key) = self.retrieving.key(ticket) else { return };
-        let page = page.map(|(values, more)| (admitted(key, values), last_id(values).filter(|_| more)));
-        if let Next::Page(after) = self.retrieving.answered(ticket, peer, page, self.now) {
-            self.send(peer, Request::Get { key, after: after.0 }, Purpose::Get(ticket));
-        }
-        self.retrieve(ticket);
-    }
-
-    fn listened(&mut self, peer: PeerId, key: DhtKey, values: &[Vec<u8>], more: bool) {
-        if !self.listening.is_asked(key, peer) {
-            return;
-        }
-        self.hear(key, peer, News::Keeps(admitted(key, values)));
-        if let Some(after) = last_id(values).filter(|_| more) {
-            self.send(peer, Request::Get { key, after: after.0 }, Purpose::ListenPage(key));
-        }
-    }
-
-    fn hear(&mut self, key: DhtKey, teller: PeerId, news: News) {
-        let told = self.listening.heard(key, teller, news, self.now);
-        self.tell(told);
-    }
-
-    fn tell(&mut self, told: Vec<Told>) {
-        self.outputs.extend(told.into_iter().map(|(id, event)| Output::Told(id, event)));
-    }
-
-    fn send(&mut self, peer: PeerId, request: Request, purpose: Purpose) {
-        match self.outbox.push(peer, request, purpose) {
-            Ok(parcel) => self.outputs.extend(parcel.map(Output::Send)),
-            // Too much is waiting already; what matters is tried again later.
-            Err(_) => self.overflowed(peer, purpose),
-        }
-    }
-
-    fn overflowed(&mut self, peer: PeerId, purpose: Purpose) {
-        match purpose {
-            Purpose::Store(id) => self.publishing.answered(id, peer, None, self.now),
-            Purpose::Get(ticket) => drop(self.retrieving.answered(ticket, peer, None, self.now)),
-            Purpose::Listen(key) => self.listening.answered(key, peer, Err(None), self.now),
-            Purpose::ListenPage(key) => self.listening.broke_off(key, peer, self.now),
-            Purpose::Notify(_) | Purpose::NotifyAgain(_) => self.part_with(peer),
-            Purpose::Unlisten | Purpose::Ping => {}
-        }
-    }
-
     // How peers are watched.
 
     fn was_silent(&mut self, peer: PeerId, purpose: Purpose) {
@@ -621,9 +362,4 @@ fn admitted(key: DhtKey, packed: &[Vec<u8>]) -> Vec<Value> {
             _ => kind::admit(key, value, None).ok(),
         })
         .collect()
-}
-
-/// Where the page after this one begins.
-fn last_id(packed: &[Vec<u8>]) -> Option<ValueId> {
-    packed.iter().rev().find_map(|packed| Value::decode(packed).ok()).map(|value| value.id)
 }

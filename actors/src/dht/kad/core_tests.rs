@@ -9,6 +9,7 @@ use skep_protocol::dht::content::Content;
 use skep_protocol::dht::listeners::LISTENERS_PER_PEER;
 use skep_protocol::dht::value::{Value, ValueId};
 use skep_protocol::ids::DhtKey;
+use skep_protocol::keys::PrivateKey;
 use skep_protocol::time::Moment;
 
 use super::config::NodeSecret;
@@ -22,6 +23,25 @@ const MINUTE: Duration = Duration::from_secs(60);
 
 fn plain(id: u64, text: &str) -> Value {
     Value::plain(ValueId(id), Content::new(0, text.as_bytes().to_vec()))
+}
+
+fn signed(id: u64, text: &str, sequence: u16) -> Value {
+    let pem = include_str!(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../tests/data/vectors/jami-13.7.0/accounts/alice/ring_device.key"
+    ));
+    let key = PrivateKey::from_pem(pem).unwrap();
+    Value::signed(ValueId(id), Content::new(0, text.as_bytes().to_vec()).sign(&key, sequence).unwrap())
+}
+
+/// A value whose signature is another one's.
+fn forged() -> Vec<u8> {
+    let (good, other) = (signed(1, "mine", 1), signed(1, "other", 1));
+    let signature = |value: &Value| value.as_signed().unwrap().signature().to_vec();
+    let mut packed = good.encode();
+    let place = packed.windows(512).position(|window| window == signature(&good)).unwrap();
+    packed[place..place + 512].copy_from_slice(&signature(&other));
+    packed
 }
 
 /// All nodes of a test and the events they told.
@@ -534,4 +554,45 @@ fn a_value_that_its_publisher_calls_old_does_not_live_longer() {
     assert_eq!(response, Response::Stored { refused: vec![(20, Reason::Policy)] });
     network.advance(2 * MINUTE);
     assert_eq!(network.node(peers[0]).counts().values, 0);
+}
+
+#[test]
+fn an_edit_with_a_higher_sequence_replaces_and_one_with_a_lower_is_refused() {
+    let (mut network, peers) = Network::full(3);
+    network.listen(peers[2]);
+    network.put(peers[0], signed(1, "first", 5), true);
+    let (now, packed) = (network.now, signed(1, "old", 4).encode());
+    let entries = vec![Entry { age: Duration::ZERO, packed }];
+    let response = network.node(peers[1]).asked(now, peers[0], Request::Store { key: KEY, entries });
+    assert_eq!(response, Response::Stored { refused: vec![(1, Reason::Policy)] });
+    network.put(peers[0], signed(1, "second", 6), true);
+    assert_eq!(network.get(peers[1]).unwrap().values, [signed(1, "second", 6)]);
+    assert_eq!(network.told(peers[2]), ["+1", "+1", "-1"], "the edition before is gone");
+    network.advance(30 * MINUTE);
+    assert_eq!(network.told(peers[2]), [""; 0]);
+}
+
+#[test]
+fn a_get_takes_the_latest_edition_whoever_answers_first() {
+    let (mut network, peers) = Network::full(3);
+    let now = network.now;
+    for (peer, value) in [(peers[1], signed(1, "old", 1)), (peers[2], signed(1, "new", 2))] {
+        let entries = vec![Entry { age: Duration::ZERO, packed: value.encode() }];
+        network.node(peer).asked(now, peers[0], Request::Store { key: KEY, entries });
+    }
+    assert_eq!(network.get(peers[0]).unwrap().values, [signed(1, "new", 2)]);
+}
+
+#[test]
+fn a_forged_value_is_neither_kept_nor_believed() {
+    let (mut network, peers) = Network::full(2);
+    let now = network.now;
+    let entries = vec![Entry { age: Duration::ZERO, packed: forged() }];
+    let response = network.node(peers[0]).asked(now, peers[1], Request::Store { key: KEY, entries });
+    assert_eq!(response, Response::Stored { refused: vec![(1, Reason::Policy)] });
+    network.listen(peers[0]);
+    let values = vec![forged()];
+    let request = Request::Notify { key: KEY, values, refreshed: Vec::new(), expired: Vec::new() };
+    assert_eq!(network.node(peers[0]).asked(now, peers[1], request), Response::Done);
+    assert_eq!(network.told(peers[0]), [""; 0]);
 }

@@ -1,6 +1,8 @@
 //! What a crash or damage leaves, and what opening makes of it.
 
 use std::fs;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::process::{Command, Stdio};
 
 use super::super::{Repository, RepositoryError};
 use super::*;
@@ -130,4 +132,52 @@ fn a_head_that_is_being_moved_is_not_moved_twice() {
     fs::write(&lock, b"").unwrap();
     assert!(matches!(repository.move_main(Some(head), next), Err(RepositoryError::Locked(_))));
     assert!(lock.exists());
+}
+
+/// Tells the writer below where to write.
+const WRITER_PATH: &str = "SKEP_TEST_KILLED_WRITER";
+
+/// The process that the next test kills: acknowledges commit after commit, and packs on the way.
+#[test]
+#[ignore = "run by the test that kills it"]
+fn writer_to_be_killed() {
+    let Some(path) = std::env::var_os(WRITER_PATH) else { return };
+    let mut repository = Repository::open(Path::new(&path)).unwrap();
+    append(&repository, 600, "many");
+    for number in 0..1_000 {
+        let head = append(&repository, 1, &format!("number {number}"));
+        println!("acknowledged {head}");
+        std::io::stdout().flush().unwrap();
+        repository.consolidate().unwrap();
+    }
+}
+
+#[test]
+fn a_killed_writer_leaves_a_sound_repository_with_all_it_acknowledged() {
+    for acknowledgements in [1, 2, 9] {
+        let (_folder, repository) = empty();
+        let path = repository.path().to_owned();
+        drop(repository);
+        let mut writer = Command::new(std::env::current_exe().unwrap())
+            .args(["--ignored", "--nocapture", "--exact"])
+            .arg(format!("{}::writer_to_be_killed", module_path!().split_once("::").unwrap().1))
+            .env(WRITER_PATH, &path)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(writer.stdout.take().unwrap()).lines().map(Result::unwrap);
+        let last = lines
+            .filter_map(|line| line.split_once("acknowledged ").map(|(_, id)| id.parse().unwrap()))
+            .nth(acknowledgements - 1);
+        let acknowledged: CommitId = last.unwrap();
+        writer.kill().unwrap();
+        writer.wait().unwrap();
+
+        let repository = Repository::open(&path).unwrap();
+        let head = repository.head().unwrap().unwrap();
+        assert!(repository.is_ancestor(acknowledged, head).unwrap());
+        assert!(history_length(&repository) >= 600 + acknowledgements);
+        check_with_git(&path);
+        append(&repository, 1, "goes on");
+    }
 }
