@@ -12,6 +12,7 @@
 //!   link/                         connection request, framing, STUN, multiplexed socket
 //!   contact/                      trust requests, contact list
 //!   swarm/                        commits, tree rules, validation, history, git packets
+//!   sync/                         what an account remembers of its conversations
 //!   profile/                      vCards
 //! ```
 //!
@@ -28,4 +29,5 @@ pub mod link;
 pub mod msgpack;
 pub mod profile;
 pub mod swarm;
+pub mod sync;
 pub mod time;

@@ -8,6 +8,7 @@
 //!   validate   whether a commit may enter the history; rules/ and refusal belong to it
 //!   graph      which commit follows which: order, merge bases
 //!   git        what is said on git channels: packet lines, sessions, packs
+//!   reconcile  whether two heads need a merge
 //!   create     making commits; edit changes trees, merge joins two heads
 //!   history    the order of display, with edits and reactions applied
 //!   notice     announcements, invitations, read markers, typing
@@ -26,6 +27,7 @@ pub mod message;
 pub mod notice;
 pub mod object;
 pub mod profile;
+pub mod reconcile;
 pub mod refusal;
 mod rules;
 pub mod validate;

@@ -13,7 +13,9 @@ use sha1_checked::Sha1;
 
 use crate::ids::{BlobId, CommitId, TreeId};
 
-pub use commit::{Commit, MAX_COMMIT, MAX_PARENTS, Signature, SignedCommit, UnsignedCommit, clean_name};
+pub use commit::{
+    Commit, MAX_COMMIT, MAX_PARENTS, SignError, Signature, SignedCommit, UnsignedCommit, clean_name,
+};
 pub use tree::{EntryKind, MAX_TREE, MAX_TREE_DEPTH, Tree, TreeEntry, find_entry, is_safe_name};
 
 /// Id of the empty blob: every marker file (`invited/…`, `votes/…`) is this one.
