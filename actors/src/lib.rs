@@ -5,6 +5,7 @@
 pub mod account;
 pub mod blocking;
 pub mod dht;
+pub mod directory;
 pub mod event;
 pub mod peer;
 pub mod storage;

@@ -1,6 +1,7 @@
 //! What others may ask of the DHT, and what it tells. Nothing here knows how it is carried, so that
 //! the actor over Kademlia and one that speaks OpenDHT's protocol are interchangeable.
 
+use std::hash::{Hash as _, Hasher as _};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,7 +10,7 @@ use std::time::Duration;
 use skep_protocol::dht::value::{Fingerprint, Value, ValueId};
 use skep_protocol::ids::DhtKey;
 
-use crate::supervision::{Message, Outlet, Policy, Reply};
+use crate::supervision::{ActorId, Message, Outlet, Policy, Reply};
 
 /// A request to the DHT.
 #[derive(Debug)]
@@ -99,7 +100,16 @@ impl ListenId {
     #[must_use]
     pub fn unique() -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
-        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+        Self(NEXT.fetch_add(2, Ordering::Relaxed))
+    }
+
+    /// The name of an actor's only listening at a key: the same after the actor was restarted, which
+    /// then cancels what is left of the one before.
+    #[must_use]
+    pub fn of(listener: ActorId, key: DhtKey) -> Self {
+        let mut hasher = std::hash::DefaultHasher::new();
+        (listener, key).hash(&mut hasher);
+        Self(hasher.finish() | 1)
     }
 }
 

@@ -1,6 +1,7 @@
 //! The DHT room: [`messages`] is what others see, [`DhtActor`] answers them over Kademlia.
 
 mod actor;
+pub mod envelope;
 pub mod kad;
 pub mod messages;
 

@@ -6,7 +6,7 @@ use tokio::sync::{mpsc, oneshot};
 
 /// Frames a channel's receiver may lag behind before the link stops reading for it: 64 frames of at
 /// most 64 KiB are 4 MiB.
-pub const RECEIVE_QUEUE: usize = 64;
+pub(super) const RECEIVE_QUEUE: usize = 64;
 
 /// How a channel ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -49,6 +49,11 @@ impl ChannelSender {
     pub async fn send(&self, bytes: Bytes) -> Result<(), ChannelEnd> {
         let outbound = Outbound::Data { channel: self.number, bytes };
         self.outbound.send(outbound).await.map_err(|_| ChannelEnd::Lost)
+    }
+
+    /// Keeps the channel open until the link below it ends.
+    pub async fn ended(self) {
+        self.outbound.closed().await;
     }
 }
 

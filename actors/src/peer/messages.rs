@@ -5,9 +5,11 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use skep_protocol::identity::VerifiedChain;
 use skep_protocol::ids::{AccountId, DeviceId};
 
 pub use super::channel::{Channel, ChannelEnd, ChannelOffer, ChannelReceiver, ChannelSender};
+use super::links::Internal;
 use crate::account::messages::LinkView;
 use crate::supervision::{Message, Policy, Reply};
 
@@ -106,15 +108,17 @@ pub enum LinksMessage {
         topic: u64,
         /// What to say.
         notice: Notice,
+        /// A device that need not be told.
+        except: Option<DeviceId>,
     },
     /// Who may connect from now on; links to those banned are closed.
     SetTrust(Trust),
-    /// These devices of a person are announced now: deliver what waits for them.
+    /// These devices of a person are announced: connect to them, and deliver what waits for them.
     Present {
         /// Whose devices.
         account: AccountId,
-        /// All of them.
-        devices: Vec<DeviceId>,
+        /// All of them that are known.
+        devices: Vec<VerifiedChain>,
     },
     /// Close all links to a person.
     Drop {
@@ -123,6 +127,8 @@ pub enum LinksMessage {
     },
     /// List the links.
     List(Reply<Vec<LinkView>>),
+    /// What the DHT and the children tell; from the actor to itself.
+    Internal(Internal),
 }
 
 /// What the links tell the account.
@@ -164,6 +170,8 @@ impl Message for LinksMessage {
             Self::Present { .. } => "present",
             Self::Drop { .. } => "drop",
             Self::List(_) => "list",
+            Self::Internal(Internal::Dht(..)) => "dht",
+            Self::Internal(Internal::Peer(..)) => "peer",
         }
     }
 

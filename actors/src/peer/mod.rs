@@ -1,5 +1,19 @@
-//! Links to peer devices.
+//! Links to peer devices (`spec: connection`).
+//!
+//! ```text
+//!   account ──► links (one for each account) ──► peer (one for each device)
+//!                 ▲ connection requests            │ attempts: candidates, DHT, ICE, TLS
+//!                 │ and answers                    │ connections: multiplexed channels
+//!                DHT ◄─────────────────────────────┘
+//! ```
 
+mod attempt;
 mod channel;
+mod connection;
+mod device;
+mod links;
 pub mod messages;
 pub mod transport;
+
+pub use attempt::LinkConfig;
+pub use links::{Internal, LinksActor, LinksConfig, PeerTold};
