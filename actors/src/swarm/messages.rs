@@ -1,11 +1,13 @@
 //! What a conversation can be asked, and the views it answers with.
 
+use std::collections::BTreeSet;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use skep_protocol::ids::{AccountId, CommitId, ConversationId, DeviceId};
 use skep_protocol::time::UnixMillis;
 
-use crate::peer::messages::{Channel, ChannelOffer};
+use crate::peer::messages::ChannelOffer;
 use crate::supervision::{Message, Policy, Reply};
 
 /// Longest text of one message, in bytes: the protocol has no limit, and this is what people write
@@ -179,8 +181,6 @@ pub struct ConversationView {
     /// The newest commit, when the conversation is here.
     #[schemars(with = "Option<String>")]
     pub head: Option<CommitId>,
-    /// Commits in the history, merges counted.
-    pub commits: u64,
     /// `ready`, `fetching` or `removing`.
     pub state: String,
 }
@@ -240,13 +240,6 @@ pub enum ConversationMessage {
     },
     /// A peer wants to fetch from us.
     Serve(ChannelOffer),
-    /// A channel that we asked for is open; from the actor to itself.
-    Opened {
-        /// The device.
-        device: DeviceId,
-        /// The channel.
-        channel: Channel,
-    },
 }
 
 impl Message for ConversationMessage {
@@ -261,7 +254,6 @@ impl Message for ConversationMessage {
             Self::Announced { .. } => "announced",
             Self::Clone { .. } => "clone",
             Self::Serve(_) => "serve",
-            Self::Opened { .. } => "opened",
         }
     }
 
@@ -273,6 +265,23 @@ impl Message for ConversationMessage {
             _ => Policy::Wait,
         }
     }
+}
+
+/// What a conversation tells its account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ConversationTold {
+    /// It is here and can be used: its members (all roles that may fetch) and the number of its
+    /// mode. Told at the start and whenever members change.
+    Ready {
+        /// Who may take part.
+        members: BTreeSet<AccountId>,
+        /// Who has joined.
+        joined: BTreeSet<AccountId>,
+        /// Number of the mode (`spec: swarm 2`).
+        mode: i64,
+    },
+    /// It has to be fetched first, and nobody is being asked now.
+    Wanted,
 }
 
 fn device_key(device: &DeviceId) -> u64 {

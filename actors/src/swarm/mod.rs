@@ -1,4 +1,17 @@
-//! Conversations: one actor for each swarm.
+//! Conversations: one actor for each swarm (`spec: swarm`).
+//!
+//! ```text
+//!   actor ──► replica      one device's copy: writing, validating, merging, reading
+//!               ├─► repository   objects and references on disk, git sessions
+//!               └─► timeline     the history as it is shown, loaded as far as needed
+//! ```
 
+mod actor;
 pub mod messages;
+mod replica;
 pub mod repository;
+mod timeline;
+
+pub use actor::{ConversationActor, ConversationConfig};
+pub use replica::{Founder, ReplicaError};
+pub use timeline::Unreadable;

@@ -1,0 +1,818 @@
+//! The conversation actor: one copy of a swarm, kept up to date with those of other devices.
+//!
+//! ```text
+//!   send ──► batch ──► pool: sign, write, move the head ──► durable: answer
+//!                                                      └──► event, announcement to the links
+//!   announced ──► git channel (kept open) ──► pool: pack, validate, merge ──► event, announcement
+//! ```
+//!
+//! At most one fetch runs for each device; what is announced meanwhile is looked at once more after
+//! it. History that was refused is remembered by its head and not fetched again.
+
+use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use skep_protocol::identity::DeviceIdentity;
+use skep_protocol::ids::{AccountId, CommitId, ConversationId, DeviceId, LocalAccountId};
+use skep_protocol::link::channel_name::ChannelName;
+use skep_protocol::swarm::notice::{Announcement, Notice as SwarmNotice};
+
+use super::messages::{ConversationError, ConversationMessage, ConversationTold, MAX_PAGE, Outgoing};
+use super::replica::{Founder, Moved, Replica, ReplicaError, Sent, Standing, describe, refusal};
+use super::repository::Repository;
+use super::repository::fetch::{Fetch, FetchError, Fetched};
+use super::repository::serve::Serve;
+use super::timeline::Change;
+use crate::blocking::{BlockingPool, Lane, Share};
+use crate::event::{Event, NodeEvent};
+use crate::peer::messages::{Channel, ChannelEnd, ChannelOffer, LinkError, LinksMessage, Notice, Recipient};
+use crate::supervision::{Actor, Outlet, Port, Reply, Scope};
+
+/// Messages written with one move of the head; a signature each makes this a sixth of a second.
+const MAX_BATCH: usize = 64;
+
+/// Messages that wait to be written; more are refused.
+const MAX_WAITING: usize = 1024;
+
+/// How long opening a git channel may take: a new link over the DHT, and the TLS handshake.
+const OPEN: Duration = Duration::from_secs(60);
+
+/// Longest silence of a server in the middle of a fetch.
+const SILENCE: Duration = Duration::from_secs(30);
+
+/// Longest time for one whole fetch: 256 MiB over a slow line.
+const FETCH: Duration = Duration::from_secs(3600);
+
+/// Channels served at once: one for each device of a large conversation that is up.
+const MAX_SERVED: usize = 64;
+
+/// Longest time a client may take to read what it asked for.
+const SERVE_STALL: Duration = Duration::from_secs(60);
+
+/// First pause before a clone is tried again; doubles up to [`LONGEST_CLONE_PAUSE`]
+/// (`spec: swarm 9.3`).
+const FIRST_CLONE_PAUSE: Duration = Duration::from_secs(5);
+
+/// Longest pause between two tries to clone.
+const LONGEST_CLONE_PAUSE: Duration = Duration::from_secs(12 * 3600);
+
+/// Refused clones until the node is restarted (`spec: swarm 9.3`).
+const MAX_REFUSED_CLONES: u32 = 3;
+
+/// Refused heads remembered; each costs 20 bytes.
+const MAX_REFUSED_HEADS: usize = 1024;
+
+/// Devices remembered as places to clone from.
+const MAX_SOURCES: usize = 64;
+
+/// Pause after the last change before loose objects are packed.
+const CONSOLIDATE: Duration = Duration::from_secs(30);
+
+/// What a conversation needs to start.
+#[derive(Clone, Debug)]
+pub struct ConversationConfig {
+    /// Which conversation.
+    pub id: ConversationId,
+    /// Local name of the account.
+    pub local: LocalAccountId,
+    /// Folder of its repository.
+    pub folder: PathBuf,
+    /// Our device.
+    pub identity: Arc<DeviceIdentity>,
+    /// The account's display name.
+    pub name: String,
+    /// The links of the account.
+    pub links: Port<LinksMessage>,
+    /// Where blocking work runs.
+    pub pool: BlockingPool,
+    /// Whose work it is.
+    pub share: Share,
+    /// Where the owner's events go.
+    pub events: Outlet<NodeEvent>,
+    /// Where the account is told.
+    pub account: Outlet<ConversationTold>,
+}
+
+type SendReply = Reply<Result<CommitId, ConversationError>>;
+
+/// See the module.
+pub struct ConversationActor {
+    config: ConversationConfig,
+    replica: Option<Arc<Replica>>,
+    standing: Option<Standing>,
+    waiting: VecDeque<(Outgoing, SendReply)>,
+    writing: bool,
+    fetches: BTreeMap<DeviceId, FetchState>,
+    /// Git channels to other devices, open between fetches.
+    channels: BTreeMap<DeviceId, Channel>,
+    refused: VecDeque<CommitId>,
+    served: usize,
+    clone: CloneState,
+    consolidating: bool,
+}
+
+impl std::fmt::Debug for ConversationActor {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "ConversationActor({})", self.config.id)
+    }
+}
+
+/// A fetch under way, and what was announced meanwhile.
+#[derive(Debug)]
+struct FetchState {
+    account: AccountId,
+    again: Option<Option<CommitId>>,
+}
+
+/// How far a conversation that is not here yet is.
+#[derive(Debug, Default)]
+struct CloneState {
+    sources: VecDeque<DeviceId>,
+    running: bool,
+    failures: u32,
+    refusals: u32,
+    /// Whether a timer for the next try runs.
+    paused: bool,
+}
+
+/// How a fetch went.
+enum Outcome {
+    /// The channel can be used again; what the fetch changed, if anything.
+    Done(Channel, Option<Box<Moved>>),
+    Failed(ReplicaError),
+    NoChannel(LinkError),
+}
+
+impl ConversationActor {
+    /// A conversation that opens its repository, or has to be cloned if there is none.
+    #[must_use]
+    pub fn new(config: ConversationConfig) -> Self {
+        Self {
+            config,
+            replica: None,
+            standing: None,
+            waiting: VecDeque::new(),
+            writing: false,
+            fetches: BTreeMap::new(),
+            channels: BTreeMap::new(),
+            refused: VecDeque::new(),
+            served: 0,
+            clone: CloneState::default(),
+            consolidating: false,
+        }
+    }
+
+    fn founder(&self, scope: &Scope<'_, Self>) -> Founder {
+        Founder {
+            identity: Arc::clone(&self.config.identity),
+            name: self.config.name.clone(),
+            now: scope.wall(),
+        }
+    }
+
+    /// Tells the owner, waiting for room where it must, in the order of the events.
+    fn emit(&self, events: Vec<Event>, scope: &mut Scope<'_, Self>) {
+        for event in events {
+            let event = NodeEvent { account: self.config.local, time: scope.wall(), event };
+            if let Err(error) = self.config.events.try_send(event) {
+                tracing::warn!(%error, "an event was not delivered");
+            }
+        }
+    }
+
+    fn tell(&self, told: ConversationTold, scope: &mut Scope<'_, Self>) {
+        let account = self.config.account.clone();
+        scope.spawn(async move { account.send(told).await }, |_, _, _| ());
+    }
+
+    fn open(&mut self, scope: &mut Scope<'_, Self>) {
+        scope.hold();
+        let (id, folder, founder) = (self.config.id, self.config.folder.clone(), self.founder(scope));
+        let (pool, share) = (self.config.pool.clone(), self.config.share);
+        let open =
+            async move { pool.run(share, Lane::Quick, move || Replica::open(id, &folder, &founder)).await };
+        scope.spawn(open, |conversation, opened, scope| {
+            match opened {
+                Ok(Ok(Some((replica, standing)))) => conversation.ready(replica, standing, false, scope),
+                Ok(Ok(None)) => conversation.tell(ConversationTold::Wanted, scope),
+                Ok(Err(error)) => conversation.damaged(&error, scope),
+                Err(error) => {
+                    tracing::warn!(%error, "a conversation is opened again later");
+                    scope.after(FIRST_CLONE_PAUSE, Self::open);
+                }
+            }
+            scope.release();
+        });
+    }
+
+    /// The repository cannot be used: it is kept aside, and the conversation fetched anew.
+    fn damaged(&mut self, error: &ReplicaError, scope: &mut Scope<'_, Self>) {
+        let conversation = self.config.id;
+        tracing::error!(%conversation, %error, "a conversation is damaged; it is set aside and fetched anew");
+        let reason = format!("{error}; the repository was set aside and is fetched anew");
+        self.emit(vec![Event::ConversationFailed { conversation, reason }], scope);
+        let folder = self.config.folder.clone();
+        let (pool, share) = (self.config.pool.clone(), self.config.share);
+        let set_aside = async move {
+            let work = move || {
+                let aside = folder.with_extension("damaged");
+                let _ = std::fs::remove_dir_all(&aside);
+                std::fs::rename(&folder, &aside)
+            };
+            pool.run(share, Lane::Quick, work).await
+        };
+        scope.spawn(set_aside, |conversation, _, scope| conversation.tell(ConversationTold::Wanted, scope));
+    }
+
+    fn ready(&mut self, replica: Replica, standing: Standing, cloned: bool, scope: &mut Scope<'_, Self>) {
+        self.replica = Some(Arc::new(replica));
+        self.clone = CloneState::default();
+        self.tell_standing(&standing, scope);
+        self.standing = Some(standing);
+        if cloned {
+            self.emit(vec![Event::ConversationReady { conversation: self.config.id }], scope);
+        }
+        self.join(scope);
+    }
+
+    fn tell_standing(&self, standing: &Standing, scope: &mut Scope<'_, Self>) {
+        let told = ConversationTold::Ready {
+            members: standing.people(),
+            joined: standing.joined(),
+            mode: standing.mode.number(),
+        };
+        self.tell(told, scope);
+    }
+
+    /// Runs a job over the copy on the pool; nothing if there is none.
+    fn with_replica<T: Send + 'static>(
+        &self,
+        lane: Lane,
+        scope: &mut Scope<'_, Self>,
+        job: impl FnOnce(&Replica) -> T + Send + 'static,
+        then: impl FnOnce(&mut Self, Result<T, ConversationError>, &mut Scope<'_, Self>) + 'static,
+    ) {
+        let (replica, pool, share) = (self.replica.clone(), self.config.pool.clone(), self.config.share);
+        let run = async move {
+            let replica = replica.ok_or(ConversationError::NotReady)?;
+            Ok(pool.run(share, lane, move || job(&replica)).await?)
+        };
+        scope.spawn(run, then);
+    }
+
+    /// Joins, if we are here without having joined.
+    fn join(&mut self, scope: &mut Scope<'_, Self>) {
+        let now = scope.wall();
+        self.with_replica(
+            Lane::Quick,
+            scope,
+            move |replica| replica.join(now),
+            |conversation, joined, scope| match joined {
+                Ok(Ok(Some(moved))) => conversation.moved(moved, None, scope),
+                Ok(Ok(None)) => {}
+                Ok(Err(error)) => tracing::error!(%error, "a conversation could not be joined"),
+                Err(error) => tracing::error!(%error, "a conversation could not be joined"),
+            },
+        );
+    }
+
+    /// The head has moved: tells the owner, the account and the other devices.
+    fn moved(&mut self, moved: Moved, source: Option<DeviceId>, scope: &mut Scope<'_, Self>) {
+        let Moved { standing, changes } = moved;
+        let conversation = self.config.id;
+        let mut events: Vec<Event> = changes
+            .into_iter()
+            .map(|change| match change {
+                Change::New(message) => Event::Message { conversation, message },
+                Change::Changed(message) => Event::MessageChanged { conversation, message },
+            })
+            .collect();
+        if self.standing.as_ref().map(|old| &old.members) != Some(&standing.members) {
+            events.push(Event::MembersChanged { conversation });
+            self.tell_standing(&standing, scope);
+        }
+        self.announce(&standing, source, scope);
+        self.standing = Some(standing);
+        self.emit(events, scope);
+        self.consolidate_later(scope);
+    }
+
+    /// Tells the other members' devices of our head. The device that we have it from knows.
+    fn announce(&self, standing: &Standing, source: Option<DeviceId>, scope: &mut Scope<'_, Self>) {
+        let announcement = Announcement {
+            conversation: self.config.id,
+            commit: standing.head,
+            device: self.config.identity.device_id(),
+        };
+        let notice = SwarmNotice::Announcement(announcement);
+        let notice = Notice { kind: notice.mime_type().to_owned(), content: notice.to_text() };
+        let topic = self.config.id.0.iter().take(8).fold(0, |key, byte| key << 8 | u64::from(*byte));
+        for person in standing.people() {
+            let to = Recipient::Account(person);
+            let notify = LinksMessage::Notify { to, topic, notice: notice.clone(), except: source };
+            let links = self.config.links.clone();
+            // Without room the notice is not lost: the next link looks for news by itself.
+            match links.try_send(notify) {
+                Ok(()) => {}
+                Err(error) => tracing::debug!(%error, "an announcement was not taken"),
+            }
+        }
+        let _ = scope;
+    }
+
+    fn send(&mut self, message: Outgoing, reply: SendReply, scope: &mut Scope<'_, Self>) {
+        if self.replica.is_none() {
+            return reply.send(Err(ConversationError::NotReady));
+        }
+        if self.waiting.len() >= MAX_WAITING {
+            return reply.send(Err(ConversationError::Busy(crate::blocking::PoolError::Full)));
+        }
+        self.waiting.push_back((message, reply));
+        if !self.writing {
+            self.write(scope);
+        }
+    }
+
+    /// Writes what waits, as one batch; what comes meanwhile is the next.
+    fn write(&mut self, scope: &mut Scope<'_, Self>) {
+        let count = self.waiting.len().min(MAX_BATCH);
+        if count == 0 {
+            return;
+        }
+        self.writing = true;
+        let (batch, replies): (Vec<_>, Vec<_>) = self.waiting.drain(..count).unzip();
+        let now = scope.wall();
+        self.with_replica(
+            Lane::Quick,
+            scope,
+            move |replica| replica.send(&batch, now),
+            |conversation, written, scope| {
+                conversation.writing = false;
+                match written {
+                    Ok((answers, moved)) => {
+                        for (reply, answer) in replies.into_iter().zip(answers) {
+                            reply.send(answer.map(|Sent { id }| id));
+                        }
+                        if let Some(moved) = moved {
+                            conversation.moved(moved, None, scope);
+                        }
+                    }
+                    Err(error) => replies.into_iter().for_each(|reply| reply.send(Err(error.clone()))),
+                }
+                conversation.write(scope);
+            },
+        );
+    }
+
+    fn announced(
+        &mut self,
+        device: DeviceId,
+        account: AccountId,
+        commit: Option<CommitId>,
+        scope: &mut Scope<'_, Self>,
+    ) {
+        let Some(standing) = &self.standing else {
+            // Not here yet: whoever tells of it has it.
+            return self.clone_from(&[device], scope);
+        };
+        let may = standing.people().contains(&account) || account == self.config.identity.account_id();
+        let known = commit.is_some_and(|commit| commit == standing.head || self.refused.contains(&commit));
+        if !may || known {
+            return;
+        }
+        if let Some(fetch) = self.fetches.get_mut(&device) {
+            fetch.again = Some(commit);
+            return;
+        }
+        self.fetches.insert(device, FetchState { account, again: None });
+        let Some(replica) = self.replica.clone() else { return };
+        let job = FetchJob {
+            replica,
+            conversation: self.config.id,
+            device,
+            commit,
+            links: self.config.links.clone(),
+            pool: self.config.pool.clone(),
+            share: self.config.share,
+            refused: self.refused.iter().copied().collect(),
+            now: scope.wall(),
+        };
+        let channel = self.channels.remove(&device);
+        scope.spawn_background(job.run(channel), move |conversation, outcome, scope| {
+            conversation.fetched(device, outcome, scope);
+        });
+    }
+
+    fn fetched(&mut self, device: DeviceId, outcome: Outcome, scope: &mut Scope<'_, Self>) {
+        match outcome {
+            Outcome::Done(channel, moved) => {
+                self.channels.insert(device, channel);
+                if let Some(moved) = moved {
+                    self.moved(*moved, Some(device), scope);
+                }
+            }
+            Outcome::Failed(error) => self.fetch_failed(device, &error, scope),
+            Outcome::NoChannel(error) => {
+                tracing::debug!(device = %device.short(), %error, "no channel to fetch over");
+            }
+        }
+        if let Some(FetchState { account, again: Some(commit) }) = self.fetches.remove(&device) {
+            self.announced(device, account, commit, scope);
+        }
+    }
+
+    fn fetch_failed(&mut self, device: DeviceId, error: &ReplicaError, scope: &mut Scope<'_, Self>) {
+        let conversation = self.config.id;
+        match refusal(error) {
+            Some((commit, refusal)) => {
+                tracing::warn!(device = %device.short(), %commit, %refusal, "history was refused");
+                if self.refused.len() >= MAX_REFUSED_HEADS {
+                    self.refused.pop_front();
+                }
+                self.refused.push_back(commit);
+                let reason = refusal.to_string();
+                self.emit(vec![Event::HistoryRefused { conversation, commit: Some(commit), reason }], scope);
+            }
+            None => tracing::debug!(device = %device.short(), %error, "a fetch failed"),
+        }
+    }
+
+    fn clone_from(&mut self, devices: &[DeviceId], scope: &mut Scope<'_, Self>) {
+        if self.replica.is_some() {
+            return;
+        }
+        for device in devices {
+            if !self.clone.sources.contains(device) && self.clone.sources.len() < MAX_SOURCES {
+                self.clone.sources.push_back(*device);
+            }
+        }
+        if !self.clone.running && !self.clone.paused {
+            self.try_clone(scope);
+        }
+    }
+
+    fn try_clone(&mut self, scope: &mut Scope<'_, Self>) {
+        if self.clone.refusals >= MAX_REFUSED_CLONES || self.replica.is_some() {
+            return;
+        }
+        let Some(device) = self.clone.sources.pop_front() else { return };
+        self.clone.sources.push_back(device);
+        self.clone.running = true;
+        let job = CloneJob {
+            conversation: self.config.id,
+            device,
+            folder: self.config.folder.clone(),
+            founder: self.founder(scope),
+            links: self.config.links.clone(),
+            pool: self.config.pool.clone(),
+            share: self.config.share,
+        };
+        scope.spawn_background(job.run(), move |conversation, cloned, scope| {
+            conversation.clone.running = false;
+            match cloned {
+                Ok((replica, standing, channel)) => {
+                    conversation.channels.insert(device, channel);
+                    conversation.ready(replica, standing, true, scope);
+                }
+                Err(error) => conversation.clone_failed(&error, scope),
+            }
+        });
+    }
+
+    fn clone_failed(&mut self, error: &CloneError, scope: &mut Scope<'_, Self>) {
+        let conversation = self.config.id;
+        self.clone.refusals += u32::from(error.is_refusal());
+        let final_one = self.clone.refusals >= MAX_REFUSED_CLONES;
+        let then =
+            if final_one { "it is not tried again until the node restarts" } else { "it is tried again" };
+        let reason = format!("{error}; {then}");
+        tracing::warn!(%conversation, reason, "a conversation could not be fetched");
+        self.emit(vec![Event::ConversationFailed { conversation, reason }], scope);
+        let pause =
+            FIRST_CLONE_PAUSE.saturating_mul(1 << self.clone.failures.min(16)).min(LONGEST_CLONE_PAUSE);
+        self.clone.failures += 1;
+        self.clone.paused = true;
+        scope.after(pause, |conversation, scope| {
+            conversation.clone.paused = false;
+            conversation.try_clone(scope);
+        });
+    }
+
+    fn serve(&mut self, offer: ChannelOffer, scope: &mut Scope<'_, Self>) {
+        let own = self.config.identity.account_id();
+        let standing = self.standing.as_ref();
+        let may = standing.is_some_and(|it| it.people().contains(&offer.account)) || offer.account == own;
+        let Some(replica) = self.replica.clone().filter(|_| may && self.served < MAX_SERVED) else {
+            tracing::debug!(device = %offer.device.short(), "a git channel was declined");
+            return;
+        };
+        self.served += 1;
+        let (pool, share) = (self.config.pool.clone(), self.config.share);
+        scope.spawn_background(serve(offer, replica, pool, share), |conversation, (), _| {
+            conversation.served -= 1;
+        });
+    }
+
+    fn consolidate_later(&mut self, scope: &mut Scope<'_, Self>) {
+        if std::mem::replace(&mut self.consolidating, true) {
+            return;
+        }
+        scope.after(CONSOLIDATE, |conversation, scope| {
+            conversation.with_replica(Lane::Bulk, scope, Replica::consolidate, |conversation, packed, _| {
+                conversation.consolidating = false;
+                if let Ok(Err(error)) = packed {
+                    tracing::warn!(%error, "loose objects could not be packed; they are tried again later");
+                }
+            });
+        });
+    }
+
+    fn leave(&mut self, reply: Reply<Result<(), ConversationError>>, scope: &mut Scope<'_, Self>) {
+        if self.replica.is_none() {
+            return reply.send(Ok(()));
+        }
+        let now = scope.wall();
+        self.with_replica(
+            Lane::Quick,
+            scope,
+            move |replica| replica.leave(now),
+            |conversation, left, scope| match left {
+                Ok(Ok(moved)) => {
+                    conversation.moved(moved, None, scope);
+                    reply.send(Ok(()));
+                }
+                Ok(Err(error)) => reply.send(Err(ConversationError::Storage(error.to_string()))),
+                Err(error) => reply.send(Err(error)),
+            },
+        );
+    }
+
+    fn state(&self) -> &'static str {
+        if self.replica.is_some() { "ready" } else { "fetching" }
+    }
+}
+
+impl Actor for ConversationActor {
+    type Message = ConversationMessage;
+    const KIND: &'static str = "conversation";
+
+    fn started(&mut self, scope: &mut Scope<'_, Self>) {
+        self.open(scope);
+    }
+
+    fn handle(&mut self, message: ConversationMessage, scope: &mut Scope<'_, Self>) {
+        match message {
+            ConversationMessage::Send { message, reply } => self.send(message, reply, scope),
+            ConversationMessage::Messages { before, limit, reply } => {
+                let read = move |replica: &Replica| replica.page(before, limit.clamp(1, MAX_PAGE));
+                self.with_replica(Lane::Quick, scope, read, |_, page, _| reply.send(flatten(page)));
+            }
+            ConversationMessage::Search { text, limit, reply } => {
+                let read = move |replica: &Replica| replica.search(&text, limit.clamp(1, MAX_PAGE));
+                self.with_replica(Lane::Bulk, scope, read, |_, found, _| reply.send(flatten(found)));
+            }
+            ConversationMessage::Log { limit, reply } => {
+                let read = move |replica: &Replica| replica.log(limit);
+                self.with_replica(Lane::Bulk, scope, read, |_, log, _| reply.send(flatten(log)));
+            }
+            ConversationMessage::Describe(reply) => {
+                reply.send(describe(self.config.id, self.standing.as_ref(), self.state()));
+            }
+            ConversationMessage::Leave(reply) => self.leave(reply, scope),
+            ConversationMessage::Announced { device, account, commit } => {
+                self.announced(device, account, commit, scope);
+            }
+            ConversationMessage::Clone { devices } => self.clone_from(&devices, scope),
+            ConversationMessage::Serve(offer) => self.serve(offer, scope),
+        }
+    }
+}
+
+fn flatten<T>(result: Result<Result<T, ReplicaError>, ConversationError>) -> Result<T, ConversationError> {
+    result.and_then(|inner| inner.map_err(|error| ConversationError::Storage(error.to_string())))
+}
+
+/// One fetch into a copy that is here.
+struct FetchJob {
+    replica: Arc<Replica>,
+    conversation: ConversationId,
+    device: DeviceId,
+    commit: Option<CommitId>,
+    links: Port<LinksMessage>,
+    pool: BlockingPool,
+    share: Share,
+    refused: HashSet<CommitId>,
+    now: skep_protocol::time::UnixMillis,
+}
+
+impl FetchJob {
+    /// Fetches over the channel given, or over a new one if that turns out to be dead.
+    async fn run(self, channel: Option<Channel>) -> Outcome {
+        if let Some(mut channel) = channel {
+            match self.fetch(&mut channel).await {
+                Ok(moved) => return Outcome::Done(channel, moved),
+                Err(ReplicaError::Fetch(FetchError::Download(_))) => {}
+                Err(error) => return Outcome::Failed(error),
+            }
+        }
+        let mut channel = match open_git(&self.links, self.device, self.conversation).await {
+            Ok(channel) => channel,
+            Err(error) => return Outcome::NoChannel(error),
+        };
+        match self.fetch(&mut channel).await {
+            Ok(moved) => Outcome::Done(channel, moved),
+            Err(error) => Outcome::Failed(error),
+        }
+    }
+
+    async fn fetch(&self, channel: &mut Channel) -> Result<Option<Box<Moved>>, ReplicaError> {
+        if let Some(commit) = self.commit {
+            let replica = Arc::clone(&self.replica);
+            let has = self.pool.run(self.share, Lane::Quick, move || replica.has(commit)).await;
+            if matches!(has, Ok(Ok(true))) {
+                return Ok(None);
+            }
+        }
+        let mut fetch = Fetch::new(self.conversation, self.device);
+        let mut bytes = Bytes::new();
+        let deadline = tokio::time::Instant::now() + FETCH;
+        loop {
+            let (replica, received) = (Arc::clone(&self.replica), bytes);
+            let step = move || {
+                let step = replica.fetch_step(&mut fetch, &received);
+                (step, fetch)
+            };
+            let (step, back) = run(&self.pool, self.share, Lane::Quick, step).await?;
+            fetch = back;
+            let step = step?;
+            for part in step.send {
+                channel.sender.send(part).await.map_err(vanished)?;
+            }
+            if let Some(fetched) = step.done {
+                return self.integrate(fetched).await;
+            }
+            let until = deadline.min(tokio::time::Instant::now() + SILENCE);
+            bytes = receive(channel, until).await?;
+        }
+    }
+
+    async fn integrate(&self, fetched: Fetched) -> Result<Option<Box<Moved>>, ReplicaError> {
+        if let Fetched::New { head, .. } = &fetched
+            && self.refused.contains(head)
+        {
+            tracing::debug!("a head that was refused before is offered again");
+        }
+        let (replica, now) = (Arc::clone(&self.replica), self.now);
+        let work = move || replica.integrate(fetched, now);
+        Ok(run(&self.pool, self.share, Lane::Bulk, work).await??.map(Box::new))
+    }
+}
+
+/// Why a conversation could not be cloned from a device.
+#[derive(Debug, thiserror::Error)]
+enum CloneError {
+    #[error(transparent)]
+    Link(#[from] LinkError),
+    #[error(transparent)]
+    Replica(#[from] ReplicaError),
+}
+
+impl CloneError {
+    /// Whether the history was refused, as against not received.
+    fn is_refusal(&self) -> bool {
+        matches!(self, Self::Replica(ReplicaError::Invalid(_) | ReplicaError::NotMember))
+    }
+}
+
+/// One try to clone a conversation from a device.
+struct CloneJob {
+    conversation: ConversationId,
+    device: DeviceId,
+    folder: PathBuf,
+    founder: Founder,
+    links: Port<LinksMessage>,
+    pool: BlockingPool,
+    share: Share,
+}
+
+impl CloneJob {
+    async fn run(self) -> Result<(Replica, Standing, Channel), CloneError> {
+        let mut channel = open_git(&self.links, self.device, self.conversation).await?;
+        let unfinished = self.folder.with_extension("clone");
+        let create = {
+            let unfinished = unfinished.clone();
+            move || Repository::erase(&unfinished).and_then(|()| Repository::create(&unfinished))
+        };
+        let mut repository =
+            run(&self.pool, self.share, Lane::Quick, create).await?.map_err(ReplicaError::from)?;
+        let mut fetch = Fetch::new(self.conversation, self.device);
+        let mut bytes = Bytes::new();
+        let deadline = tokio::time::Instant::now() + FETCH;
+        let head = loop {
+            let received = bytes;
+            let step = move || {
+                let step = fetch.advance(&mut repository, &received);
+                (step, fetch, repository)
+            };
+            let (step, fetch_back, repository_back) = run(&self.pool, self.share, Lane::Bulk, step).await?;
+            (fetch, repository) = (fetch_back, repository_back);
+            let step = step.map_err(ReplicaError::from)?;
+            for part in step.send {
+                channel.sender.send(part).await.map_err(vanished)?;
+            }
+            match step.done {
+                Some(Fetched::New { head, .. } | Fetched::UpToDate { head }) => break head,
+                None => {
+                    let until = deadline.min(tokio::time::Instant::now() + SILENCE);
+                    bytes = receive(&mut channel, until).await?;
+                }
+            }
+        };
+        let (id, folder, founder) = (self.conversation, self.folder, self.founder);
+        let adopt = move || {
+            let adopted = Replica::adopt(id, repository, head, &folder, &founder);
+            if adopted.is_err() {
+                let _ = Repository::erase(&unfinished);
+            }
+            adopted
+        };
+        let (replica, standing) = run(&self.pool, self.share, Lane::Bulk, adopt).await??;
+        Ok((replica, standing, channel))
+    }
+}
+
+async fn open_git(
+    links: &Port<LinksMessage>,
+    device: DeviceId,
+    conversation: ConversationId,
+) -> Result<Channel, LinkError> {
+    let name = ChannelName::Git { device, conversation }.to_string();
+    let open = |reply| LinksMessage::Open { device, name, deadline: OPEN, reply };
+    // A little longer, so that the links tell the reason.
+    match links.ask(OPEN + Duration::from_secs(5), open).await {
+        Ok(opened) => opened,
+        Err(_) => Err(LinkError::Lost(device)),
+    }
+}
+
+async fn run<T: Send + 'static>(
+    pool: &BlockingPool,
+    share: Share,
+    lane: Lane,
+    job: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, ReplicaError> {
+    let busy = |error: crate::blocking::PoolError| {
+        ReplicaError::from(FetchError::Channel(std::io::Error::other(error.to_string())))
+    };
+    pool.run(share, lane, job).await.map_err(busy)
+}
+
+async fn receive(channel: &mut Channel, until: tokio::time::Instant) -> Result<Bytes, ReplicaError> {
+    match tokio::time::timeout_at(until, channel.receiver.receive()).await {
+        Ok(Ok(bytes)) => Ok(bytes),
+        Ok(Err(end)) => Err(vanished(end)),
+        Err(_) => Err(vanished(ChannelEnd::Lost)),
+    }
+}
+
+fn vanished(_: ChannelEnd) -> ReplicaError {
+    FetchError::Download(skep_protocol::swarm::git::download::DownloadError::Vanished).into()
+}
+
+/// Serves one channel until the peer closes it.
+async fn serve(offer: ChannelOffer, replica: Arc<Replica>, pool: BlockingPool, share: Share) {
+    let device = offer.device;
+    let Ok(mut channel) = offer.accept().await else { return };
+    let mut serve = Serve::default();
+    while let Ok(mut bytes) = channel.receiver.receive().await {
+        loop {
+            let (copy, received) = (Arc::clone(&replica), bytes);
+            let step = move || {
+                let step = copy.serve_step(&mut serve, &received);
+                (step, serve)
+            };
+            let Ok((step, back)) = pool.run(share, Lane::Quick, step).await else { return };
+            serve = back;
+            let step = match step {
+                Ok(step) => step,
+                Err(error) => {
+                    tracing::debug!(device = %device.short(), %error, "a git session was ended");
+                    return;
+                }
+            };
+            for part in step.send {
+                let sent = tokio::time::timeout(SERVE_STALL, channel.sender.send(part)).await;
+                if !matches!(sent, Ok(Ok(()))) {
+                    return;
+                }
+            }
+            if !step.more {
+                break;
+            }
+            bytes = Bytes::new();
+        }
+    }
+}

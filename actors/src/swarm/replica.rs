@@ -1,0 +1,724 @@
+//! One device's copy of a conversation: the repository, who we are in it, and what is shown of it.
+//!
+//! Everything here blocks and runs on the pool. Three locks, always taken in this order: the
+//! writer's (one change of the head at a time, over its whole length), the timeline's, and the
+//! repository's, which is held for single operations only, so that a page can be read and a message
+//! sent while a long fetch is being validated.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use skep_protocol::identity::DeviceIdentity;
+use skep_protocol::ids::{AccountId, BlobId, CommitId, ConversationId, TreeId};
+use skep_protocol::keys::PrivateKey;
+use skep_protocol::swarm::create::{CreateError, Draft, LocalDevice, Writer};
+use skep_protocol::swarm::diff::TreeReader;
+use skep_protocol::swarm::graph::CommitGraph;
+use skep_protocol::swarm::history::HistoryCommit;
+use skep_protocol::swarm::layout::{Members, Role, TreePath};
+use skep_protocol::swarm::merge::{Merge, MergeError, merge_heads};
+use skep_protocol::swarm::message::{CommitMessage, Content, Mode, Relation};
+use skep_protocol::swarm::object::{
+    MemoryObjects, NewObject, ObjectKind, ObjectSource, SignError, SignedCommit, SourceError,
+};
+use skep_protocol::swarm::profile::ConversationProfile;
+use skep_protocol::swarm::reconcile::{Reconciliation, reconcile};
+use skep_protocol::swarm::refusal::{Refusal, ValidationError};
+use skep_protocol::swarm::validate::{Founding, ValidCommit, Validator};
+use skep_protocol::time::UnixMillis;
+
+use super::messages::{
+    ConversationError, ConversationView, MAX_TEXT, MemberView, MessageView, Outgoing, Page,
+};
+use super::repository::fetch::{Fetch, FetchError, FetchStep, Fetched};
+use super::repository::serve::{Serve, ServeError, ServeStep};
+use super::repository::{Repository, RepositoryError};
+use super::timeline::{Change, Timeline, Unreadable};
+
+/// Largest profile read, in bytes.
+const MAX_PROFILE: usize = 8 * 1024 * 1024;
+
+/// Why a copy could not do something.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReplicaError {
+    /// The repository failed.
+    #[error(transparent)]
+    Repository(#[from] RepositoryError),
+    /// A fetch failed.
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
+    /// A commit could not be made.
+    #[error(transparent)]
+    Create(#[from] CreateError),
+    /// A commit could not be signed.
+    #[error(transparent)]
+    Sign(#[from] SignError),
+    /// What a peer offered, or what was to be opened, breaks the rules.
+    #[error(transparent)]
+    Invalid(#[from] ValidationError),
+    /// Two heads could not be merged.
+    #[error(transparent)]
+    Merge(#[from] MergeError),
+    /// The history cannot be read.
+    #[error(transparent)]
+    Unreadable(#[from] Unreadable),
+    /// There is no commit at all.
+    #[error("the repository is empty")]
+    Empty,
+    /// Its first commit is that of another conversation.
+    #[error("the history is that of another conversation")]
+    OtherConversation,
+    /// We have no part in it.
+    #[error("this account is not a member of the conversation")]
+    NotMember,
+    /// The system refused.
+    #[error("{path}: {source}")]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+}
+
+/// Who makes or opens conversations.
+#[derive(Clone, Debug)]
+pub struct Founder {
+    /// Our device.
+    pub identity: Arc<DeviceIdentity>,
+    /// The account's display name.
+    pub name: String,
+    /// The time.
+    pub now: UnixMillis,
+}
+
+impl Founder {
+    /// Makes the one-to-one conversation with `other` below `folder`; durable when it returns.
+    ///
+    /// # Errors
+    /// [`ReplicaError`] when it cannot be written.
+    pub fn begin(&self, folder: &Path, other: AccountId) -> Result<ConversationId, ReplicaError> {
+        let local = LocalDevice::new(self.identity.chain().chain(), &self.name)?;
+        let draft = local.begin(Mode::OneToOne, Some(other), self.now)?;
+        let (commit, objects) = sign(draft, self.identity.key())?;
+        let id = ConversationId::from_initial_commit(commit.id);
+        let unfinished = folder.join(format!("{id}.new"));
+        Repository::erase(&unfinished)?;
+        let repository = Repository::create(&unfinished)?;
+        repository.write_objects(&objects)?;
+        repository.move_main(None, commit.id)?;
+        repository.move_to(&folder.join(id.to_hex()))?;
+        Ok(id)
+    }
+
+    /// Opens a bundle, or copies a bare repository, below `folder`, after full validation. Returns
+    /// the conversation, those who may take part, and the number of its mode.
+    ///
+    /// # Errors
+    /// [`ReplicaError`] says why it is not taken; nothing is left of it then.
+    pub fn import(
+        &self,
+        path: &Path,
+        folder: &Path,
+    ) -> Result<(ConversationId, BTreeSet<AccountId>, i64), ReplicaError> {
+        let unfinished = folder.join("import.new");
+        Repository::erase(&unfinished)?;
+        let imported = self.import_to(path, &unfinished, folder);
+        if imported.is_err() {
+            Repository::erase(&unfinished)?;
+        }
+        imported
+    }
+
+    fn import_to(
+        &self,
+        path: &Path,
+        unfinished: &Path,
+        folder: &Path,
+    ) -> Result<(ConversationId, BTreeSet<AccountId>, i64), ReplicaError> {
+        let repository = if path.is_dir() {
+            copy_folder(path, unfinished)?;
+            Repository::open(unfinished)?
+        } else {
+            Repository::import_bundle(path, unfinished)?
+        };
+        let head = repository.head()?.ok_or(ReplicaError::Empty)?;
+        let commits = repository.commits_between(head, &[])?;
+        let root = commits.first().copied().ok_or(ReplicaError::Empty)?;
+        let id = ConversationId::from_initial_commit(root);
+        let founding = {
+            let mut validator = Validator::new(&repository, id);
+            validator.validate_history(head, |_| false)?;
+            validator.founding()?
+        };
+        let tree = repository.commit_at(head)?.tree;
+        let members = read_members(&repository, tree, &founding)?;
+        if members.role(self.identity.account_id()).is_none() {
+            return Err(ReplicaError::NotMember);
+        }
+        repository.move_to(&folder.join(id.to_hex()))?;
+        Ok((id, people(&members), founding.mode.number()))
+    }
+}
+
+/// What the actor keeps in mind of a copy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Standing {
+    pub(super) head: CommitId,
+    pub(super) members: Members,
+    pub(super) mode: Mode,
+    pub(super) profile: ConversationProfile,
+}
+
+impl Standing {
+    /// Those who may take part, joined or not.
+    pub(super) fn people(&self) -> BTreeSet<AccountId> {
+        people(&self.members)
+    }
+
+    /// Those who have joined.
+    pub(super) fn joined(&self) -> BTreeSet<AccountId> {
+        let joined =
+            self.members.people.iter().filter(|(_, role)| matches!(role, Role::Admin | Role::Member));
+        joined.map(|(person, _)| *person).collect()
+    }
+}
+
+/// What a change of the head brought.
+#[derive(Debug)]
+pub(super) struct Moved {
+    pub(super) standing: Standing,
+    pub(super) changes: Vec<Change>,
+}
+
+/// A message that is durable.
+#[derive(Debug)]
+pub(super) struct Sent {
+    pub(super) id: CommitId,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Replica {
+    id: ConversationId,
+    account: AccountId,
+    local: LocalDevice,
+    key: PrivateKey,
+    writer: Mutex<()>,
+    timeline: Mutex<Timeline>,
+    repository: Shared,
+    founding: Founding,
+}
+
+/// The repository, locked for each operation.
+#[derive(Debug)]
+struct Shared(Mutex<Repository>);
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Repository> {
+        lock(&self.0)
+    }
+}
+
+impl ObjectSource for Shared {
+    fn commit(&self, id: CommitId) -> Result<Option<Bytes>, SourceError> {
+        self.lock().commit(id)
+    }
+
+    fn tree(&self, id: TreeId) -> Result<Option<Bytes>, SourceError> {
+        self.lock().tree(id)
+    }
+
+    fn blob(&self, id: BlobId, limit: usize) -> Result<Option<Bytes>, SourceError> {
+        self.lock().blob(id, limit)
+    }
+}
+
+/// Objects about to be written, over those that are.
+struct Overlay<'a> {
+    new: MemoryObjects,
+    base: &'a Shared,
+}
+
+impl ObjectSource for Overlay<'_> {
+    fn commit(&self, id: CommitId) -> Result<Option<Bytes>, SourceError> {
+        self.new.commit(id)?.map_or_else(|| self.base.commit(id), |found| Ok(Some(found)))
+    }
+
+    fn tree(&self, id: TreeId) -> Result<Option<Bytes>, SourceError> {
+        self.new.tree(id)?.map_or_else(|| self.base.tree(id), |found| Ok(Some(found)))
+    }
+
+    fn blob(&self, id: BlobId, limit: usize) -> Result<Option<Bytes>, SourceError> {
+        self.new.blob(id, limit)?.map_or_else(|| self.base.blob(id, limit), |found| Ok(Some(found)))
+    }
+}
+
+impl Replica {
+    /// Opens the copy at `path`; none if there is none yet.
+    pub(super) fn open(
+        id: ConversationId,
+        path: &Path,
+        founder: &Founder,
+    ) -> Result<Option<(Self, Standing)>, ReplicaError> {
+        if !path.exists() {
+            return Ok(None);
+        }
+        let repository = Repository::open(path)?;
+        Self::over(id, repository, founder).map(Some)
+    }
+
+    /// Takes a cloned repository that is still elsewhere: validates it, moves it to its place and
+    /// opens it there.
+    pub(super) fn adopt(
+        id: ConversationId,
+        repository: Repository,
+        head: CommitId,
+        path: &Path,
+        founder: &Founder,
+    ) -> Result<(Self, Standing), ReplicaError> {
+        {
+            let mut validator = Validator::new(&repository, id);
+            validator.validate_history(head, |_| false)?;
+            let founding = validator.founding()?;
+            let tree = repository.commit_at(head)?.tree;
+            let own = founder.identity.account_id();
+            if !read_members(&repository, tree, &founding)?.may_fetch(own) {
+                return Err(ReplicaError::NotMember);
+            }
+        }
+        repository.move_main(None, head)?;
+        let repository = repository.move_to(path)?;
+        Self::over(id, repository, founder)
+    }
+
+    fn over(
+        id: ConversationId,
+        repository: Repository,
+        founder: &Founder,
+    ) -> Result<(Self, Standing), ReplicaError> {
+        let head = repository.head()?.ok_or(ReplicaError::Empty)?;
+        let founding = Validator::new(&repository, id).founding()?;
+        let mut timeline = Timeline::default();
+        timeline.reset(head);
+        let replica = Self {
+            id,
+            account: founder.identity.account_id(),
+            local: LocalDevice::new(founder.identity.chain().chain(), &founder.name)?,
+            key: founder.identity.key().clone(),
+            writer: Mutex::new(()),
+            timeline: Mutex::new(timeline),
+            repository: Shared(Mutex::new(repository)),
+            founding,
+        };
+        let standing = replica.standing(head)?;
+        Ok((replica, standing))
+    }
+
+    fn standing(&self, head: CommitId) -> Result<Standing, ReplicaError> {
+        let tree = self.repository.lock().commit_at(head)?.tree;
+        let members = read_members(&self.repository, tree, &self.founding)?;
+        let profile = TreeReader::new(&self.repository)
+            .file(tree, TreePath::Profile)
+            .ok()
+            .flatten()
+            .and_then(|file| self.repository.blob(file, MAX_PROFILE).ok().flatten())
+            .map(|bytes| ConversationProfile::parse(&bytes))
+            .unwrap_or_default();
+        Ok(Standing { head, members, mode: self.founding.mode, profile })
+    }
+
+    fn head(&self) -> Result<CommitId, ReplicaError> {
+        self.repository.lock().head()?.ok_or(ReplicaError::Empty)
+    }
+
+    /// Writes messages, in order, with one move of the head. Each has an answer of its own; the
+    /// last item is what the change brought, if there was one.
+    pub(super) fn send(
+        &self,
+        batch: &[Outgoing],
+        now: UnixMillis,
+    ) -> (Vec<Result<Sent, ConversationError>>, Option<Moved>) {
+        let _writer = lock(&self.writer);
+        let (mut answers, mut commits, mut objects) = (Vec::new(), Vec::new(), Vec::new());
+        let old = match self.head() {
+            Ok(head) => head,
+            Err(error) => return (batch.iter().map(|_| Err(storage(&error))).collect(), None),
+        };
+        let mut head = old;
+        let mut overlay = Overlay { new: MemoryObjects::default(), base: &self.repository };
+        for message in batch {
+            match self.compose(message, &overlay, head, now) {
+                Ok((commit, new)) => {
+                    overlay.new.extend(new.iter().cloned());
+                    head = commit.0;
+                    answers.push(Ok(Sent { id: head }));
+                    commits.push(commit.1);
+                    objects.extend(new);
+                }
+                Err(error) => answers.push(Err(error)),
+            }
+        }
+        if head == old {
+            return (answers, None);
+        }
+        match self.advance(old, head, &objects, commits) {
+            Ok(moved) => (answers, Some(moved)),
+            Err(error) => {
+                let failed = |answer: Result<Sent, ConversationError>| answer.and(Err(storage(&error)));
+                (answers.into_iter().map(failed).collect(), None)
+            }
+        }
+    }
+
+    /// Makes the commit of one message upon `head`.
+    fn compose(
+        &self,
+        message: &Outgoing,
+        source: &Overlay<'_>,
+        head: CommitId,
+        now: UnixMillis,
+    ) -> Result<((CommitId, HistoryCommit), Vec<NewObject>), ConversationError> {
+        let (body, relation) = self.relation(message)?;
+        if body.len() > MAX_TEXT {
+            return Err(ConversationError::TooLong { length: body.len() });
+        }
+        let draft = Writer::new(source, &self.local, head, now)
+            .and_then(|writer| writer.text(body, relation))
+            .map_err(|error| match error {
+                CreateError::UnknownCommit(message) => ConversationError::UnknownMessage { message },
+                CreateError::NotMember => ConversationError::NotMember,
+                error => ConversationError::Storage(error.to_string()),
+            })?;
+        let (history, objects) = self.sign_draft(draft).map_err(|error| storage(&error))?;
+        Ok(((history.id, history), objects))
+    }
+
+    fn sign_draft(&self, draft: Draft) -> Result<(HistoryCommit, Vec<NewObject>), ReplicaError> {
+        let message = match draft.commit.parents.len() {
+            0 | 1 => CommitMessage::parse(&draft.commit.message).ok(),
+            _ => None,
+        };
+        let (parents, seconds) = (draft.commit.parents.clone(), draft.commit.seconds);
+        let (commit, objects) = sign(draft, &self.key)?;
+        let (author, device) = (self.account, self.local.device());
+        Ok((HistoryCommit { id: commit.id, parents, author, device, seconds, message }, objects))
+    }
+
+    /// What a message says and refers to, after checking that it may.
+    fn relation<'m>(&self, message: &'m Outgoing) -> Result<(&'m str, Relation), ConversationError> {
+        Ok(match message {
+            Outgoing::Text { body, reply_to } => (body, reply_to.map_or(Relation::None, Relation::Reply)),
+            Outgoing::React { message, body } => {
+                self.existing(*message)?;
+                (body, Relation::React(*message))
+            }
+            Outgoing::Edit { message, body } => {
+                self.own_text(*message)?;
+                (body, Relation::Edit(*message))
+            }
+            Outgoing::Delete { message } => {
+                self.own_text(*message)?;
+                ("", Relation::Edit(*message))
+            }
+        })
+    }
+
+    /// The author and the content of a commit that is part of the history.
+    fn existing(&self, message: CommitId) -> Result<(AccountId, Content), ConversationError> {
+        if !self.has(message).map_err(|error| storage(&error))? {
+            return Err(ConversationError::UnknownMessage { message });
+        }
+        lock(&self.timeline).record(&self.repository, message).map_err(|error| storage(&error))
+    }
+
+    fn own_text(&self, message: CommitId) -> Result<(), ConversationError> {
+        let (author, content) = self.existing(message)?;
+        if author != self.account {
+            return Err(ConversationError::NotYours { message });
+        }
+        match content {
+            Content::Text { .. } => Ok(()),
+            _ => Err(ConversationError::NotEditable { message }),
+        }
+    }
+
+    /// Writes objects and moves the head; the writer's lock is held.
+    fn advance(
+        &self,
+        old: CommitId,
+        new: CommitId,
+        objects: &[NewObject],
+        commits: Vec<HistoryCommit>,
+    ) -> Result<Moved, ReplicaError> {
+        {
+            let repository = self.repository.lock();
+            repository.write_objects(objects)?;
+            repository.move_main(Some(old), new)?;
+        }
+        let changes = lock(&self.timeline).append(&self.repository, new, commits)?;
+        Ok(Moved { standing: self.standing(new)?, changes })
+    }
+
+    /// Makes the commit by which we join, if we have not joined yet.
+    pub(super) fn join(&self, now: UnixMillis) -> Result<Option<Moved>, ReplicaError> {
+        let _writer = lock(&self.writer);
+        let head = self.head()?;
+        let standing = self.standing(head)?;
+        if matches!(standing.members.role(self.account), Some(Role::Admin | Role::Member)) {
+            return Ok(None);
+        }
+        let draft = Writer::new(&self.repository, &self.local, head, now)?.join()?;
+        self.commit(head, draft).map(Some)
+    }
+
+    /// Makes the commit by which we leave.
+    pub(super) fn leave(&self, now: UnixMillis) -> Result<Moved, ReplicaError> {
+        let _writer = lock(&self.writer);
+        let head = self.head()?;
+        let draft = Writer::new(&self.repository, &self.local, head, now)?.leave()?;
+        self.commit(head, draft)
+    }
+
+    fn commit(&self, head: CommitId, draft: Draft) -> Result<Moved, ReplicaError> {
+        let (commit, objects) = self.sign_draft(draft)?;
+        self.advance(head, commit.id, &objects, vec![commit])
+    }
+
+    /// Takes received bytes into a fetch.
+    pub(super) fn fetch_step(&self, fetch: &mut Fetch, bytes: &[u8]) -> Result<FetchStep, FetchError> {
+        fetch.advance(&mut self.repository.lock(), bytes)
+    }
+
+    /// Takes received bytes into a session that we serve.
+    pub(super) fn serve_step(&self, serve: &mut Serve, bytes: &[u8]) -> Result<ServeStep, ServeError> {
+        serve.advance(&self.repository.lock(), bytes)
+    }
+
+    /// Whether a commit is part of the history.
+    pub(super) fn has(&self, commit: CommitId) -> Result<bool, ReplicaError> {
+        let repository = self.repository.lock();
+        let head = repository.head()?.ok_or(ReplicaError::Empty)?;
+        Ok(repository.contains(commit.into()) && repository.is_ancestor(commit, head)?)
+    }
+
+    /// Validates what a fetch brought, and takes it into the history or throws it away.
+    pub(super) fn integrate(&self, fetched: Fetched, now: UnixMillis) -> Result<Option<Moved>, ReplicaError> {
+        let Fetched::New { head: theirs, commits, received } = fetched else { return Ok(None) };
+        let validated = self.validate(&commits);
+        let integrated = validated.and_then(|valid| {
+            let _writer = lock(&self.writer);
+            self.take_in(theirs, &valid, now)
+        });
+        if integrated.is_err() {
+            self.repository.lock().discard(received)?;
+        }
+        integrated
+    }
+
+    fn validate(&self, commits: &[CommitId]) -> Result<Vec<ValidCommit>, ReplicaError> {
+        let mut validator = Validator::new(&self.repository, self.id);
+        commits.iter().map(|id| Ok(validator.validate(*id)?)).collect()
+    }
+
+    fn take_in(
+        &self,
+        theirs: CommitId,
+        valid: &[ValidCommit],
+        now: UnixMillis,
+    ) -> Result<Option<Moved>, ReplicaError> {
+        let ours = self.head()?;
+        let (only_ours, only_theirs) = {
+            let repository = self.repository.lock();
+            (repository.commits_between(ours, &[theirs])?, repository.commits_between(theirs, &[ours])?)
+        };
+        if only_theirs.is_empty() {
+            return Ok(None);
+        }
+        let news: Vec<HistoryCommit> = valid.iter().map(HistoryCommit::from).collect();
+        let are_merges = |commits: &[CommitId]| -> Result<bool, ReplicaError> {
+            let repository = self.repository.lock();
+            for commit in commits {
+                if repository.commit_at(*commit)?.parents.len() < 2 {
+                    return Ok(false);
+                }
+            }
+            Ok(true)
+        };
+        let decision =
+            reconcile(ours, theirs, only_ours.is_empty(), are_merges(&only_ours)?, are_merges(&only_theirs)?);
+        match decision {
+            Reconciliation::Adopt => {
+                self.repository.lock().move_main(Some(ours), theirs)?;
+                let changes = lock(&self.timeline).append(&self.repository, theirs, news)?;
+                Ok(Some(Moved { standing: self.standing(theirs)?, changes }))
+            }
+            Reconciliation::Keep => Ok(None),
+            Reconciliation::Merge => self.merge(ours, theirs, &only_ours, &only_theirs, news, now).map(Some),
+        }
+    }
+
+    fn merge(
+        &self,
+        ours: CommitId,
+        theirs: CommitId,
+        only_ours: &[CommitId],
+        only_theirs: &[CommitId],
+        mut news: Vec<HistoryCommit>,
+        now: UnixMillis,
+    ) -> Result<Moved, ReplicaError> {
+        let graph = self.fork(only_ours, only_theirs)?;
+        let draft = match merge_heads(&self.repository, &graph, ours, theirs)? {
+            Merge::Merged { tree, objects } => {
+                let mut known = Overlay { new: MemoryObjects::default(), base: &self.repository };
+                known.new.extend(objects.iter().cloned());
+                Writer::new(&known, &self.local, ours, now)?.merge(theirs, tree, objects)?
+            }
+            // Neither can be: both sides have commits of their own.
+            Merge::UpToDate | Merge::FastForward => return Err(MergeError::Unrelated.into()),
+        };
+        let (commit, objects) = self.sign_draft(draft)?;
+        let head = commit.id;
+        news.push(commit);
+        self.advance(ours, head, &objects, news)
+    }
+
+    /// The commits of both sides of a fork and those they hang on, as a graph.
+    fn fork(&self, ours: &[CommitId], theirs: &[CommitId]) -> Result<CommitGraph, ReplicaError> {
+        let repository = self.repository.lock();
+        let sides: BTreeSet<CommitId> = ours.iter().chain(theirs).copied().collect();
+        let mut commits = Vec::with_capacity(sides.len());
+        let mut shared = BTreeSet::new();
+        for id in ours.iter().chain(theirs) {
+            let commit = repository.commit_at(*id)?;
+            shared.extend(commit.parents.iter().filter(|parent| !sides.contains(parent)));
+            commits.push((*id, commit.parents.clone(), commit.seconds()));
+        }
+        let mut graph = CommitGraph::default();
+        let full = |_| RepositoryError::TooMany { what: "commits", limit: usize::MAX };
+        let below = |one: &CommitId| -> Result<bool, RepositoryError> {
+            for other in shared.iter().filter(|other| *other != one) {
+                if repository.is_ancestor(*one, *other)? {
+                    return Ok(true);
+                }
+            }
+            Ok(false)
+        };
+        let mut hidden = BTreeSet::new();
+        for commit in &shared {
+            // A shared commit below another one is no base of the merge.
+            if below(commit)? {
+                hidden.insert(*commit);
+            } else {
+                graph.insert(*commit, &[], repository.commit_at(*commit)?.seconds()).map_err(full)?;
+            }
+        }
+        for (id, parents, seconds) in commits {
+            let parents: Vec<_> = parents.into_iter().filter(|parent| !hidden.contains(parent)).collect();
+            graph.insert(id, &parents, seconds).map_err(full)?;
+        }
+        Ok(graph)
+    }
+
+    pub(super) fn page(&self, before: Option<CommitId>, limit: usize) -> Result<Page, ReplicaError> {
+        Ok(lock(&self.timeline).page(&self.repository, before, limit)?)
+    }
+
+    pub(super) fn search(&self, words: &str, limit: usize) -> Result<Vec<MessageView>, ReplicaError> {
+        Ok(lock(&self.timeline).search(&self.repository, words, limit)?)
+    }
+
+    pub(super) fn log(&self, limit: usize) -> Result<Vec<CommitId>, ReplicaError> {
+        Ok(lock(&self.timeline).log(&self.repository, limit)?)
+    }
+
+    /// Packs loose objects when there are many; whether it did.
+    pub(super) fn consolidate(&self) -> Result<bool, ReplicaError> {
+        Ok(self.repository.lock().consolidate()?)
+    }
+}
+
+/// The conversation at a glance.
+pub(super) fn describe(id: ConversationId, standing: Option<&Standing>, state: &str) -> ConversationView {
+    let mode = standing.map_or(Mode::OneToOne, |standing| standing.mode);
+    let mode = match mode {
+        Mode::OneToOne => "one_to_one",
+        Mode::AdminInvitesOnly => "admin_invites_only",
+        Mode::InvitesOnly => "invites_only",
+        Mode::Public => "public",
+        Mode::Document => "document",
+    };
+    let members = standing.iter().flat_map(|standing| &standing.members.people);
+    let text = |field: fn(&ConversationProfile) -> &Option<String>| {
+        standing.and_then(|standing| field(&standing.profile).clone()).unwrap_or_default()
+    };
+    ConversationView {
+        id,
+        mode: mode.to_owned(),
+        title: text(|profile| &profile.title),
+        description: text(|profile| &profile.description),
+        members: members.map(|(id, role)| MemberView { id: *id, role: role.word().to_owned() }).collect(),
+        head: standing.map(|standing| standing.head),
+        state: state.to_owned(),
+    }
+}
+
+fn people(members: &Members) -> BTreeSet<AccountId> {
+    let people = members.people.keys().copied();
+    people.filter(|person| members.role(*person) != Some(Role::Banned)).collect()
+}
+
+fn read_members(
+    source: &impl ObjectSource,
+    tree: TreeId,
+    founding: &Founding,
+) -> Result<Members, ReplicaError> {
+    let pair = match (founding.mode, founding.invited) {
+        (Mode::OneToOne, Some(invited)) => vec![founding.author, invited],
+        _ => Vec::new(),
+    };
+    Ok(Members::read(source, tree, pair).map_err(CreateError::from)?)
+}
+
+/// Signs a draft: the commit, and all new objects with it.
+fn sign(draft: Draft, key: &PrivateKey) -> Result<(SignedCommit, Vec<NewObject>), ReplicaError> {
+    let commit = draft.commit.sign(key)?;
+    let mut objects = draft.objects;
+    objects.push(NewObject { kind: ObjectKind::Commit, id: commit.id.0, content: commit.content.clone() });
+    Ok((commit, objects))
+}
+
+fn copy_folder(from: &Path, to: &Path) -> Result<(), ReplicaError> {
+    let failed = |source| ReplicaError::Io { path: from.to_owned(), source };
+    crate::storage::make_folder(to).map_err(failed)?;
+    for entry in fs::read_dir(from).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        let (kind, place) = (entry.file_type().map_err(failed)?, to.join(entry.file_name()));
+        if kind.is_dir() {
+            copy_folder(&entry.path(), &place)?;
+        } else if kind.is_file() {
+            fs::copy(entry.path(), &place).map_err(failed)?;
+        }
+    }
+    Ok(())
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn storage(error: &dyn std::error::Error) -> ConversationError {
+    ConversationError::Storage(error.to_string())
+}
+
+/// The commit and the reason, if history was refused for good.
+pub(super) fn refusal(error: &ReplicaError) -> Option<(CommitId, &Refusal)> {
+    match error {
+        ReplicaError::Invalid(ValidationError::Refused { commit, refusal }) => Some((*commit, refusal)),
+        _ => None,
+    }
+}

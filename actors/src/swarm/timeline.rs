@@ -1,0 +1,326 @@
+//! The history of a conversation as it is shown, loaded from the newest commit backwards.
+//!
+//! A conversation of a hundred thousand messages must show its last page at once, so only as many
+//! commits are read as are asked for: from the head down to a commit through which all older
+//! history leads, and further when an older page is wanted. Edits and reactions come after what
+//! they are about, so a page loaded like this shows what the whole history would.
+
+use std::collections::{BinaryHeap, HashMap, HashSet, hash_map};
+
+use skep_protocol::identity::Certificate;
+use skep_protocol::ids::{AccountId, CommitId, DeviceId, TreeId};
+use skep_protocol::swarm::diff::TreeReader;
+use skep_protocol::swarm::history::{Appended, Entry, History, HistoryCommit};
+use skep_protocol::swarm::layout::TreePath;
+use skep_protocol::swarm::message::{CommitMessage, Content, Relation};
+use skep_protocol::swarm::object::{Commit, ObjectSource};
+use skep_protocol::time::UnixMillis;
+
+use super::messages::{MessageView, Page, ReactionView};
+
+/// Commits loaded at first: a page and what its edits and reactions may add.
+const FIRST_LOAD: usize = 256;
+
+/// Largest certificate file read, in bytes.
+const MAX_CERTIFICATE: usize = 64 * 1024;
+
+/// A commit of the history is not there, or is no commit.
+#[derive(Debug, thiserror::Error)]
+#[error("commit {0} of the history cannot be read; fetch the conversation from another device")]
+pub struct Unreadable(pub CommitId);
+
+/// What a new commit changes for those who watch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Change {
+    /// A new entry.
+    New(MessageView),
+    /// An entry looks different now.
+    Changed(MessageView),
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Timeline {
+    history: History,
+    head: Option<CommitId>,
+    loaded: usize,
+    complete: bool,
+    authors: HashMap<DeviceId, AccountId>,
+}
+
+impl Timeline {
+    /// Shows the history of `head` from now on.
+    pub(super) fn reset(&mut self, head: CommitId) {
+        self.history = History::default();
+        self.head = Some(head);
+        self.loaded = 0;
+        self.complete = false;
+    }
+
+    /// Makes sure that at least `count` commits are loaded, or all.
+    fn load(&mut self, source: &impl ObjectSource, count: usize) -> Result<(), Unreadable> {
+        let Some(head) = self.head else { return Ok(()) };
+        if self.complete || self.loaded >= count {
+            return Ok(());
+        }
+        let Newest { commits, complete } = newest(source, head, count)?;
+        let mut entries = Vec::with_capacity(commits.len());
+        for (id, commit, parents) in commits {
+            entries.push(self.entry_of(source, id, &commit, parents));
+        }
+        self.loaded = entries.len();
+        self.complete = complete;
+        self.history = History::default();
+        self.history.load(entries, head).map_err(|_| Unreadable(head))
+    }
+
+    fn load_all(&mut self, source: &impl ObjectSource) -> Result<(), Unreadable> {
+        self.load(source, usize::MAX)
+    }
+
+    fn entry_of(
+        &mut self,
+        source: &impl ObjectSource,
+        id: CommitId,
+        commit: &Commit,
+        parents: Vec<CommitId>,
+    ) -> HistoryCommit {
+        let device = commit.author.device().unwrap_or(DeviceId([0; 32]));
+        let message = match commit.parents.len() {
+            0 | 1 => CommitMessage::parse(&commit.message).ok(),
+            _ => None,
+        };
+        let author = self.author(source, device, commit);
+        HistoryCommit { id, parents, author, device, seconds: commit.seconds(), message }
+    }
+
+    /// Whose device wrote a commit that was validated once: by the certificate in its tree or, if
+    /// the commit removed it, in its parent's.
+    fn author(&mut self, source: &impl ObjectSource, device: DeviceId, commit: &Commit) -> AccountId {
+        if let Some(author) = self.authors.get(&device) {
+            return *author;
+        }
+        let parent = commit.parents.first().and_then(|parent| read_commit(source, *parent).ok());
+        let trees = [Some(commit.tree), parent.map(|parent| parent.tree)];
+        let owner = trees.into_iter().flatten().find_map(|tree| owner_in(source, tree, device));
+        if let Some(owner) = owner {
+            self.authors.insert(device, owner);
+        }
+        owner.unwrap_or(AccountId([0; 20]))
+    }
+
+    /// Puts validated commits on top, parents first, and tells what they change.
+    pub(super) fn append(
+        &mut self,
+        source: &impl ObjectSource,
+        head: CommitId,
+        commits: Vec<HistoryCommit>,
+    ) -> Result<Vec<Change>, Unreadable> {
+        self.head = Some(head);
+        if self.loaded == 0 {
+            // Nobody has looked yet: the commits are the newest of what is loaded now.
+            self.load(source, FIRST_LOAD.max(commits.len().saturating_mul(2)))?;
+        }
+        let mut touched = Vec::new();
+        let mut lost = false;
+        for commit in &commits {
+            let id = commit.id;
+            if self.history.graph().contains(id) {
+                touched.push(Appended::Entry(id));
+                continue;
+            }
+            match self.history.append(commit.clone()) {
+                Ok(appended) => {
+                    self.loaded += 1;
+                    touched.push(appended);
+                }
+                Err(_) => {
+                    lost = true;
+                    touched.push(Appended::Entry(id));
+                }
+            }
+        }
+        if lost {
+            // A commit hangs on a part of the history that is not loaded.
+            self.loaded = 0;
+            self.complete = false;
+            self.load_all(source)?;
+        }
+        Ok(self.changes(touched))
+    }
+
+    fn changes(&self, touched: Vec<Appended>) -> Vec<Change> {
+        let new: HashSet<CommitId> = touched
+            .iter()
+            .filter_map(|it| if let Appended::Entry(id) = it { Some(*id) } else { None })
+            .collect();
+        let mut told = HashSet::new();
+        let mut changes = Vec::new();
+        for appended in touched {
+            let (Appended::Entry(id) | Appended::Updated(id)) = appended else { continue };
+            if let Some(entry) = self.history.entry(id)
+                && told.insert(id)
+            {
+                let view = view(&entry);
+                changes.push(if new.contains(&id) { Change::New(view) } else { Change::Changed(view) });
+            }
+        }
+        changes
+    }
+
+    /// A page of entries, newest first. Empty if `before` is no entry.
+    pub(super) fn page(
+        &mut self,
+        source: &impl ObjectSource,
+        before: Option<CommitId>,
+        limit: usize,
+    ) -> Result<Page, Unreadable> {
+        let mut wanted = FIRST_LOAD.max(limit.saturating_mul(2)).max(self.loaded);
+        loop {
+            self.load(source, wanted)?;
+            // One more than asked for tells whether there is a next page.
+            let entries = self.history.page(before, limit.saturating_add(1));
+            if entries.len() > limit || self.complete {
+                let more = entries.len() > limit;
+                let messages: Vec<_> = entries.iter().take(limit).map(view).collect();
+                let next = messages.last().map(|message| message.id).filter(|_| more);
+                return Ok(Page { messages, next });
+            }
+            wanted = wanted.saturating_mul(4);
+        }
+    }
+
+    /// Entries whose text contains `words`, newest first.
+    pub(super) fn search(
+        &mut self,
+        source: &impl ObjectSource,
+        words: &str,
+        limit: usize,
+    ) -> Result<Vec<MessageView>, Unreadable> {
+        self.load_all(source)?;
+        let found = self.history.search(words, limit);
+        Ok(found.into_iter().filter_map(|id| self.history.entry(id)).map(|entry| view(&entry)).collect())
+    }
+
+    /// All commits from the head, newest first, merges included.
+    pub(super) fn log(
+        &mut self,
+        source: &impl ObjectSource,
+        limit: usize,
+    ) -> Result<Vec<CommitId>, Unreadable> {
+        let Some(head) = self.head else { return Ok(Vec::new()) };
+        self.load_all(source)?;
+        let mut order = self.history.graph().order(head);
+        order.truncate(limit);
+        Ok(order)
+    }
+
+    /// Who wrote a commit of the history, and what it says.
+    pub(super) fn record(
+        &mut self,
+        source: &impl ObjectSource,
+        id: CommitId,
+    ) -> Result<(AccountId, Content), Unreadable> {
+        let commit = read_commit(source, id)?;
+        let entry = self.entry_of(source, id, &commit, Vec::new());
+        Ok((entry.author, entry.message.map_or(Content::Other, |message| message.content())))
+    }
+}
+
+/// The newest commits of a history, parents first, with the parents that are among them.
+struct Newest {
+    commits: Vec<(CommitId, Commit, Vec<CommitId>)>,
+    complete: bool,
+}
+
+/// Reads from `head` back until `count` commits are read and one single commit leads to the rest.
+fn newest(source: &impl ObjectSource, head: CommitId, count: usize) -> Result<Newest, Unreadable> {
+    let first = read_commit(source, head)?;
+    let mut open = BinaryHeap::from([(first.seconds(), head)]);
+    let mut read = HashMap::from([(head, first)]);
+    let mut taken = 0_usize;
+    while let Some((_, id)) = open.pop() {
+        if taken >= count && open.is_empty() {
+            read.remove(&id);
+            return Ok(Newest { commits: parents_first(head, read), complete: false });
+        }
+        taken += 1;
+        let parents = read.get(&id).map(|commit| commit.parents.clone()).unwrap_or_default();
+        for parent in parents {
+            if let hash_map::Entry::Vacant(place) = read.entry(parent) {
+                let commit = place.insert(read_commit(source, parent)?);
+                open.push((commit.seconds(), parent));
+            }
+        }
+    }
+    Ok(Newest { commits: parents_first(head, read), complete: true })
+}
+
+/// Orders commits so that each comes after its parents among them.
+fn parents_first(
+    head: CommitId,
+    mut commits: HashMap<CommitId, Commit>,
+) -> Vec<(CommitId, Commit, Vec<CommitId>)> {
+    let parents_of = |commits: &HashMap<CommitId, Commit>, id: CommitId| -> Vec<CommitId> {
+        let parents = commits.get(&id).map(|commit| commit.parents.clone()).unwrap_or_default();
+        parents.into_iter().filter(|parent| commits.contains_key(parent)).collect()
+    };
+    let mut order = Vec::with_capacity(commits.len());
+    let mut entered = HashSet::new();
+    let mut open = vec![(head, false)];
+    while let Some((id, parents_done)) = open.pop() {
+        if parents_done {
+            order.push(id);
+        } else if entered.insert(id) {
+            open.push((id, true));
+            open.extend(parents_of(&commits, id).into_iter().map(|parent| (parent, false)));
+        }
+    }
+    let parents: Vec<_> = order.iter().map(|id| parents_of(&commits, *id)).collect();
+    let with_parents = order.into_iter().zip(parents);
+    with_parents.filter_map(|(id, parents)| Some((id, commits.remove(&id)?, parents))).collect()
+}
+
+fn read_commit(source: &impl ObjectSource, id: CommitId) -> Result<Commit, Unreadable> {
+    let raw = source.commit(id).ok().flatten().ok_or(Unreadable(id))?;
+    Commit::parse(raw).map_err(|_| Unreadable(id))
+}
+
+/// The account that issued the certificate of a device in a tree.
+fn owner_in(source: &impl ObjectSource, tree: TreeId, device: DeviceId) -> Option<AccountId> {
+    let file = TreeReader::new(source).file(tree, TreePath::device(device)).ok()??;
+    let certificate = Certificate::from_pem(&source.blob(file, MAX_CERTIFICATE).ok()??).ok()?;
+    certificate.issuer_uid()?.parse().ok()
+}
+
+/// An entry as a list shows it.
+fn view(entry: &Entry) -> MessageView {
+    let message = entry.unknown.clone().or_else(|| CommitMessage::from_content(&entry.content));
+    let (body, reply_to) = match &entry.content {
+        Content::Text { body, relation } => {
+            let reply_to = if let Relation::Reply(target) = relation { Some(*target) } else { None };
+            (body.clone(), reply_to)
+        }
+        _ => (String::new(), None),
+    };
+    let mut details = message.as_ref().map(CommitMessage::text_fields).unwrap_or_default();
+    for shown_elsewhere in ["type", "body", "reply-to"] {
+        details.remove(shown_elsewhere);
+    }
+    MessageView {
+        id: entry.id,
+        author: entry.author,
+        time: UnixMillis::from_seconds(entry.seconds),
+        kind: message.as_ref().map(|message| message.message_type().to_owned()).unwrap_or_default(),
+        body,
+        deleted: entry.deleted,
+        editions: entry.editions.iter().map(|edition| edition.body.clone()).collect(),
+        reply_to,
+        reactions: entry
+            .reactions
+            .iter()
+            .map(|it| ReactionView { id: it.id, author: it.author, body: it.body.clone() })
+            .collect(),
+        details,
+    }
+}
