@@ -7,8 +7,10 @@ use serde::{Deserialize, Serialize};
 use skep_protocol::ids::{AccountId, ConversationId, DeviceId, LocalAccountId};
 use skep_protocol::time::UnixMillis;
 
-use crate::supervision::{Port, Reply};
-use crate::swarm::messages::{ConversationMessage, ConversationView};
+use crate::dht::messages::ListenEvent;
+use crate::peer::messages::LinkEvent;
+use crate::supervision::{Message, Policy, Port, Reply};
+use crate::swarm::messages::{ConversationMessage, ConversationTold, ConversationView};
 
 /// Why an account did not do what it was asked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -38,9 +40,18 @@ pub enum AccountError {
     /// The disk refused.
     #[error("the account could not be written: {0}")]
     Storage(String),
+    /// What was to be opened as a conversation is none.
+    #[error("this is not a valid conversation: {0}")]
+    Conversation(String),
     /// A part of the account failed or is too busy.
     #[error("the account is busy: {0}")]
     Busy(String),
+}
+
+impl From<crate::blocking::PoolError> for AccountError {
+    fn from(error: crate::blocking::PoolError) -> Self {
+        Self::Busy(error.to_string())
+    }
 }
 
 /// An account at a glance.
@@ -118,10 +129,10 @@ pub struct LinkView {
     /// Which device.
     #[schemars(with = "String")]
     pub device: DeviceId,
-    /// `dialling`, `up` or `ending`.
+    /// `up`, `dialling` or `down`.
     pub state: String,
-    /// Names of the open channels.
-    pub channels: Vec<String>,
+    /// Connections: two when both sides dialled at once.
+    pub connections: usize,
 }
 
 /// A password; not shown in logs and wiped when dropped is the keeper's business.
@@ -215,6 +226,50 @@ pub enum AccountRequest {
         /// Gets the conversation when it is validated and durable.
         reply: Answer<ConversationId>,
     },
+    /// Leave a conversation and remove it from this account.
+    LeaveConversation {
+        /// Which.
+        conversation: ConversationId,
+        /// Told when it is durable.
+        reply: Answer<()>,
+    },
     /// All links.
     Links(Answer<Vec<LinkView>>),
+}
+
+/// Everything an account can be told.
+#[derive(Debug)]
+pub enum AccountMessage {
+    /// A request from outside.
+    Request(AccountRequest),
+    /// From its links.
+    Link(LinkEvent),
+    /// From the DHT.
+    Dht(DhtPlace, ListenEvent),
+    /// From one of its conversations.
+    Conversation(ConversationId, ConversationTold),
+}
+
+/// Where on the DHT something was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DhtPlace {
+    /// In our inbox.
+    Inbox,
+    /// At the key of a contact.
+    Contact(AccountId),
+}
+
+impl Message for AccountMessage {
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Request(_) => "request",
+            Self::Link(_) => "link",
+            Self::Dht(..) => "dht",
+            Self::Conversation(..) => "conversation",
+        }
+    }
+
+    fn policy(&self) -> Policy {
+        Policy::Wait
+    }
 }

@@ -1,3 +1,19 @@
-//! Accounts: one actor each, parent of all that serves one person.
+//! Accounts: one actor for each, parent of all that serves one person.
+//!
+//! ```text
+//!   account ──► directory      which devices a person has
+//!           ├─► links ──► peer for each device
+//!           └─► conversation for each swarm
+//! ```
+//!
+//! The account knows the contacts, the requests and the records of the conversations, and writes
+//! them to its folder before it answers.
 
+mod actor;
+pub mod identity;
 pub mod messages;
+mod reach;
+mod rooms;
+mod state;
+
+pub use actor::{AccountActor, AccountConfig};

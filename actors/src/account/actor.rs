@@ -1,0 +1,503 @@
+//! The account actor: what an account is asked, and its durable state.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt as _;
+use futures::future::{LocalBoxFuture, join_all};
+use skep_protocol::contact::{AnswerPace, Presence, Standing};
+use skep_protocol::identity::DeviceIdentity;
+use skep_protocol::ids::{AccountId, ConversationId, DeviceId, LocalAccountId};
+
+use super::identity::{self, AccountFolder, storage_error};
+use super::messages::{
+    AccountError, AccountMessage, AccountRequest, AccountView, ContactView, Password, RequestView,
+};
+use super::state::{self, Dirty, MAX_NAME, State};
+use crate::blocking::{BlockingPool, Lane, Share};
+use crate::dht::messages::DhtMessage;
+use crate::directory::messages::DirectoryMessage;
+use crate::directory::{DirectoryActor, DirectoryConfig};
+use crate::event::{Event, NodeEvent};
+use crate::peer::messages::{LinksMessage, Trust};
+use crate::peer::transport::{GatherOptions, TlsIdentity};
+use crate::peer::{LinkConfig, LinksActor, LinksConfig};
+use crate::supervision::{Actor, ChildSpec, Outlet, Port, Reply, Scope};
+use crate::swarm::messages::ConversationMessage;
+
+/// How long other parts may take to answer a question of ours.
+pub(super) const ASK: Duration = Duration::from_secs(5);
+
+/// How long to wait before the account is loaded again after its files could not be read.
+const RELOAD: Duration = Duration::from_secs(10);
+
+/// What an account needs to start.
+#[derive(Clone, Debug)]
+pub struct AccountConfig {
+    /// Its folder.
+    pub folder: AccountFolder,
+    /// Its local name.
+    pub local: LocalAccountId,
+    /// The DHT.
+    pub dht: Port<DhtMessage>,
+    /// Where blocking work runs.
+    pub pool: BlockingPool,
+    /// Where events go.
+    pub events: Outlet<NodeEvent>,
+    /// Which addresses links use.
+    pub gather: GatherOptions,
+    /// Whether unknown accounts may connect.
+    pub public: bool,
+}
+
+/// See the module.
+pub struct AccountActor {
+    pub(super) config: AccountConfig,
+    pub(super) running: Option<Running>,
+}
+
+impl std::fmt::Debug for AccountActor {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "AccountActor({})", self.config.local)
+    }
+}
+
+type Waiter = Box<dyn FnOnce(&mut AccountActor, Result<(), AccountError>, &mut Scope<'_, AccountActor>)>;
+
+/// A loaded account.
+pub(super) struct Running {
+    pub(super) identity: Arc<DeviceIdentity>,
+    pub(super) protected: bool,
+    pub(super) state: State,
+    pub(super) directory: Port<DirectoryMessage>,
+    pub(super) links: Port<LinksMessage>,
+    pub(super) presence: Presence,
+    /// Contacts at whose keys we listen.
+    pub(super) listening: BTreeSet<AccountId>,
+    pub(super) pace: AnswerPace,
+    pub(super) announced: bool,
+    pub(super) reachable: bool,
+    /// Devices with a link, and whose they are.
+    pub(super) up: BTreeMap<DeviceId, AccountId>,
+    pub(super) conversations: BTreeMap<ConversationId, Room>,
+    /// People whose conversation is being made, and who waits for it.
+    pub(super) adding: HashMap<AccountId, Vec<Reply<Result<ConversationId, AccountError>>>>,
+    pub(super) opening: usize,
+    dirty: Dirty,
+    saving: bool,
+    waiting: Vec<Waiter>,
+}
+
+/// A conversation as its account sees it.
+#[derive(Debug)]
+pub(super) struct Room {
+    pub(super) port: Port<ConversationMessage>,
+    pub(super) members: BTreeSet<AccountId>,
+    /// Whether it is here, or still to be fetched.
+    pub(super) ready: bool,
+}
+
+impl AccountActor {
+    /// An account that loads itself from its folder.
+    #[must_use]
+    pub const fn new(config: AccountConfig) -> Self {
+        Self { config, running: None }
+    }
+
+    pub(super) fn share(&self) -> Share {
+        Share(u64::from_be_bytes(self.config.local.0))
+    }
+
+    /// Tells the owner. Events wait for room beside the turns, in their order.
+    pub(super) fn emit(&self, event: Event, scope: &mut Scope<'_, Self>) {
+        let event = NodeEvent { account: self.config.local, time: scope.wall(), event };
+        if let Err(error) = self.config.events.try_send(event) {
+            tracing::warn!(%error, "an event was not delivered");
+        }
+    }
+
+    fn load(&mut self, scope: &mut Scope<'_, Self>) {
+        scope.hold();
+        let (folder, pool, share) = (self.config.folder.clone(), self.config.pool.clone(), self.share());
+        let now = scope.wall();
+        let load = async move {
+            let read = move || {
+                let identity = identity::load(&folder, now)?;
+                let protected = identity::is_protected(&folder)?;
+                let state = State::load(&folder, identity.account_id()).map_err(storage_error)?;
+                for name in ["certificates", "conversations"] {
+                    crate::storage::make_folder(&folder.join(name)).map_err(storage_error)?;
+                }
+                Ok::<_, AccountError>((identity, protected, state))
+            };
+            pool.run(share, Lane::Quick, read).await?
+        };
+        scope.spawn(load, |account, loaded, scope| match loaded {
+            Ok((identity, protected, state)) => account.run(identity, protected, state, scope),
+            Err(error) => {
+                tracing::error!(account = %account.config.local, %error, "an account could not be loaded");
+                scope.after(RELOAD, Self::load);
+            }
+        });
+    }
+
+    fn run(&mut self, identity: DeviceIdentity, protected: bool, state: State, scope: &mut Scope<'_, Self>) {
+        let tls = match TlsIdentity::new(identity.chain().chain(), identity.key()) {
+            Ok(tls) => tls,
+            Err(error) => {
+                tracing::error!(account = %self.config.local, %error, "an account's key cannot be used");
+                return;
+            }
+        };
+        let identity = Arc::new(identity);
+        let directory = {
+            let config = DirectoryConfig {
+                folder: self.config.folder.join("certificates"),
+                dht: self.config.dht.clone(),
+                pool: self.config.pool.clone(),
+                share: self.share(),
+            };
+            scope.start_child(ChildSpec::new("directory"), move || DirectoryActor::new(config.clone()))
+        };
+        let trust = trust_of(&state, identity.account_id(), self.config.public);
+        let links = {
+            let config = LinksConfig {
+                link: LinkConfig {
+                    identity: Arc::clone(&identity),
+                    tls,
+                    dht: self.config.dht.clone(),
+                    pool: self.config.pool.clone(),
+                    share: self.share(),
+                    gather: self.config.gather,
+                    environment: scope.environment().clone(),
+                },
+                directory: directory.clone(),
+                events: scope.port().outlet(AccountMessage::Link),
+                treated_file: self.config.folder.join("treatedRequests"),
+                trust,
+            };
+            scope.start_child(ChildSpec::new("links"), move || LinksActor::new(config.clone()))
+        };
+        let contacts: Vec<AccountId> = state.contacts.active().map(|(contact, _)| contact).collect();
+        let conversations: Vec<ConversationId> = state.conversations.present().map(|(id, _)| id).collect();
+        self.running = Some(Running {
+            identity,
+            protected,
+            state,
+            directory,
+            links,
+            presence: Presence::default(),
+            listening: BTreeSet::new(),
+            pace: AnswerPace::default(),
+            announced: false,
+            reachable: false,
+            up: BTreeMap::new(),
+            conversations: BTreeMap::new(),
+            adding: HashMap::new(),
+            opening: 0,
+            dirty: Dirty::default(),
+            saving: false,
+            waiting: Vec::new(),
+        });
+        for id in conversations {
+            self.start_conversation(id, scope);
+        }
+        self.announce(scope);
+        self.listen_inbox(scope);
+        for contact in contacts {
+            self.track(contact, scope);
+        }
+        self.watch_dht(scope);
+        scope.release();
+    }
+
+    /// Writes what has changed, and then tells `done`. Changes that come while a write is under
+    /// way go out together with the next.
+    pub(super) fn save(
+        &mut self,
+        dirty: Dirty,
+        scope: &mut Scope<'_, Self>,
+        done: impl FnOnce(Result<(), AccountError>) + 'static,
+    ) {
+        self.save_then(dirty, scope, |_, saved, _| done(saved));
+    }
+
+    /// As [`Self::save`], with a turn of its own for what follows.
+    pub(super) fn save_then(
+        &mut self,
+        dirty: Dirty,
+        scope: &mut Scope<'_, Self>,
+        done: impl FnOnce(&mut Self, Result<(), AccountError>, &mut Scope<'_, Self>) + 'static,
+    ) {
+        let Some(running) = &mut self.running else { return };
+        running.dirty.add(dirty);
+        running.waiting.push(Box::new(done));
+        if !running.saving {
+            self.write(scope);
+        }
+    }
+
+    fn write(&mut self, scope: &mut Scope<'_, Self>) {
+        let share = self.share();
+        let Some(running) = &mut self.running else { return };
+        running.saving = true;
+        let files = running.state.files(std::mem::take(&mut running.dirty));
+        let waiting = std::mem::take(&mut running.waiting);
+        let (pool, folder) = (self.config.pool.clone(), self.config.folder.clone());
+        let write = async move {
+            let write = move || state::write(&folder, &files).map_err(storage_error);
+            pool.run(share, Lane::Quick, write).await.unwrap_or_else(|error| Err(error.into()))
+        };
+        scope.spawn(write, |account, written, scope| {
+            for done in waiting {
+                done(account, written.clone(), scope);
+            }
+            let Some(running) = &mut account.running else { return };
+            running.saving = false;
+            if written.is_err() {
+                // What was not written is written with the next change.
+                running.dirty.add(Dirty::ALL);
+            } else if running.dirty != Dirty::default() || !running.waiting.is_empty() {
+                account.write(scope);
+            }
+        });
+    }
+
+    /// Tells the links who may connect now.
+    pub(super) fn push_trust(&mut self, scope: &mut Scope<'_, Self>) {
+        let Some(running) = &self.running else { return };
+        let trust = trust_of(&running.state, running.identity.account_id(), self.config.public);
+        let links = running.links.clone();
+        scope.spawn(async move { links.send(LinksMessage::SetTrust(trust)).await }, |_, _, _| ());
+    }
+
+    fn describe(&self) -> Option<AccountView> {
+        let running = self.running.as_ref()?;
+        Some(AccountView {
+            local: self.config.local,
+            id: running.identity.account_id(),
+            device: running.identity.device_id(),
+            name: running.state.name.clone(),
+            protected: running.protected,
+            announced: running.announced,
+            contacts: running.state.contacts.active().count(),
+            requests: running.state.pending.iter().count(),
+            conversations: running.conversations.len(),
+            links: running.up.len(),
+        })
+    }
+
+    fn contacts(&self) -> Vec<ContactView> {
+        let Some(running) = &self.running else { return Vec::new() };
+        let view = |(id, contact): (AccountId, &skep_protocol::contact::Contact)| ContactView {
+            id,
+            state: match running.state.contacts.standing(id) {
+                Standing::Active { .. } => "active",
+                Standing::Banned => "banned",
+                _ => "removed",
+            }
+            .to_owned(),
+            confirmed: contact.confirmed,
+            online: !running.presence.devices(id).is_empty(),
+            connected: running.up.values().any(|account| *account == id),
+            added: contact.added,
+            conversation: contact.conversation,
+        };
+        running.state.contacts.iter().map(view).collect()
+    }
+
+    fn requests(&self) -> Vec<RequestView> {
+        let Some(running) = &self.running else { return Vec::new() };
+        let view = |(from, request): (AccountId, &skep_protocol::contact::PendingRequest)| RequestView {
+            from,
+            name: super::reach::name_in(&request.payload),
+            received: request.received,
+            conversation: request.conversation,
+        };
+        running.state.pending.iter().map(view).collect()
+    }
+
+    fn export(
+        &mut self,
+        password: Option<Password>,
+        reply: Reply<Result<Vec<u8>, AccountError>>,
+        scope: &mut Scope<'_, Self>,
+    ) {
+        let share = self.share();
+        let Some(running) = &self.running else { return };
+        let (state, folder, pool) =
+            (running.state.clone(), self.config.folder.clone(), self.config.pool.clone());
+        let mut nonce = [0; 12];
+        scope.environment().fill_random(&mut nonce);
+        let export = async move {
+            let work = move || {
+                let (mut archive, key) = identity::read_archive(&folder, password.as_ref())?;
+                state.into_archive(&mut archive);
+                identity::set_display_name(&mut archive, &state.name);
+                identity::write_archive(&folder, &archive, key.as_ref(), nonce)
+            };
+            pool.run(share, Lane::Bulk, work).await.unwrap_or_else(|error| Err(error.into()))
+        };
+        scope.spawn(export, |_, exported, _| reply.send(exported));
+    }
+
+    fn change_password(
+        &mut self,
+        old: Option<Password>,
+        new: Option<Password>,
+        reply: Reply<Result<(), AccountError>>,
+        scope: &mut Scope<'_, Self>,
+    ) {
+        let (folder, pool, share) = (self.config.folder.clone(), self.config.pool.clone(), self.share());
+        let (mut salt, mut nonce) = ([0; 16], [0; 12]);
+        scope.environment().fill_random(&mut salt);
+        scope.environment().fill_random(&mut nonce);
+        let protected = new.is_some();
+        let change = async move {
+            let work = move || identity::change_password(&folder, old.as_ref(), new.as_ref(), salt, nonce);
+            pool.run(share, Lane::Bulk, work).await.unwrap_or_else(|error| Err(error.into()))
+        };
+        scope.spawn(change, move |account, changed, _| {
+            if let (Ok(()), Some(running)) = (&changed, &mut account.running) {
+                running.protected = protected;
+            }
+            reply.send(changed);
+        });
+    }
+
+    fn rename(&mut self, name: &str, reply: Reply<Result<(), AccountError>>, scope: &mut Scope<'_, Self>) {
+        if name.len() > MAX_NAME {
+            return reply.send(Err(AccountError::TooMany(format!("a name of {MAX_NAME} bytes"))));
+        }
+        let Some(running) = &mut self.running else { return };
+        name.clone_into(&mut running.state.name);
+        self.save(Dirty { name: true, ..Dirty::default() }, scope, |saved| reply.send(saved));
+    }
+
+    fn request(&mut self, request: AccountRequest, scope: &mut Scope<'_, Self>) {
+        match request {
+            AccountRequest::Describe(reply) => {
+                if let Some(view) = self.describe() {
+                    reply.send(view);
+                }
+            }
+            AccountRequest::Export { password, reply } => self.export(password, reply, scope),
+            AccountRequest::ChangePassword { old, new, reply } => {
+                self.change_password(old, new, reply, scope);
+            }
+            AccountRequest::Rename { name, reply } => self.rename(&name, reply, scope),
+            AccountRequest::AddContact { contact, reply } => self.add_contact(contact, reply, scope),
+            AccountRequest::Accept { from, reply } => self.accept(from, reply, scope),
+            AccountRequest::Decline { from, reply } => self.decline(from, reply, scope),
+            AccountRequest::RemoveContact { contact, ban, reply } => {
+                self.remove_contact(contact, ban, reply, scope);
+            }
+            AccountRequest::Contacts(reply) => reply.send(self.contacts()),
+            AccountRequest::Requests(reply) => reply.send(self.requests()),
+            AccountRequest::Conversations(reply) => self.list_conversations(reply, scope),
+            AccountRequest::Conversation { conversation, reply } => reply.send(self.room_port(conversation)),
+            AccountRequest::ImportConversation { path, reply } => {
+                self.import_conversation(path, reply, scope);
+            }
+            AccountRequest::LeaveConversation { conversation, reply } => {
+                self.leave_conversation(conversation, reply, scope);
+            }
+            AccountRequest::Links(reply) => self.list_links(reply, scope),
+        }
+    }
+
+    fn list_conversations(
+        &mut self,
+        reply: Reply<Result<Vec<crate::swarm::messages::ConversationView>, AccountError>>,
+        scope: &mut Scope<'_, Self>,
+    ) {
+        let Some(running) = &self.running else { return };
+        let ports: Vec<_> = running.conversations.values().map(|room| room.port.clone()).collect();
+        let ask = async move {
+            let views = ports.iter().map(|port| port.ask(ASK, ConversationMessage::Describe));
+            let views: Result<Vec<_>, _> = join_all(views).await.into_iter().collect();
+            views.map_err(|error| AccountError::Busy(error.to_string()))
+        };
+        scope.spawn(ask, |_, views, _| reply.send(views));
+    }
+
+    fn list_links(
+        &mut self,
+        reply: Reply<Result<Vec<super::messages::LinkView>, AccountError>>,
+        scope: &mut Scope<'_, Self>,
+    ) {
+        let Some(running) = &self.running else { return };
+        let links = running.links.clone();
+        let ask = async move { links.ask(ASK, LinksMessage::List).await };
+        scope.spawn(ask, |_, views, _| {
+            reply.send(views.map_err(|error| AccountError::Busy(error.to_string())));
+        });
+    }
+
+    pub(super) fn room_port(
+        &self,
+        conversation: ConversationId,
+    ) -> Result<Port<ConversationMessage>, AccountError> {
+        let room = self.running.as_ref().and_then(|running| running.conversations.get(&conversation));
+        room.map(|room| room.port.clone()).ok_or(AccountError::UnknownConversation(conversation))
+    }
+
+    pub(super) fn conversation_folder(&self, conversation: ConversationId) -> PathBuf {
+        self.config.folder.join("conversations").join(conversation.to_hex())
+    }
+}
+
+/// Who may connect, by the contacts.
+fn trust_of(state: &State, own: AccountId, public: bool) -> Trust {
+    let with = |wanted: fn(Standing) -> bool| {
+        let all = state.contacts.iter().map(|(account, _)| account);
+        all.filter(|account| wanted(state.contacts.standing(*account))).collect::<BTreeSet<_>>()
+    };
+    let mut allowed = with(|standing| matches!(standing, Standing::Active { .. }));
+    allowed.insert(own);
+    Trust { allowed, banned: with(|standing| standing == Standing::Banned), public }
+}
+
+impl Actor for AccountActor {
+    type Message = AccountMessage;
+    const KIND: &'static str = "account";
+
+    fn started(&mut self, scope: &mut Scope<'_, Self>) {
+        self.load(scope);
+    }
+
+    fn handle(&mut self, message: AccountMessage, scope: &mut Scope<'_, Self>) {
+        match message {
+            AccountMessage::Request(request) => self.request(request, scope),
+            AccountMessage::Link(event) => self.link(event, scope),
+            AccountMessage::Dht(place, event) => self.dht(place, event, scope),
+            AccountMessage::Conversation(id, told) => self.conversation_told(id, told, scope),
+        }
+    }
+
+    fn alarm(&mut self, scope: &mut Scope<'_, Self>) {
+        self.resend(scope);
+    }
+
+    fn child_failed(&mut self, name: &str, _: &mut Scope<'_, Self>) {
+        tracing::error!(child = name, "a part of the account failed too often and is given up");
+    }
+
+    fn flush(&mut self, scope: &mut Scope<'_, Self>) -> Option<LocalBoxFuture<'static, ()>> {
+        let share = self.share();
+        let running = self.running.as_ref()?;
+        let files = running.state.files(Dirty::ALL);
+        let (pool, folder) = (self.config.pool.clone(), self.config.folder.clone());
+        let _ = scope;
+        let write = async move {
+            match pool.run(share, Lane::Quick, move || state::write(&folder, &files)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::error!(%error, "an account could not be written at its end"),
+                Err(error) => tracing::error!(%error, "an account could not be written at its end"),
+            }
+        };
+        Some(write.boxed_local())
+    }
+}

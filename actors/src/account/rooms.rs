@@ -1,0 +1,415 @@
+//! The conversations of an account: making, fetching, opening and leaving them, and what peers say
+//! about them.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use skep_protocol::ids::{AccountId, ConversationId, DeviceId};
+use skep_protocol::link::channel_name::ChannelName;
+use skep_protocol::swarm::message::Mode;
+use skep_protocol::swarm::notice::{Invitation, Notice as SwarmNotice};
+use skep_protocol::sync::ConversationRecord;
+
+use super::actor::{AccountActor, Room};
+use super::identity::storage_error;
+use super::messages::{AccountError, AccountMessage};
+use super::state::Dirty;
+use crate::blocking::Lane;
+use crate::directory::messages::DirectoryMessage;
+use crate::event::Event;
+use crate::peer::messages::{ChannelOffer, LinkEvent, LinksMessage, Notice, Recipient};
+use crate::supervision::{ChildSpec, Reply, Scope};
+use crate::swarm::messages::{ConversationMessage, ConversationTold};
+use crate::swarm::{ConversationActor, ConversationConfig, Founder};
+
+/// How long finding the devices to fetch from may take.
+const FIND: Duration = Duration::from_secs(60);
+
+/// Time a conversation that is removed gets to end.
+const STOP: Duration = Duration::from_secs(5);
+
+impl AccountActor {
+    fn founder(&self, scope: &Scope<'_, Self>) -> Option<Founder> {
+        let running = self.running.as_ref()?;
+        Some(Founder {
+            identity: running.identity.clone(),
+            name: running.state.name.clone(),
+            now: scope.wall(),
+        })
+    }
+
+    /// Makes the one-to-one conversation with somebody, on disk.
+    pub(super) fn begin_conversation(
+        &mut self,
+        contact: AccountId,
+        scope: &mut Scope<'_, Self>,
+        then: impl FnOnce(&mut Self, Result<ConversationId, AccountError>, &mut Scope<'_, Self>) + 'static,
+    ) {
+        let Some(founder) = self.founder(scope) else { return };
+        let (folder, pool, share) =
+            (self.config.folder.join("conversations"), self.config.pool.clone(), self.share());
+        let begin = async move {
+            let work = move || founder.begin(&folder, contact).map_err(|error| storage(&error));
+            pool.run(share, Lane::Quick, work).await.unwrap_or_else(|error| Err(error.into()))
+        };
+        scope.spawn(begin, then);
+    }
+
+    /// Opens a bundle or repository, validates it whole, and takes it as a conversation of ours.
+    pub(super) fn import_conversation(
+        &mut self,
+        path: PathBuf,
+        reply: Reply<Result<ConversationId, AccountError>>,
+        scope: &mut Scope<'_, Self>,
+    ) {
+        let Some(founder) = self.founder(scope) else { return };
+        let (folder, pool, share) =
+            (self.config.folder.join("conversations"), self.config.pool.clone(), self.share());
+        let import = async move {
+            let work = move || {
+                founder.import(&path, &folder).map_err(|error| AccountError::Conversation(error.to_string()))
+            };
+            pool.run(share, Lane::Bulk, work).await.unwrap_or_else(|error| Err(error.into()))
+        };
+        scope.spawn(import, move |account, imported, scope| {
+            let (id, members, mode) = match imported {
+                Ok(imported) => imported,
+                Err(error) => return reply.send(Err(error)),
+            };
+            let Some(running) = &mut account.running else { return };
+            let record = ConversationRecord::new(scope.wall(), members, mode);
+            if let Err(error) = running.state.conversations.insert(id, record) {
+                return reply.send(Err(AccountError::TooMany(error.to_string())));
+            }
+            account.start_conversation(id, scope);
+            account.save(Dirty::CONVERSATIONS, scope, move |saved| reply.send(saved.map(|()| id)));
+        });
+    }
+
+    /// Starts the actor of a conversation on record, here or still to be fetched.
+    pub(super) fn start_conversation(&mut self, id: ConversationId, scope: &mut Scope<'_, Self>) {
+        let share = self.share();
+        let folder = self.conversation_folder(id);
+        let Some(running) = &mut self.running else { return };
+        if running.conversations.contains_key(&id) {
+            return;
+        }
+        let config = ConversationConfig {
+            id,
+            local: self.config.local,
+            folder,
+            identity: running.identity.clone(),
+            name: running.state.name.clone(),
+            links: running.links.clone(),
+            pool: self.config.pool.clone(),
+            share,
+            events: self.config.events.clone(),
+            account: scope.port().outlet(move |told| AccountMessage::Conversation(id, told)),
+        };
+        let spec = ChildSpec::new(id.short()).shard(u64::from(id.0[0]));
+        let port = scope.start_child(spec, move || ConversationActor::new(config.clone()));
+        let members = running.state.conversations.get(id).map(|record| record.members.clone());
+        running.conversations.insert(id, Room { port, members: members.unwrap_or_default(), ready: false });
+    }
+
+    /// Records a conversation that somebody has and we do not, and fetches it from them.
+    pub(super) fn expect_conversation(
+        &mut self,
+        from: AccountId,
+        id: ConversationId,
+        scope: &mut Scope<'_, Self>,
+        done: impl FnOnce(Result<(), AccountError>) + 'static,
+    ) {
+        let Some(running) = &mut self.running else { return };
+        let own = running.identity.account_id();
+        let known = running.state.conversations.get(id).is_some_and(|record| !record.is_removed());
+        if !known {
+            let record = ConversationRecord::new(scope.wall(), [own, from], Mode::OneToOne.number());
+            if let Err(error) = running.state.conversations.insert(id, record) {
+                return done(Err(AccountError::TooMany(error.to_string())));
+            }
+        }
+        self.start_conversation(id, scope);
+        self.fetch_from(from, id, scope);
+        self.save(Dirty::BOTH, scope, done);
+    }
+
+    /// Finds the devices of somebody, introduces them to the links, and has a conversation fetched
+    /// from them.
+    fn fetch_from(&mut self, account: AccountId, id: ConversationId, scope: &mut Scope<'_, Self>) {
+        let Ok(room) = self.room_port(id) else { return };
+        let Some(running) = &self.running else { return };
+        let (directory, links) = (running.directory.clone(), running.links.clone());
+        let find = async move {
+            let ask = |reply| DirectoryMessage::Devices { account, reply };
+            let Ok(chains) = directory.ask(FIND, ask).await else { return };
+            let devices: Vec<DeviceId> = chains.iter().map(|chain| chain.device_id()).collect();
+            if devices.is_empty() {
+                return;
+            }
+            let _ = links.send(LinksMessage::Present { account, devices: chains }).await;
+            let _ = room.send(ConversationMessage::Clone { devices }).await;
+        };
+        scope.spawn_background(find, |_, (), _| ());
+    }
+
+    pub(super) fn conversation_told(
+        &mut self,
+        id: ConversationId,
+        told: ConversationTold,
+        scope: &mut Scope<'_, Self>,
+    ) {
+        match told {
+            ConversationTold::Ready { members, joined, mode } => {
+                self.conversation_ready(id, members, &joined, mode, scope);
+            }
+            ConversationTold::Wanted => self.conversation_wanted(id, scope),
+        }
+    }
+
+    fn conversation_ready(
+        &mut self,
+        id: ConversationId,
+        members: std::collections::BTreeSet<AccountId>,
+        joined: &std::collections::BTreeSet<AccountId>,
+        mode: i64,
+        scope: &mut Scope<'_, Self>,
+    ) {
+        let Some(running) = &mut self.running else { return };
+        let Some(room) = running.conversations.get_mut(&id) else { return };
+        room.members.clone_from(&members);
+        let first = !std::mem::replace(&mut room.ready, true);
+        let mut dirty = Dirty::default();
+        if let Some(record) = running.state.conversations.get_mut(id)
+            && (record.members != members || record.mode != Some(mode))
+        {
+            record.members = members;
+            record.mode = Some(mode);
+            dirty.add(Dirty::CONVERSATIONS);
+        }
+        // Joining our one-to-one conversation accepts us, also when the confirmation got lost.
+        let contact = running.state.contacts.active().find(|(contact, record)| {
+            record.conversation == Some(id) && !record.confirmed && joined.contains(contact)
+        });
+        let confirmed = contact.map(|(contact, _)| contact);
+        if let Some(contact) = confirmed {
+            running.state.contacts.confirm(contact);
+            running.state.outgoing.forget(contact);
+            dirty.add(Dirty::CONTACTS);
+        }
+        if first {
+            // What the devices connected already know was not asked for yet.
+            let up: Vec<_> = running.up.iter().map(|(device, account)| (*device, *account)).collect();
+            for (device, account) in up {
+                self.look_at(device, account, scope);
+            }
+        }
+        if let Some(contact) = confirmed {
+            self.emit(Event::ContactAdded { contact, confirmed: true }, scope);
+        }
+        if dirty != Dirty::default() {
+            self.save(dirty, scope, |_| ());
+        }
+    }
+
+    /// Has a conversation that is not here fetched from anybody who is connected, or can be found.
+    fn conversation_wanted(&mut self, id: ConversationId, scope: &mut Scope<'_, Self>) {
+        let Some(running) = &self.running else { return };
+        let Some(room) = running.conversations.get(&id) else { return };
+        let own = running.identity.account_id();
+        let members: Vec<AccountId> = room.members.iter().copied().filter(|it| *it != own).collect();
+        for member in members {
+            self.fetch_from(member, id, scope);
+        }
+    }
+
+    /// Has every conversation shared with a device's owner look for news there.
+    fn look_at(&mut self, device: DeviceId, account: AccountId, scope: &mut Scope<'_, Self>) {
+        let Some(running) = &self.running else { return };
+        let own = running.identity.account_id();
+        let shared: Vec<_> = running
+            .conversations
+            .values()
+            .filter(|room| room.members.contains(&account) || account == own)
+            .map(|room| (room.port.clone(), room.ready))
+            .collect();
+        let tell = async move {
+            for (port, ready) in shared {
+                let message = if ready {
+                    ConversationMessage::Announced { device, account, commit: None }
+                } else {
+                    ConversationMessage::Clone { devices: vec![device] }
+                };
+                let _ = port.send(message).await;
+            }
+        };
+        scope.spawn_background(tell, |_, (), _| ());
+    }
+
+    pub(super) fn link(&mut self, event: LinkEvent, scope: &mut Scope<'_, Self>) {
+        let Some(running) = &mut self.running else { return };
+        match event {
+            LinkEvent::Up { device, account } => {
+                running.up.insert(device, account);
+                let events = running.presence.channel_opened(account, device);
+                self.emit(Event::LinkUp { contact: account, device }, scope);
+                self.presence_changed(events, scope);
+                self.look_at(device, account, scope);
+            }
+            LinkEvent::Down { device, account } => {
+                running.up.remove(&device);
+                let events = running.presence.channel_closed(account, device);
+                self.emit(Event::LinkDown { contact: account, device }, scope);
+                self.presence_changed(events, scope);
+            }
+            LinkEvent::Notice { device, account, notice } => self.notice(device, account, &notice, scope),
+            LinkEvent::Offer(offer) => self.offer(offer),
+        }
+    }
+
+    fn notice(&mut self, device: DeviceId, account: AccountId, notice: &Notice, scope: &mut Scope<'_, Self>) {
+        let notice = match SwarmNotice::parse(&notice.kind, &notice.content) {
+            Ok(notice) => notice,
+            Err(error) => {
+                tracing::debug!(device = %device.short(), %error, "a message is ignored");
+                return;
+            }
+        };
+        match notice {
+            SwarmNotice::Announcement(announcement) => match self.room_port(announcement.conversation) {
+                Ok(room) => {
+                    // Where to fetch is the device that told us, whatever it says.
+                    let commit = Some(announcement.commit);
+                    let announced = ConversationMessage::Announced { device, account, commit };
+                    if let Err(error) = room.try_send(announced) {
+                        tracing::debug!(%error, "an announcement was not taken");
+                    }
+                }
+                Err(_) => self.ask_for_invitation(device, announcement.conversation, scope),
+            },
+            SwarmNotice::Invitation(invitation) => self.invited(account, &invitation, scope),
+            SwarmNotice::InvitationWanted(id) => self.invite_again(device, account, id, scope),
+            // Read markers and typing are not shown yet.
+            other => tracing::trace!(?other, "a notice is not used"),
+        }
+    }
+
+    /// Asks a device that told of a conversation we do not know to invite us. The notice replaces
+    /// one that waits, so a flood of announcements asks once.
+    fn ask_for_invitation(&mut self, device: DeviceId, id: ConversationId, scope: &mut Scope<'_, Self>) {
+        let removed = self.running.as_ref().and_then(|running| running.state.conversations.get(id));
+        if removed.is_none() {
+            self.tell(Recipient::Device(device), id, &SwarmNotice::InvitationWanted(id), scope);
+        }
+    }
+
+    fn invite_again(
+        &mut self,
+        device: DeviceId,
+        account: AccountId,
+        id: ConversationId,
+        scope: &mut Scope<'_, Self>,
+    ) {
+        let Some(running) = &self.running else { return };
+        let member = running.conversations.get(&id).is_some_and(|room| room.members.contains(&account));
+        let Some(record) = running.state.conversations.get(id).filter(|_| member) else { return };
+        let mode = record.mode.unwrap_or(0).to_string();
+        let received = record.invited.get(&account).copied().unwrap_or(record.created);
+        let invitation = Invitation {
+            conversation: id,
+            metadata: [("mode".to_owned(), mode)].into(),
+            received: Some(received),
+        };
+        self.tell(Recipient::Device(device), id, &SwarmNotice::Invitation(invitation), scope);
+    }
+
+    /// A one-to-one invitation of a confirmed contact is taken at once (`spec: swarm 11`).
+    fn invited(&mut self, account: AccountId, invitation: &Invitation, scope: &mut Scope<'_, Self>) {
+        let Some(running) = &self.running else { return };
+        let confirmed = running
+            .state
+            .contacts
+            .get(account)
+            .is_some_and(|contact| contact.is_active() && contact.confirmed);
+        let id = invitation.conversation;
+        if confirmed && invitation.mode() == Mode::OneToOne && running.state.conversations.get(id).is_none() {
+            self.expect_conversation(account, id, scope, |_| ());
+        } else {
+            tracing::debug!(%id, "an invitation changes nothing");
+        }
+    }
+
+    fn tell(&mut self, to: Recipient, id: ConversationId, notice: &SwarmNotice, scope: &mut Scope<'_, Self>) {
+        let Some(running) = &self.running else { return };
+        let topic = id.0.iter().take(8).fold(0, |key, byte| key << 8 | u64::from(*byte));
+        let notice = Notice { kind: notice.mime_type().to_owned(), content: notice.to_text() };
+        let links = running.links.clone();
+        let send = async move { links.send(LinksMessage::Notify { to, topic, notice, except: None }).await };
+        scope.spawn_background(send, |_, _, _| ());
+    }
+
+    /// Routes a channel that a peer asks for; dropping the offer declines it.
+    fn offer(&self, offer: ChannelOffer) {
+        let Some(running) = &self.running else { return };
+        match offer.name.parse() {
+            Ok(ChannelName::Git { device, conversation }) if device == running.identity.device_id() => {
+                if let Some(room) = running.conversations.get(&conversation) {
+                    // A conversation that is too busy to serve declines.
+                    let _ = room.port.try_send(ConversationMessage::Serve(offer));
+                }
+            }
+            _ => tracing::debug!(name = offer.name, "a channel was declined"),
+        }
+    }
+
+    pub(super) fn leave_conversation(
+        &mut self,
+        id: ConversationId,
+        reply: Reply<Result<(), AccountError>>,
+        scope: &mut Scope<'_, Self>,
+    ) {
+        let room = match self.room_port(id) {
+            Ok(room) => room,
+            Err(error) => return reply.send(Err(error)),
+        };
+        let leave = async move { room.ask(FIND, ConversationMessage::Leave).await };
+        scope.spawn(leave, move |account, left, scope| match left {
+            Ok(Ok(())) => {
+                account.forget_conversation(id, scope);
+                account.save(Dirty::CONVERSATIONS, scope, |saved| reply.send(saved));
+            }
+            Ok(Err(error)) => reply.send(Err(AccountError::Conversation(error.to_string()))),
+            Err(error) => reply.send(Err(AccountError::Busy(error.to_string()))),
+        });
+    }
+
+    /// Ends a conversation here: its record says so, its actor stops, its repository is erased.
+    pub(super) fn forget_conversation(&mut self, id: ConversationId, scope: &mut Scope<'_, Self>) {
+        let now = scope.wall();
+        let folder = self.conversation_folder(id);
+        let (pool, share) = (self.config.pool.clone(), self.share());
+        let Some(running) = &mut self.running else { return };
+        if let Some(record) = running.state.conversations.get_mut(id) {
+            record.removed = now.max(record.created);
+            record.erased = record.removed;
+        }
+        if let Some(room) = running.conversations.remove(&id) {
+            scope.stop_child(&room.port, STOP);
+        }
+        let erase = async move {
+            // After its actor has ended, which takes at most this long.
+            tokio::time::sleep(STOP).await;
+            pool.run(share, Lane::Quick, move || std::fs::remove_dir_all(folder).map_err(storage_error)).await
+        };
+        scope.spawn_background(erase, move |_, erased, _| {
+            if let Ok(Err(error)) = erased {
+                tracing::warn!(%id, %error, "a removed conversation is still on disk");
+            }
+        });
+        self.emit(Event::ConversationRemoved { conversation: id }, scope);
+    }
+}
+
+fn storage(error: &dyn std::error::Error) -> AccountError {
+    AccountError::Storage(error.to_string())
+}

@@ -1,0 +1,179 @@
+//! What an account must not forget, and its files.
+//!
+//! Each file is replaced whole when something in it changes; several changes go out with one write.
+//! A request is answered when the write that holds its change is durable.
+
+use std::io;
+use std::path::PathBuf;
+
+use skep_protocol::contact::{
+    Contact, ContactList, MAX_CONTACTS_FILE, MAX_OUTGOING_FILE, MAX_PENDING_FILE, OutgoingRequests,
+    PendingRequests,
+};
+use skep_protocol::identity::Archive;
+use skep_protocol::ids::AccountId;
+use skep_protocol::msgpack::Value as Object;
+use skep_protocol::sync::{ConversationRecords, MAX_CONVERSATIONS_FILE};
+
+use super::identity::AccountFolder;
+use crate::storage;
+
+/// Longest display name, in bytes; longer ones are cut on load.
+pub(super) const MAX_NAME: usize = 256;
+
+const CONTACTS: &str = "contacts";
+const PENDING: &str = "incomingTrustRequests";
+const OUTGOING: &str = "outgoingTrustRequests";
+const CONVERSATIONS: &str = "convInfo";
+const NAME: &str = "name";
+
+/// The durable state of an account.
+#[derive(Clone, Debug)]
+pub(super) struct State {
+    pub(super) name: String,
+    pub(super) contacts: ContactList,
+    pub(super) pending: PendingRequests,
+    pub(super) outgoing: OutgoingRequests,
+    pub(super) conversations: ConversationRecords,
+}
+
+impl State {
+    /// Nothing but a name.
+    pub(super) fn new(own: AccountId, name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            contacts: ContactList::new(own),
+            pending: PendingRequests::default(),
+            outgoing: OutgoingRequests::default(),
+            conversations: ConversationRecords::default(),
+        }
+    }
+
+    /// What an archive holds beside the keys. Entries that do not fit are left out.
+    pub(super) fn from_archive(archive: &Archive, name: &str) -> Self {
+        let own = archive.account_id();
+        let mut state = Self::new(own, name);
+        for (account, record) in &archive.contacts {
+            let merged = state.contacts.merge(*account, Contact::from_json(record), |_, imported| imported);
+            if let Err(error) = merged {
+                tracing::warn!(%account, %error, "a contact of the archive is left out");
+            }
+        }
+        for (id, record) in &archive.conversations {
+            let record = skep_protocol::sync::ConversationRecord::from_json(record);
+            if let Err(error) = state.conversations.insert(*id, record) {
+                tracing::warn!(%id, %error, "a conversation of the archive is left out");
+            }
+        }
+        state
+    }
+
+    /// Puts what own devices need into an archive that is about to be exported.
+    pub(super) fn into_archive(&self, archive: &mut Archive) {
+        archive.contacts = self.contacts.iter().map(|(id, contact)| (id, contact.to_json())).collect();
+        archive.conversations =
+            self.conversations.iter().map(|(id, record)| (id, record.to_json(id))).collect();
+    }
+
+    /// Reads the files. One that is missing is empty; one that cannot be read is set aside and
+    /// starts empty, as the reference does, so that the account can still be used.
+    pub(super) fn load(folder: &AccountFolder, own: AccountId) -> io::Result<Self> {
+        storage::sweep(folder.path())?;
+        let name = storage::read(&folder.join(NAME), MAX_NAME)?.unwrap_or_default();
+        Ok(Self {
+            name: String::from_utf8_lossy(&name).into_owned(),
+            contacts: read(folder, CONTACTS, MAX_CONTACTS_FILE, |file| {
+                ContactList::decode(own, file).map(first).map_err(|error| error.to_string())
+            })?
+            .unwrap_or_else(|| ContactList::new(own)),
+            pending: read(folder, PENDING, MAX_PENDING_FILE, |file| {
+                PendingRequests::decode(file).map(first).map_err(|error| error.to_string())
+            })?
+            .unwrap_or_default(),
+            outgoing: read(folder, OUTGOING, MAX_OUTGOING_FILE, |file| {
+                OutgoingRequests::decode(file).map_err(|error| error.to_string())
+            })?
+            .unwrap_or_default(),
+            conversations: read(folder, CONVERSATIONS, MAX_CONVERSATIONS_FILE, |file| {
+                ConversationRecords::decode(file).map(first).map_err(|error| error.to_string())
+            })?
+            .unwrap_or_default(),
+        })
+    }
+
+    /// The contents of the files named.
+    pub(super) fn files(&self, dirty: Dirty) -> Vec<(&'static str, Vec<u8>)> {
+        let mut files = Vec::new();
+        let mut add = |wanted: bool, name, content: &dyn Fn() -> Vec<u8>| {
+            if wanted {
+                files.push((name, content()));
+            }
+        };
+        add(dirty.name, NAME, &|| self.name.clone().into_bytes());
+        add(dirty.contacts, CONTACTS, &|| self.contacts.encode());
+        add(dirty.contacts, PENDING, &|| self.pending.encode());
+        add(dirty.contacts, OUTGOING, &|| self.outgoing.encode());
+        add(dirty.conversations, CONVERSATIONS, &|| self.conversations.encode());
+        files
+    }
+}
+
+/// Writes files of the state durably.
+pub(super) fn write(folder: &AccountFolder, files: &[(&'static str, Vec<u8>)]) -> io::Result<()> {
+    files.iter().try_for_each(|(name, content)| storage::replace(&folder.join(name), content))
+}
+
+/// Which files have changed since they were written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Dirty {
+    pub(super) name: bool,
+    /// Contacts and the requests in both directions, which change together.
+    pub(super) contacts: bool,
+    pub(super) conversations: bool,
+}
+
+impl Dirty {
+    /// All of them.
+    pub(super) const ALL: Self = Self { name: true, contacts: true, conversations: true };
+    /// Contacts and requests.
+    pub(super) const CONTACTS: Self = Self { name: false, contacts: true, conversations: false };
+    /// Conversations.
+    pub(super) const CONVERSATIONS: Self = Self { name: false, contacts: false, conversations: true };
+    /// Both.
+    pub(super) const BOTH: Self = Self { name: false, contacts: true, conversations: true };
+
+    pub(super) fn add(&mut self, other: Self) {
+        self.name |= other.name;
+        self.contacts |= other.contacts;
+        self.conversations |= other.conversations;
+    }
+}
+
+fn first<T>((value, skipped): (T, usize)) -> T {
+    if skipped > 0 {
+        tracing::warn!(skipped, "entries of an account file could not be read and are left out");
+    }
+    value
+}
+
+fn read<T>(
+    folder: &AccountFolder,
+    name: &str,
+    limit: usize,
+    decode: impl FnOnce(&[u8]) -> Result<T, String>,
+) -> io::Result<Option<T>> {
+    let path = folder.join(name);
+    let Some(file) = storage::read(&path, limit)? else { return Ok(None) };
+    if file.is_empty() || file == Object::Nil.encode() {
+        return Ok(None);
+    }
+    match decode(&file) {
+        Ok(value) => Ok(Some(value)),
+        Err(error) => {
+            let aside: PathBuf = folder.join(&format!("{name}.unreadable"));
+            std::fs::rename(&path, &aside)?;
+            tracing::error!(file = %aside.display(), error, "an account file was unreadable; it was set aside");
+            Ok(None)
+        }
+    }
+}
