@@ -1,0 +1,136 @@
+//! One daemon's bus: calls, and the log of its signals.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use futures::StreamExt as _;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::task::AbortHandle;
+use zbus::message::Type;
+use zbus::zvariant::DynamicType;
+use zbus::{Connection, MatchRule, MessageStream};
+
+use super::signal::Signal;
+use crate::event_log::{EventLog, Mark};
+use crate::messenger::refused;
+use crate::{BenchError, Result};
+
+const NAME: &str = "cx.ring.Ring";
+const PATH: &str = "/cx/ring/Ring/ConfigurationManager";
+const INTERFACE: &str = "cx.ring.Ring.ConfigurationManager";
+
+/// How long the daemon may take to appear on its bus.
+const START: Duration = Duration::from_secs(30);
+
+/// Signals that may wait to be read; a burst brings a few hundred.
+const QUEUE: usize = 4096;
+
+/// The beginning of the log: what is waited for is unique, so everything may be looked at.
+pub(super) const BEGINNING: Mark = Mark::BEGINNING;
+
+/// The connection to a daemon.
+#[derive(Debug)]
+pub(super) struct Bus {
+    node: String,
+    connection: Connection,
+    /// The signals so far.
+    pub(super) log: EventLog<Signal>,
+    description: String,
+    reader: AbortHandle,
+}
+
+/// A bus for one daemon, as `dbus-daemon` is told.
+pub(super) fn configuration(socket: &Path) -> String {
+    format!(
+        "<!DOCTYPE busconfig PUBLIC '-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN' \
+         'http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd'>\n\
+         <busconfig><type>session</type><listen>unix:path={}</listen><auth>EXTERNAL</auth>\
+         <policy context='default'><allow send_destination='*'/><allow receive_sender='*'/><allow own='*'/></policy></busconfig>\n",
+        socket.display()
+    )
+}
+
+impl Bus {
+    /// Connects, and waits until the daemon answers.
+    pub(super) async fn connect(node: &str, socket: &Path) -> Result<Self> {
+        let address = format!("unix:path={}", socket.display());
+        let connecting = zbus::connection::Builder::address(address.as_str())?.method_timeout(START).build();
+        let connection =
+            tokio::time::timeout(START, connecting).await.map_err(|_| BenchError::Timeout {
+                node: node.to_owned(),
+                event: "answer of its bus".to_owned(),
+                within: START,
+            })??;
+        let rule = MatchRule::builder().msg_type(Type::Signal).interface(INTERFACE)?.build();
+        let mut signals = MessageStream::for_match_rule(rule, &connection, Some(QUEUE)).await?;
+        let log = EventLog::new(node);
+        let writer = log.clone();
+        let reader = tokio::spawn(async move {
+            while let Some(Ok(message)) = signals.next().await {
+                if let Some(signal) = Signal::read(&message) {
+                    writer.push(signal);
+                }
+            }
+        });
+        let description = String::new();
+        let mut bus =
+            Self { node: node.to_owned(), connection, log, description, reader: reader.abort_handle() };
+        bus.description = bus.introspect().await?;
+        Ok(bus)
+    }
+
+    /// How many arguments a method has in this version of the daemon; 0 if it does not exist.
+    pub(super) fn arguments(&self, method: &str) -> usize {
+        count_arguments(&self.description, method)
+    }
+
+    /// Calls a method of the configuration manager.
+    pub(super) async fn call<B, R>(&self, method: &str, body: &B) -> Result<R>
+    where
+        B: Serialize + DynamicType,
+        R: DeserializeOwned + zbus::zvariant::Type,
+    {
+        let answer = self.connection.call_method(Some(NAME), PATH, Some(INTERFACE), method, body).await;
+        let answer = answer.map_err(|error| refused(&self.node, method, error))?;
+        answer.body().deserialize().map_err(|error| refused(&self.node, method, error))
+    }
+
+    async fn introspect(&self) -> Result<String> {
+        let interface = Some("org.freedesktop.DBus.Introspectable");
+        let begin = Instant::now();
+        loop {
+            match self.connection.call_method(Some(NAME), PATH, interface, "Introspect", &()).await {
+                Ok(answer) => return Ok(answer.body().deserialize()?),
+                Err(_) if begin.elapsed() < START => tokio::time::sleep(Duration::from_millis(20)).await,
+                Err(error) => return Err(BenchError::Bus(error)),
+            }
+        }
+    }
+}
+
+impl Drop for Bus {
+    fn drop(&mut self) {
+        self.reader.abort();
+    }
+}
+
+/// Incoming arguments of a method in an introspection text.
+fn count_arguments(description: &str, method: &str) -> usize {
+    let begin = description.split_once(&format!("<method name=\"{method}\">"));
+    let body = begin.and_then(|(_, rest)| rest.split_once("</method>"));
+    body.map_or(0, |(body, _)| body.matches("direction=\"in\"").count())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_are_counted_by_method() {
+        let text = r#"<method name="send"><arg direction="in"/><arg direction="in"/><arg direction="out"/></method>
+            <method name="sendFile"><arg direction="in"/></method>"#;
+        assert_eq!((count_arguments(text, "send"), count_arguments(text, "sendFile")), (2, 1));
+        assert_eq!(count_arguments(text, "receive"), 0);
+    }
+}

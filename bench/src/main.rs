@@ -1,0 +1,53 @@
+//! `skep-bench`: measures Skep, beside the real daemon where it is installed.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a program for the terminal")]
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use skep_bench::{BenchError, node};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Measures Skep, beside the real daemon where it is installed.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Nodes that talk, nodes at rest, and long conversations; writes target/bench/node.json
+    Node(node::Options),
+}
+
+// One thread, so that children started by it live as long as the program.
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    let Arguments { command: Command::Node(options) } = Arguments::parse();
+    let mut progress = |line: &str| eprintln!("{line}");
+    // Dropping the run ends its children and deletes its namespaces.
+    let result = tokio::select! {
+        result = node::run(&options, &mut progress) => result,
+        () = stopped() => Err(BenchError::Interrupted),
+    };
+    match result {
+        Ok(outcome) => {
+            println!("{}written to {}", outcome.table, outcome.file.display());
+            if outcome.complete { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        }
+        Err(error) => {
+            eprintln!("skep-bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Waits until the user or the system wants the program to end.
+async fn stopped() {
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else { return std::future::pending().await };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => (),
+        _ = terminate.recv() => (),
+    }
+}

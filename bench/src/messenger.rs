@@ -1,0 +1,202 @@
+//! Two nodes that talk, and how long they take.
+//!
+//! ```text
+//!   A                              B
+//!   add_contact ------------------> request
+//!                                   accept  --+
+//!                                             | accept_to_cloned
+//!                                   ready   <-+
+//!   send  ------------------------> received      message_latency, one after the other
+//!   send x 100  ------------------> received x 100             burst_100
+//!   (links cut) send  ------------> received                   new_connection
+//! ```
+//!
+//! The same code drives Skep and the real daemon, each through its own control interface.
+
+use std::time::{Duration, Instant};
+
+use crate::network::Place;
+use crate::statistics::{Samples, millis};
+use crate::{BenchError, Result};
+
+/// How long anything may take before the run is given up.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
+
+/// Pairs of new accounts made.
+const PAIRS: usize = 3;
+
+/// Messages sent one after the other, over all pairs.
+const MESSAGES: usize = 150;
+
+/// Messages of a burst.
+pub(crate) const BURST: usize = 100;
+
+/// Pause between two messages, so that each finds both nodes at rest.
+pub(crate) const PAUSE: Duration = Duration::from_millis(50);
+
+/// Time for both nodes to come to rest after a conversation was made.
+const SETTLE: Duration = Duration::from_secs(2);
+
+/// Links cut, over all pairs.
+const CUTS: usize = 9;
+
+/// Time between the end of a link and the message that needs a new one. Both ends have noticed then;
+/// a node that dials again at once may have its new link already.
+const AFTER_CUT: Duration = Duration::from_millis(20);
+
+/// An account on a node.
+#[derive(Clone, Debug)]
+pub(crate) struct Account {
+    /// What the node calls it.
+    pub(crate) local: String,
+    /// What others call it: 40 hexadecimal digits.
+    pub(crate) id: String,
+}
+
+/// A node that can be told what to do.
+pub(crate) trait Messenger {
+    /// Where it runs.
+    fn place(&self) -> &Place;
+
+    /// Memory in use, in megabytes.
+    fn resident_megabytes(&self) -> f64;
+
+    /// Makes an account and waits until others can find it.
+    async fn create_account(&mut self, name: &str) -> Result<Account>;
+
+    /// Adds a contact and asks it.
+    async fn add_contact(&mut self, own: &Account, contact: &str) -> Result<()>;
+
+    /// Waits until somebody asked, and returns the conversation made for it.
+    async fn request(&mut self, own: &Account, from: &str) -> Result<String>;
+
+    /// Accepts what was asked; does not wait for the conversation.
+    async fn accept(&mut self, own: &Account, from: &str) -> Result<()>;
+
+    /// Waits until the conversation can be used, and tells since when.
+    async fn ready(&mut self, own: &Account, conversation: &str) -> Result<Instant>;
+
+    /// Waits until `member` has joined the conversation.
+    async fn joined(&mut self, own: &Account, conversation: &str, member: &str) -> Result<()>;
+
+    /// Sends a text.
+    async fn send(&mut self, own: &Account, conversation: &str, text: &str) -> Result<()>;
+
+    /// Waits until a text was received, and tells when.
+    async fn received(&mut self, own: &Account, conversation: &str, text: &str) -> Result<Instant>;
+}
+
+/// How long two nodes took, in milliseconds.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Times {
+    /// From the call that sends to the event that it was received.
+    pub(crate) message_latency: Samples,
+    /// From the first call of a hundred to the last event.
+    pub(crate) burst: Samples,
+    /// From the call that accepts to the event that the conversation can be used.
+    pub(crate) accept_to_cloned: Samples,
+    /// From the call that sends, without a link, to the event that it was received; empty where
+    /// links cannot be cut.
+    pub(crate) new_connection: Samples,
+}
+
+/// A conversation between two accounts.
+struct Talk {
+    a: Account,
+    b: Account,
+    conversation: String,
+}
+
+/// Measures everything between two running nodes.
+pub(crate) async fn measure<M: Messenger>(a: &mut M, b: &mut M) -> Result<Times> {
+    let mut times = Times::default();
+    for pair in 0..PAIRS {
+        let talk = befriend(a, b, pair, &mut times).await?;
+        tokio::time::sleep(SETTLE).await;
+        // The first message may wait for something that later ones find in place.
+        deliver(a, b, &talk, &format!("warm up {pair}")).await?;
+        for number in 0..MESSAGES / PAIRS {
+            tokio::time::sleep(PAUSE).await;
+            let latency = deliver(a, b, &talk, &format!("single {pair} {number}")).await?;
+            times.message_latency.add_millis(latency);
+        }
+        times.burst.add_millis(burst(a, b, &talk, pair).await?);
+        for cut in 0..CUTS / PAIRS {
+            tokio::time::sleep(SETTLE).await;
+            if !b.place().cut_links(a.place())? {
+                break;
+            }
+            tokio::time::sleep(AFTER_CUT).await;
+            let latency = deliver(a, b, &talk, &format!("after cut {pair} {cut}")).await?;
+            times.new_connection.add_millis(latency);
+        }
+    }
+    Ok(times)
+}
+
+async fn befriend<M: Messenger>(a: &mut M, b: &mut M, pair: usize, times: &mut Times) -> Result<Talk> {
+    let own = a.create_account(&format!("alice {pair}")).await?;
+    let other = b.create_account(&format!("bob {pair}")).await?;
+    a.add_contact(&own, &other.id).await?;
+    let conversation = b.request(&other, &own.id).await?;
+    let accepted = Instant::now();
+    b.accept(&other, &own.id).await?;
+    let ready = b.ready(&other, &conversation).await?;
+    times.accept_to_cloned.add_millis(ready.saturating_duration_since(accepted));
+    a.joined(&own, &conversation, &other.id).await?;
+    Ok(Talk { a: own, b: other, conversation })
+}
+
+async fn deliver<M: Messenger>(a: &mut M, b: &mut M, talk: &Talk, text: &str) -> Result<Duration> {
+    let sent = Instant::now();
+    a.send(&talk.a, &talk.conversation, text).await?;
+    let received = b.received(&talk.b, &talk.conversation, text).await?;
+    Ok(received.saturating_duration_since(sent))
+}
+
+async fn burst<M: Messenger>(a: &mut M, b: &mut M, talk: &Talk, pair: usize) -> Result<Duration> {
+    let text = |number| format!("burst {pair} {number}");
+    let sent = Instant::now();
+    for number in 0..BURST {
+        a.send(&talk.a, &talk.conversation, &text(number)).await?;
+    }
+    let mut last = sent;
+    for number in 0..BURST {
+        last = last.max(b.received(&talk.b, &talk.conversation, &text(number)).await?);
+    }
+    Ok(last.saturating_duration_since(sent))
+}
+
+/// What a node costs when nothing happens.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Idle {
+    /// Resident memory in megabytes.
+    pub(crate) megabytes: f64,
+    /// Packets a second, sent and received; `None` on loopback.
+    pub(crate) packets: Option<f64>,
+}
+
+/// Time for a new account to come to rest.
+pub(crate) const IDLE_SETTLE: Duration = Duration::from_secs(20);
+
+/// Time over which packets are counted.
+pub(crate) const IDLE_SPAN: Duration = Duration::from_secs(60);
+
+/// Measures a node with one new account and nothing to do.
+pub(crate) async fn measure_idle<M: Messenger>(node: &mut M) -> Result<Idle> {
+    node.create_account("idle").await?;
+    tokio::time::sleep(IDLE_SETTLE).await;
+    let (before, begin) = (node.place().packets()?, Instant::now());
+    tokio::time::sleep(IDLE_SPAN).await;
+    let (after, seconds) = (node.place().packets()?, millis(begin.elapsed()) / 1000.0);
+    let packets = before.zip(after).map(|(before, after)| {
+        let counted = u32::try_from(after.saturating_sub(before)).unwrap_or(u32::MAX);
+        f64::from(counted) / seconds
+    });
+    Ok(Idle { megabytes: node.resident_megabytes(), packets })
+}
+
+/// The error of a node that answered otherwise than expected.
+pub(crate) fn refused(node: &str, request: &str, problem: impl ToString) -> BenchError {
+    BenchError::Refused { node: node.to_owned(), request: request.to_owned(), problem: problem.to_string() }
+}

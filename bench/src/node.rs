@@ -1,0 +1,337 @@
+//! The `node` command: what is measured when, and what comes beside it.
+//!
+//! Skep and the real daemon are measured one after the other in the same run, by the same scenario,
+//! in networks of the same make.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use clap::Args;
+
+use crate::conversation::{self, Bundles, LENGTHS};
+use crate::daemon::{self, Bootstrap, Daemon};
+use crate::machine::Machine;
+use crate::messenger::{BURST, IDLE_SETTLE, IDLE_SPAN, Idle, PAUSE, Times, measure, measure_idle};
+use crate::network::Network;
+use crate::report::{Measurement, Quantity, Report, Target};
+use crate::skep::SkepNode;
+use crate::statistics::{Samples, millis};
+use crate::{BenchError, Result};
+
+const MESSAGE_LATENCY: Quantity =
+    Quantity { name: "message_latency", unit: "ms", target: Target::AtMost(10.0), p99: Target::AtMost(30.0) };
+const BURST_100: Quantity = Quantity::new("burst_100", "ms", Target::AtMost(800.0));
+const ACCEPT_TO_CLONED: Quantity = Quantity::new("accept_to_cloned", "ms", Target::AtMost(500.0));
+const NEW_CONNECTION: Quantity = Quantity::new("new_connection", "ms", Target::AtMost(250.0));
+const RSS_IDLE: Quantity = Quantity::new("rss_idle", "MB", Target::AtMost(25.0));
+const IDLE_PACKETS: Quantity = Quantity::new("idle_packets", "1/s", Target::AtMost(1.0));
+const OPEN_100K: Quantity = Quantity::new("open_100k", "ms", Target::AtMost(50.0));
+const VALIDATE_100K: Quantity = Quantity::new("validate_100k", "commits/s", Target::AtLeast(2000.0));
+const CLONE_100K: Quantity = Quantity::new("clone_100k", "s", Target::None);
+const RSA_SIGN: Quantity = Quantity::new("rsa_sign", "ms", Target::None);
+
+/// Everything, in the order of the table.
+const ALL: [Quantity; 10] = [
+    MESSAGE_LATENCY,
+    BURST_100,
+    ACCEPT_TO_CLONED,
+    NEW_CONNECTION,
+    RSS_IDLE,
+    IDLE_PACKETS,
+    OPEN_100K,
+    VALIDATE_100K,
+    CLONE_100K,
+    RSA_SIGN,
+];
+
+/// Messages of the page that is opened.
+const PAGE: usize = 50;
+
+/// How often it is opened, each time by a node just started.
+const OPENINGS: usize = 5;
+
+/// What `skep-bench node` is told.
+#[derive(Clone, Debug, Args)]
+pub struct Options {
+    /// Measure only these, by name
+    #[arg(long, value_delimiter = ',', value_name = "NAME", value_parser = ALL.map(|quantity| quantity.name))]
+    only: Vec<String>,
+}
+
+/// What came out.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The table.
+    pub table: String,
+    /// Whether everything that can be measured here was.
+    pub complete: bool,
+    /// Where the numbers are as JSON.
+    pub file: PathBuf,
+}
+
+/// Measures a node and tells `progress` what is being done.
+///
+/// # Errors
+/// [`BenchError`] when the results cannot be written. What cannot be measured is said in the table.
+pub async fn run(options: &Options, progress: &mut dyn FnMut(&str)) -> Result<Outcome> {
+    let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/bench");
+    let folder = tempfile::tempdir().map_err(BenchError::file(std::env::temp_dir()))?;
+    let mut run = Run { only: &options.only, folder: folder.path(), target: &target, progress };
+    let mut measurements = Vec::new();
+    if run.wants(&[MESSAGE_LATENCY, BURST_100, ACCEPT_TO_CLONED, NEW_CONNECTION]) {
+        measurements.extend(run.talk().await);
+    }
+    if run.wants(&[RSS_IDLE, IDLE_PACKETS]) {
+        measurements.extend(run.idle().await);
+    }
+    if run.wants(&[OPEN_100K, VALIDATE_100K, CLONE_100K]) {
+        measurements.extend(run.long_conversations().await);
+    }
+    if run.wants(&[RSA_SIGN]) {
+        measurements.push(run.rsa_sign());
+    }
+    measurements.retain(|measured| run.wants(&[measured.quantity()]));
+    let complete = !measurements.iter().any(Measurement::has_failed);
+    let peer = daemon::obstacle()
+        .unwrap_or_else(|| format!("jami-daemon {} of the distribution", daemon::version()));
+    let report = Report { machine: Machine::this(), peer, measurements };
+    let file = target.join("node.json");
+    report.write(&file)?;
+    Ok(Outcome { table: report.table(), complete, file })
+}
+
+/// A run under way.
+struct Run<'r> {
+    only: &'r [String],
+    /// Gone afterwards.
+    folder: &'r Path,
+    /// Stays.
+    target: &'r Path,
+    progress: &'r mut dyn FnMut(&str),
+}
+
+impl Run<'_> {
+    fn wants(&self, quantities: &[Quantity]) -> bool {
+        self.only.is_empty()
+            || quantities.iter().any(|quantity| self.only.iter().any(|name| name == quantity.name))
+    }
+
+    fn say(&mut self, text: &str) {
+        (self.progress)(text);
+    }
+
+    /// What the real daemon did; `None` where it cannot run or failed, which does not matter to the
+    /// rest.
+    fn peer<T>(&mut self, measured: Result<T>) -> Option<T> {
+        measured.inspect_err(|error| self.say(&format!("the real daemon: {error}"))).ok()
+    }
+
+    async fn talk(&mut self) -> Vec<Measurement> {
+        self.say("two nodes of Skep talk");
+        let own = talk_skep(self.folder).await;
+        let mut peer = None;
+        if daemon::obstacle().is_none() {
+            self.say("two real daemons talk");
+            let measured = talk_daemons(self.folder).await;
+            peer = self.peer(measured);
+        }
+        let own = match own {
+            Ok(own) => own,
+            Err(error) => {
+                let quantities = [MESSAGE_LATENCY, BURST_100, ACCEPT_TO_CLONED, NEW_CONNECTION];
+                return fail(&quantities, &error, &peer.unwrap_or_default());
+            }
+        };
+        compare_talks(&own, &peer.unwrap_or_default())
+    }
+
+    async fn idle(&mut self) -> Vec<Measurement> {
+        self.say("a node of Skep rests");
+        let own = idle_skep(self.folder).await;
+        let mut peer = None;
+        if daemon::obstacle().is_none() {
+            self.say("a real daemon rests");
+            let measured = idle_daemon(self.folder).await;
+            peer = self.peer(measured);
+        }
+        let samples = |value: Option<f64>| value.into_iter().collect::<Samples>();
+        let memory = samples(peer.map(|peer| peer.megabytes));
+        let packets = samples(peer.and_then(|peer| peer.packets));
+        let own = match own {
+            Ok(own) => own,
+            Err(error) => {
+                return vec![
+                    Measurement::failed(RSS_IDLE, &error).beside(&memory),
+                    Measurement::failed(IDLE_PACKETS, &error).beside(&packets),
+                ];
+            }
+        };
+        let settled = format!(
+            "one account without contacts, {} s after it was announced",
+            (IDLE_SETTLE + IDLE_SPAN).as_secs()
+        );
+        let counted = format!(
+            "sent and received by a node with one account and one DHT neighbour, over {} s",
+            IDLE_SPAN.as_secs()
+        );
+        let own_packets = match own.packets {
+            Some(count) => Measurement::new(IDLE_PACKETS, &samples(Some(count)), counted),
+            None => Measurement::skipped(IDLE_PACKETS, NO_NAMESPACES),
+        };
+        vec![
+            Measurement::new(RSS_IDLE, &samples(Some(own.megabytes)), settled).beside(&memory),
+            own_packets.beside(&packets),
+        ]
+    }
+
+    async fn long_conversations(&mut self) -> Vec<Measurement> {
+        self.say("long conversations");
+        let bundles = match Bundles::prepare(self.target, self.progress) {
+            Ok(bundles) => bundles,
+            Err(error) => {
+                let quantities = [OPEN_100K, VALIDATE_100K, CLONE_100K];
+                return quantities.map(|quantity| Measurement::failed(quantity, &error)).into();
+            }
+        };
+        let mut measurements = Vec::new();
+        if self.wants(&[OPEN_100K]) {
+            self.say("a node opens a long conversation");
+            let opened = open(self.folder, &bundles).await;
+            measurements.push(opened.unwrap_or_else(|error| Measurement::failed(OPEN_100K, &error)));
+        }
+        if self.wants(&[VALIDATE_100K]) {
+            self.say("validating a long conversation");
+            let valid = validate(self.folder, &bundles);
+            measurements.push(valid.unwrap_or_else(|error| Measurement::failed(VALIDATE_100K, &error)));
+        }
+        if self.wants(&[CLONE_100K]) {
+            self.say("cloning long conversations");
+            let cloned = clone(self.folder, &bundles);
+            measurements.push(cloned.unwrap_or_else(|error| Measurement::failed(CLONE_100K, &error)));
+        }
+        measurements
+    }
+
+    fn rsa_sign(&mut self) -> Measurement {
+        let conditions = "one RSA-4096 signature, as every commit needs: the floor of every message";
+        match conversation::rsa_sign() {
+            Ok(samples) => Measurement::new(RSA_SIGN, &samples, conditions),
+            Err(error) => Measurement::failed(RSA_SIGN, &error),
+        }
+    }
+}
+
+/// Why something is not measured on loopback.
+const NO_NAMESPACES: &str = "needs network namespaces, so root and iproute2";
+
+async fn talk_skep(folder: &Path) -> Result<Times> {
+    let folder = make(folder, "talk-skep")?;
+    let mut network = Network::best()?;
+    let bootstrap = SkepNode::start(&mut network, None, "boot", &folder).await?;
+    let mut a = SkepNode::start(&mut network, Some(&bootstrap), "alice", &folder).await?;
+    let mut b = SkepNode::start(&mut network, Some(&bootstrap), "bob", &folder).await?;
+    measure(&mut a, &mut b).await
+}
+
+async fn talk_daemons(folder: &Path) -> Result<Times> {
+    let folder = make(folder, "talk-daemons")?;
+    let mut network = Network::private()?;
+    let bootstrap = Bootstrap::start(&mut network, &folder)?;
+    let mut a = Daemon::start(&mut network, &bootstrap, "alice", &folder).await?;
+    let mut b = Daemon::start(&mut network, &bootstrap, "bob", &folder).await?;
+    measure(&mut a, &mut b).await
+}
+
+async fn idle_skep(folder: &Path) -> Result<Idle> {
+    let folder = make(folder, "idle-skep")?;
+    let mut network = Network::best()?;
+    let bootstrap = SkepNode::start(&mut network, None, "boot", &folder).await?;
+    measure_idle(&mut SkepNode::start(&mut network, Some(&bootstrap), "alice", &folder).await?).await
+}
+
+async fn idle_daemon(folder: &Path) -> Result<Idle> {
+    let folder = make(folder, "idle-daemon")?;
+    let mut network = Network::private()?;
+    let bootstrap = Bootstrap::start(&mut network, &folder)?;
+    measure_idle(&mut Daemon::start(&mut network, &bootstrap, "alice", &folder).await?).await
+}
+
+fn compare_talks(own: &Times, peer: &Times) -> Vec<Measurement> {
+    let single = format!("send call to receive event, one at a time, {} ms apart", PAUSE.as_millis());
+    let burst = format!("first of {BURST} send calls in a row to the last receive event");
+    let accept = "accept call to the event that the conversation can be used; new accounts each time";
+    let connection = "all links cut, then send call to receive event, the message itself included";
+    let new_connection = match own.new_connection.count() {
+        0 => Measurement::skipped(NEW_CONNECTION, NO_NAMESPACES),
+        _ => Measurement::new(NEW_CONNECTION, &own.new_connection, connection),
+    };
+    vec![
+        Measurement::new(MESSAGE_LATENCY, &own.message_latency, single).beside(&peer.message_latency),
+        Measurement::new(BURST_100, &own.burst, burst).beside(&peer.burst),
+        Measurement::new(ACCEPT_TO_CLONED, &own.accept_to_cloned, accept).beside(&peer.accept_to_cloned),
+        new_connection.beside(&peer.new_connection),
+    ]
+}
+
+fn fail(quantities: &[Quantity; 4], error: &BenchError, peer: &Times) -> Vec<Measurement> {
+    let peers = [&peer.message_latency, &peer.burst, &peer.accept_to_cloned, &peer.new_connection];
+    let pairs = quantities.iter().zip(peers);
+    pairs.map(|(quantity, peer)| Measurement::failed(*quantity, error).beside(peer)).collect()
+}
+
+/// A node that has the long conversation starts, and is asked for the last page.
+async fn open(folder: &Path, bundles: &Bundles) -> Result<Measurement> {
+    let folder = make(folder, "open")?;
+    let [.., longest] = LENGTHS;
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../tests/data/vectors/newest/accounts/alice-nopassword.gz");
+    let archive = std::fs::read(&golden).map_err(BenchError::file(&golden))?;
+    let mut network = Network::best()?;
+    let mut node = SkepNode::start(&mut network, None, "alice", &folder).await?;
+    let account = node.import_account(&archive).await?;
+    let conversation = node.import_conversation(&account, &bundles.path(longest)).await?;
+    let mut samples = Samples::default();
+    for _ in 0..OPENINGS {
+        node = node.restart().await?;
+        node.until_account(&account).await?;
+        let begin = Instant::now();
+        let count = node.last_page(&account, &conversation, PAGE).await?;
+        samples.add(millis(begin.elapsed()));
+        if count != PAGE {
+            let problem = format!("{count} messages instead of {PAGE}");
+            return Err(crate::messenger::refused("alice", "message.list", problem));
+        }
+    }
+    let conditions =
+        format!("first call for the last {PAGE} of {longest} messages to its answer, by a node just started");
+    Ok(Measurement::new(OPEN_100K, &samples, conditions))
+}
+
+fn validate(folder: &Path, bundles: &Bundles) -> Result<Measurement> {
+    let [.., longest] = LENGTHS;
+    let repository = bundles.unpack(longest, &make(folder, "validate")?)?;
+    let speed: Samples = std::iter::once(bundles.validate(&repository)?).collect();
+    let conditions = format!("{longest} commits from scratch, on one core, read from the repository");
+    Ok(Measurement::new(VALIDATE_100K, &speed, conditions))
+}
+
+fn clone(folder: &Path, bundles: &Bundles) -> Result<Measurement> {
+    let folder = make(folder, "clone")?;
+    let mut seconds = Samples::default();
+    let mut growth = Vec::new();
+    for length in LENGTHS {
+        let origin = bundles.unpack(length, &folder)?;
+        let took = bundles.clone_time(origin, &folder.join(format!("copy-{length}")))?;
+        seconds = std::iter::once(took).collect();
+        let commits = f64::from(u32::try_from(length).unwrap_or(u32::MAX));
+        growth.push(format!("{length} in {took:.2} s ({:.3} ms a commit)", took * 1000.0 / commits));
+    }
+    let conditions = format!("over a socket, packed, stored and validated: {}", growth.join(", "));
+    Ok(Measurement::new(CLONE_100K, &seconds, conditions))
+}
+
+fn make(folder: &Path, name: &str) -> Result<PathBuf> {
+    let folder = folder.join(name);
+    std::fs::create_dir_all(&folder).map_err(BenchError::file(&folder))?;
+    Ok(folder)
+}
