@@ -3,8 +3,9 @@
 //! Dispatch ([`Methods`], [`call`]), the client ([`Method`]) and the reference document
 //! ([`super::reference`]) all derive from the list in this module, so none can forget a method.
 
+mod answers;
 mod errors;
-mod types;
+mod params;
 
 use std::future::Future;
 
@@ -15,8 +16,9 @@ use serde_json::Value;
 use skep_actors::account::messages::AccountView;
 use skep_actors::swarm::messages::{ConversationView, Page};
 
+pub use answers::*;
 pub use errors::{ErrorCode, RpcError};
-pub use types::*;
+pub use params::*;
 
 /// A method of the control interface.
 pub trait Method {

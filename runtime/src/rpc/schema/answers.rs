@@ -1,0 +1,260 @@
+//! What the methods answer, and what is told unasked.
+
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use skep_actors::account::messages::{AccountView, ContactView, LinkView, RequestView};
+use skep_actors::event::NodeEvent;
+use skep_actors::supervision::ActorRow;
+use skep_actors::swarm::messages::{ConversationView, MemberView, MessageView};
+use skep_protocol::ids::{CommitId, ConversationId};
+
+use crate::node::Health;
+
+/// It was done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Done {}
+
+/// What a node is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct NodeView {
+    /// Version of Skep.
+    pub version: String,
+    /// Number of its process.
+    pub pid: u32,
+    /// Milliseconds since its start.
+    pub uptime_ms: u64,
+    /// Its data folder.
+    pub data_dir: PathBuf,
+    /// How many accounts it has.
+    pub accounts: usize,
+    /// Where it can be controlled and observed: kind and address.
+    pub endpoints: Vec<EndpointView>,
+}
+
+/// Where a node can be controlled or observed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct EndpointView {
+    /// `unix`, `websocket` or `metrics`.
+    pub kind: String,
+    /// Path or address.
+    pub address: String,
+}
+
+/// The supervision tree.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct TreeView {
+    /// Every actor, each parent before its children.
+    pub actors: Vec<ActorView>,
+    /// Panics in this process since its start.
+    pub panics: u64,
+}
+
+/// An actor. Times and counts are totals since the start.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ActorView {
+    /// Its number.
+    pub id: u64,
+    /// The number of its parent; none for the root.
+    pub parent: Option<u64>,
+    /// Levels above it.
+    pub depth: usize,
+    /// Its kind.
+    pub kind: String,
+    /// Its name among its siblings.
+    pub name: String,
+    /// `starting`, `running`, `restarting` or `stopping`.
+    pub state: String,
+    /// Messages waiting in its mailbox.
+    pub mailbox: usize,
+    /// Room in its mailbox.
+    pub capacity: usize,
+    /// Futures of its own under way.
+    pub tasks: usize,
+    /// Turns taken.
+    pub turns: u64,
+    /// Microseconds spent in turns.
+    pub busy_us: u64,
+    /// Microseconds of its longest turn.
+    pub longest_turn_us: u64,
+    /// Microseconds that messages waited in its mailbox, summed.
+    pub waited_us: u64,
+    /// Messages refused because the mailbox was full.
+    pub rejected: u64,
+    /// Old messages thrown away for newer ones.
+    pub dropped: u64,
+    /// Messages merged into one that waited already.
+    pub coalesced: u64,
+    /// How often it was made anew.
+    pub restarts: u64,
+}
+
+impl From<ActorRow> for ActorView {
+    fn from(row: ActorRow) -> Self {
+        Self {
+            id: row.id.0,
+            parent: row.parent.map(|parent| parent.0),
+            depth: row.depth,
+            kind: row.kind.to_owned(),
+            name: row.name,
+            state: row.state.to_string(),
+            mailbox: row.mailbox,
+            capacity: row.capacity,
+            tasks: row.tasks,
+            turns: row.turns,
+            busy_us: row.busy_us,
+            longest_turn_us: row.longest_turn_us,
+            waited_us: row.waited_us,
+            rejected: row.rejected,
+            dropped: row.dropped,
+            coalesced: row.coalesced,
+            restarts: row.restarts,
+        }
+    }
+}
+
+/// How the DHT is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct HealthView {
+    /// Whether another node answered recently.
+    pub reachable: bool,
+    /// Connected nodes.
+    pub peers: usize,
+    /// Nodes in the routing table.
+    pub known: usize,
+    /// Milliseconds since the last answer of another node; none if there was none.
+    pub last_answer_ms: Option<u64>,
+    /// This node's id in the DHT.
+    pub node_id: String,
+    /// Addresses listened on.
+    pub listening: Vec<String>,
+    /// Values kept, for others and of our own.
+    pub stored_values: usize,
+    /// Other nodes' listenings served.
+    pub listeners: usize,
+    /// Values published by this node.
+    pub published: usize,
+    /// Keys this node listens at.
+    pub listening_keys: usize,
+}
+
+impl From<Health> for HealthView {
+    fn from(health: Health) -> Self {
+        let millis = |time: std::time::Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        Self {
+            reachable: health.reachable,
+            peers: health.peers,
+            known: health.known,
+            last_answer_ms: health.last_answer.map(millis),
+            node_id: health.node_id,
+            listening: health.listening,
+            stored_values: health.stored_values,
+            listeners: health.listeners,
+            published: health.published,
+            listening_keys: health.listening_keys,
+        }
+    }
+}
+
+/// An archive.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ArchiveView {
+    /// The bytes of the archive file, in base64.
+    pub archive: String,
+}
+
+/// Accounts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct AccountsView {
+    /// The accounts.
+    pub accounts: Vec<AccountView>,
+}
+
+/// Contacts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ContactsView {
+    /// The contacts.
+    pub contacts: Vec<ContactView>,
+}
+
+/// Contact requests.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RequestsView {
+    /// The requests.
+    pub requests: Vec<RequestView>,
+}
+
+/// Conversations.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ConversationsView {
+    /// The conversations.
+    pub conversations: Vec<ConversationView>,
+}
+
+/// Members of a conversation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct MembersView {
+    /// The members.
+    pub members: Vec<MemberView>,
+}
+
+/// Messages, newest first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct MessagesView {
+    /// The messages.
+    pub messages: Vec<MessageView>,
+}
+
+/// Commits, newest first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct CommitsView {
+    /// Their ids.
+    #[schemars(with = "Vec<String>")]
+    pub commits: Vec<CommitId>,
+}
+
+/// Links.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LinksView {
+    /// The links.
+    pub links: Vec<LinkView>,
+}
+
+/// A conversation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ConversationRef {
+    /// Its id.
+    #[schemars(with = "String")]
+    pub conversation: ConversationId,
+}
+
+/// A message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct MessageRef {
+    /// Its commit.
+    #[schemars(with = "String")]
+    pub message: CommitId,
+}
+
+/// The parameters of an `event` notification.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct EventNotice {
+    /// The subscription it belongs to.
+    pub subscription: u64,
+    /// The event.
+    pub event: NodeEvent,
+}
+
+/// The parameters of a `progress` notification.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ProgressNotice {
+    /// The id of the request it belongs to.
+    pub request: serde_json::Value,
+    /// What is being done, for people.
+    pub stage: String,
+    /// Steps done.
+    pub done: u32,
+    /// Steps in all.
+    pub total: u32,
+}
