@@ -131,14 +131,13 @@ pub(crate) fn requests(requests: &[RequestView]) -> String {
 
 pub(crate) fn conversations(conversations: &[ConversationView]) -> String {
     table(
-        &["conversation", "title", "mode", "members", "commits", "state"],
+        &["conversation", "title", "mode", "members", "state"],
         conversations.iter().map(|conversation| {
             vec![
                 conversation.id.to_string(),
                 or_nothing(&conversation.title),
                 conversation.mode.clone(),
                 conversation.members.len().to_string(),
-                conversation.commits.to_string(),
                 conversation.state.clone(),
             ]
         }),
@@ -152,7 +151,6 @@ pub(crate) fn conversation(conversation: &ConversationView) -> String {
         ("description", or_nothing(&conversation.description)),
         ("mode", conversation.mode.clone()),
         ("state", conversation.state.clone()),
-        ("commits", conversation.commits.to_string()),
         ("head", optional(conversation.head)),
     ]);
     format!("{facts}\n\n{}", members(&conversation.members))
@@ -202,10 +200,10 @@ fn summary(message: &MessageView) -> String {
 
 pub(crate) fn links(links: &[LinkView]) -> String {
     table(
-        &["account", "device", "state", "channels"],
+        &["account", "device", "state", "connections"],
         links.iter().map(|link| {
-            let channels = or_nothing(&link.channels.join(", "));
-            vec![link.account.to_string(), link.device.to_string(), link.state.clone(), channels]
+            let connections = link.connections.to_string();
+            vec![link.account.to_string(), link.device.to_string(), link.state.clone(), connections]
         }),
     )
 }

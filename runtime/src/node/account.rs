@@ -4,14 +4,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use skep_actors::account::messages::{
-    AccountError, AccountRequest, AccountView, ContactView, LinkView, Password, RequestView,
+    AccountError, AccountMessage, AccountRequest, AccountView, ContactView, LinkView, Password, RequestView,
 };
 use skep_actors::supervision::{Port, Reply};
 use skep_actors::swarm::messages::{ConversationMessage, ConversationView};
 use skep_protocol::ids::{AccountId, ConversationId, LocalAccountId};
 
 use super::conversation::Conversation;
-use super::parts::AccountMessage;
 use super::{ASK_DEADLINE, Node};
 use crate::error::NodeError;
 
@@ -163,7 +162,12 @@ impl Account {
         self.ask(ASK_DEADLINE, AccountRequest::Links).await
     }
 
-    pub(crate) async fn conversation_port(
+    pub(super) async fn leave_conversation(&self, conversation: ConversationId) -> Result<(), NodeError> {
+        let leave = |reply| AccountRequest::LeaveConversation { conversation, reply };
+        self.ask(ARCHIVE_DEADLINE, leave).await
+    }
+
+    pub(super) async fn conversation_port(
         &self,
         conversation: ConversationId,
     ) -> Result<Port<ConversationMessage>, NodeError> {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use skep_actors::account::messages::AccountMessage;
 use skep_actors::dht::messages::DhtMessage;
 use skep_actors::event::{Event, NodeEvent};
 use skep_actors::supervision::{Actor, ChildSpec, Outlet, Port, Reply, RestartPolicy, Scope};
@@ -13,7 +14,7 @@ use tokio::sync::broadcast;
 use super::ASK_DEADLINE;
 use super::events::{EVENT_MAILBOX, EventsActor, Publish, WHOLE_NODE};
 use super::messages::{NewAccount, NodeMessage, OnProgress};
-use super::parts::{AccountMessage, Parts};
+use super::parts::Parts;
 use crate::error::NodeError;
 use crate::rpc::{RpcActor, RpcPlan};
 

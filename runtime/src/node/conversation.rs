@@ -131,12 +131,13 @@ impl Conversation {
         self.ask(SEARCH_DEADLINE, |reply| ConversationMessage::Log { limit, reply }).await
     }
 
-    /// Leaves the conversation.
+    /// Leaves the conversation and removes it from this account.
     ///
     /// # Errors
-    /// [`ConversationError::NotMember`] when the account has left it already.
+    /// [`AccountError::UnknownConversation`](skep_actors::account::messages::AccountError) when it
+    /// is gone already.
     pub async fn leave(&self) -> Result<(), NodeError> {
-        self.ask(SEND_DEADLINE, ConversationMessage::Leave).await
+        self.account.leave_conversation(self.id).await
     }
 
     async fn ask<T>(

@@ -178,8 +178,10 @@ impl Actor for FakeAccount {
     }
 
     fn handle(&mut self, message: AccountMessage, _: &mut Scope<'_, Self>) {
-        let AccountMessage::Request(request) = message;
-        self.request(request);
+        match message {
+            AccountMessage::Request(request) => self.request(request),
+            other => panic!("the fake account does not know {}", other.kind()),
+        }
     }
 }
 
@@ -238,7 +240,6 @@ impl Actor for FakeConversation {
                 description: String::new(),
                 members: vec![MemberView { id: AccountId([7; 20]), role: "admin".to_owned() }],
                 head: None,
-                commits: 1,
                 state: "ready".to_owned(),
             }),
             other => panic!("the fake conversation does not know {}", other.kind()),

@@ -2,12 +2,11 @@
 
 use std::sync::Arc;
 
-use skep_actors::account::messages::Password;
+use skep_actors::account::messages::{AccountMessage, Password};
 use skep_actors::dht::messages::DhtMessage;
 use skep_actors::supervision::{Message, Policy, Port, Reply};
 use skep_protocol::ids::LocalAccountId;
 
-use super::parts::AccountMessage;
 use crate::error::NodeError;
 
 /// How far the making of an account has come.

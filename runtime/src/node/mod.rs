@@ -43,7 +43,7 @@ pub use events::{EventStream, WHOLE_NODE};
 pub(crate) use folder::{secret_file, write_private};
 pub use messages::{CreationProgress, OnProgress};
 pub(crate) use messages::{NewAccount, NodeMessage, Origin};
-pub(crate) use parts::AccountMessage;
+pub(crate) use skep_actors::account::messages::AccountMessage;
 pub(crate) use skep_actors::dht::messages::DhtMessage;
 pub use skep_actors::dht::messages::Health;
 

@@ -1,20 +1,26 @@
 //! The seam between the root and the actors it starts: what it needs of the DHT and of accounts.
 
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use futures::FutureExt as _;
 use futures::future::BoxFuture;
-use skep_actors::account::messages::AccountError;
-use skep_actors::dht::kad::config::{NodeSecret, ip_address};
+use skep_actors::account::identity::{self, AccountFolder, Progress, Stage};
+use skep_actors::account::messages::AccountMessage;
+use skep_actors::account::{AccountActor, AccountConfig};
+use skep_actors::blocking::BlockingPool;
+use skep_actors::dht::kad::config::{BootstrapAddress, ConfigError, NodeSecret, ip_address};
 use skep_actors::dht::messages::DhtMessage;
 use skep_actors::dht::{DhtActor, DhtConfig};
 use skep_actors::event::NodeEvent;
-use skep_actors::supervision::{ChildSpec, Outlet, Port, Scope};
+use skep_actors::peer::transport::GatherOptions;
+use skep_actors::supervision::{ChildSpec, Environment, Outlet, Port, Scope};
 use skep_protocol::ids::LocalAccountId;
 
 use super::actor::NodeActor;
-use super::messages::{NewAccount, OnProgress};
+use super::messages::{CreationProgress, NewAccount, OnProgress, Origin};
 use super::thread::Foundations;
 use crate::error::NodeError;
-
-pub(crate) use interim::AccountMessage;
 
 /// How the root starts its children and makes accounts.
 pub(crate) trait Parts: Send + Sync + 'static {
@@ -44,29 +50,38 @@ pub(crate) trait Parts: Send + Sync + 'static {
 
 /// The parts of a real node.
 pub(crate) fn install(foundations: &Foundations<'_>) -> Result<Box<dyn Parts>, NodeError> {
-    Ok(Box::new(RealParts { dht: dht_config(foundations)? }))
+    Ok(Box::new(RealParts {
+        accounts: foundations.folder.accounts(),
+        dht: dht_config(foundations)?,
+        gather: GatherOptions { include_loopback: foundations.config.links.loopback },
+        pool: foundations.pool.clone(),
+        environment: foundations.environment.clone(),
+    }))
 }
 
 struct RealParts {
+    accounts: PathBuf,
     dht: DhtConfig,
+    gather: GatherOptions,
+    pool: BlockingPool,
+    environment: Environment,
 }
 
 fn dht_config(foundations: &Foundations<'_>) -> Result<DhtConfig, NodeError> {
     let config = &foundations.config.dht;
-    let bootstrap = config.bootstrap.iter().map(|address| address.parse());
+    let bootstrap: Result<Vec<BootstrapAddress>, ConfigError> =
+        config.bootstrap.iter().map(|address| address.parse()).collect();
     Ok(DhtConfig {
         secret: NodeSecret(foundations.folder.node_key()?),
         listen: config.listen.iter().map(|address| ip_address(address.ip(), address.port())).collect(),
-        bootstrap: bootstrap
-            .collect::<Result<_, _>>()
-            .map_err(|error: skep_actors::dht::kad::config::ConfigError| NodeError::Dht(error.to_string()))?,
+        bootstrap: bootstrap.map_err(|error| NodeError::Dht(error.to_string()))?,
         known_peers: Some(foundations.folder.path().join("dht-peers")),
     })
 }
 
 impl Parts for RealParts {
     fn accounts(&self) -> Result<Vec<LocalAccountId>, NodeError> {
-        Ok(Vec::new())
+        Ok(identity::list(&self.accounts)?)
     }
 
     fn start_dht(&self, scope: &mut Scope<'_, NodeActor>) -> Port<DhtMessage> {
@@ -76,52 +91,54 @@ impl Parts for RealParts {
 
     fn start_account(
         &self,
-        _: LocalAccountId,
+        local: LocalAccountId,
         spec: ChildSpec,
-        _: Port<DhtMessage>,
-        _: Outlet<NodeEvent>,
+        dht: Port<DhtMessage>,
+        events: Outlet<NodeEvent>,
         scope: &mut Scope<'_, NodeActor>,
     ) -> Port<AccountMessage> {
-        scope.start_child(spec, || interim::NoAccount)
+        let config = AccountConfig {
+            folder: AccountFolder::new(&self.accounts, local),
+            local,
+            dht,
+            pool: self.pool.clone(),
+            events,
+            gather: self.gather,
+            public: false,
+        };
+        scope.start_child(spec, move || AccountActor::new(config.clone()))
     }
 
     fn create_account(
         &self,
-        _: NewAccount,
-        _: OnProgress,
+        new: NewAccount,
+        progress: OnProgress,
     ) -> BoxFuture<'static, Result<LocalAccountId, NodeError>> {
-        let error = AccountError::Busy("this build has no accounts yet".to_owned());
-        Box::pin(async { Err(error.into()) })
+        let (accounts, environment, pool) =
+            (self.accounts.clone(), self.environment.clone(), self.pool.clone());
+        let progress: Progress = Arc::new(move |stage| progress(describe(stage)));
+        async move {
+            let NewAccount { origin, password } = new;
+            Ok(match origin {
+                Origin::Keys { name } => {
+                    identity::create(&accounts, &name, password, &environment, &pool, progress).await
+                }
+                Origin::Archive(archive) => {
+                    identity::import(&accounts, archive, password, &environment, &pool, progress).await
+                }
+            }?)
+        }
+        .boxed()
     }
 }
 
-/// Until the account actor is there.
-mod interim {
-    use skep_actors::account::messages::AccountRequest;
-    use skep_actors::supervision::{Actor, Message, Policy, Scope};
-
-    #[derive(Debug)]
-    pub(crate) enum AccountMessage {
-        Request(AccountRequest),
-    }
-
-    impl Message for AccountMessage {
-        fn kind(&self) -> &'static str {
-            "request"
+/// A stage for people.
+fn describe(stage: Stage) -> CreationProgress {
+    let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+    match stage {
+        Stage::Keys { done, of } => {
+            CreationProgress { stage: "making keys".to_owned(), done: count(done), total: count(of) }
         }
-        fn policy(&self) -> Policy {
-            Policy::Wait
-        }
-    }
-
-    pub(super) struct NoAccount;
-
-    impl Actor for NoAccount {
-        type Message = AccountMessage;
-        const KIND: &'static str = "account";
-        fn handle(&mut self, message: AccountMessage, _: &mut Scope<'_, Self>) {
-            let AccountMessage::Request(request) = message;
-            drop(request);
-        }
+        _ => CreationProgress { stage: "writing".to_owned(), done: 1, total: 1 },
     }
 }

@@ -121,7 +121,7 @@ fn account_code(error: &AccountError) -> ErrorCode {
         | AccountError::UnknownRequest(_)
         | AccountError::UnknownConversation(_) => ErrorCode::NotFound,
         AccountError::WrongPassword => ErrorCode::WrongPassword,
-        AccountError::Archive(_) => ErrorCode::BadArchive,
+        AccountError::Archive(_) | AccountError::Conversation(_) => ErrorCode::BadArchive,
         AccountError::Storage(_) => ErrorCode::Storage,
         AccountError::Busy(_) => ErrorCode::Busy,
         _ => ErrorCode::Internal,

@@ -152,7 +152,7 @@ methods! {
         ConversationParams => ConversationView;
     /// The members of a conversation, also those invited, banned and left.
     conversation_members ConversationMembers "conversation.members": ConversationParams => MembersView;
-    /// Leaves a conversation.
+    /// Leaves a conversation and removes it from the account.
     conversation_leave ConversationLeave "conversation.leave": ConversationParams => Done;
     /// Opens a conversation from a git bundle or a bare repository on the node's machine.
     conversation_import ConversationImport "conversation.import": PathParams => ConversationRef;
