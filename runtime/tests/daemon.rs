@@ -134,6 +134,8 @@ fn on_stdio_a_node_serves_one_client_and_ends_with_it() {
 #[test]
 fn what_cannot_work_is_one_line_on_standard_error() {
     let folder = tempfile::tempdir().unwrap();
+    is_one_line(&run(folder.path(), &["message", "send"]), 2, &["CONVERSATION", "--help"]);
+    is_one_line(&run(folder.path(), &["fly"]), 2, &["fly"]);
     is_one_line(&run(folder.path(), &["account", "list"]), 1, &["no node answers", "skep run"]);
     let config = folder.path().join("skep.toml");
     std::fs::write(&config, "[rpc]\nunixx = 'x'\n").unwrap();

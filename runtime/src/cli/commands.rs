@@ -20,6 +20,9 @@ use crate::node::write_private;
 use crate::rpc::client::{Client, ClientError};
 use crate::rpc::schema::{method::*, *};
 
+/// How an archive without password begins: it is plain gzip.
+const UNPROTECTED: [u8; 2] = [0x1f, 0x8b];
+
 /// A connection to the node, and where its answers are shown.
 pub(super) struct Session<'a> {
     client: Client,
@@ -153,22 +156,14 @@ impl<'a> Session<'a> {
 
     async fn import(&mut self, path: &Path, file: &PasswordFile) -> Result<(), CliError> {
         let archive = std::fs::read(path).map_err(|error| CliError::file(path, error))?;
-        let archive = STANDARD.encode(archive);
-        let mut password = from_file(file)?;
-        loop {
-            let given = password.is_some();
-            let params = ImportParams { archive: archive.clone(), password };
-            match self.call_long::<AccountImport>(params).await {
-                // Only the archive itself tells that it is protected.
-                Err(error) if !given && is_password(&error) => {
-                    password = password::ask("Password of the archive")?;
-                    if password.is_none() {
-                        return Err(error.into());
-                    }
-                }
-                answer => return self.output.show(&answer?, render::account),
-            }
-        }
+        let password = match from_file(file)? {
+            // Without a terminal the node tells that a password is needed.
+            None if !archive.starts_with(&UNPROTECTED) => password::ask("Password of the archive")?,
+            password => password,
+        };
+        let params = ImportParams { archive: STANDARD.encode(archive), password };
+        let answer = self.call_long::<AccountImport>(params).await?;
+        self.output.show(&answer, render::account)
     }
 
     async fn export(
@@ -350,10 +345,6 @@ impl<'a> Session<'a> {
 
 fn from_file(file: &PasswordFile) -> Result<Option<Secret>, CliError> {
     file.password_file.as_deref().map(password::from_file).transpose()
-}
-
-fn is_password(error: &ClientError) -> bool {
-    matches!(error, ClientError::Refused(error) if error.code == ErrorCode::WrongPassword.number())
 }
 
 fn commit(text: &str) -> Result<CommitId, CliError> {

@@ -28,19 +28,34 @@ use crate::rpc::reference;
 /// The whole program `skep`.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        // Help and version are asked for, or all there is to say to no arguments at all.
+        Err(error) if error.exit_code() == 0 || std::env::args_os().len() == 1 => error.exit(),
+        Err(error) => return fail(&usage(&error)),
+    };
     // Not locked: `skep run --stdio` writes from another thread.
     match run(cli, &mut std::io::stdout()) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            let code = error.exit_code();
-            if code != ExitCode::SUCCESS {
-                // If nobody sees standard error either, the exit code is all there is.
-                let _ = writeln!(std::io::stderr(), "{}", error.line());
-            }
-            code
-        }
+        Err(error) => fail(&error),
     }
+}
+
+/// What clap says, without the usage below it.
+fn usage(error: &clap::Error) -> CliError {
+    let text = error.to_string();
+    let what = text.split("\n\nUsage:").next().unwrap_or_default();
+    let what = what.strip_prefix("error: ").unwrap_or(what).split("\n\nFor more").next().unwrap_or_default();
+    CliError::Usage(format!("{}; see --help", what.trim()))
+}
+
+fn fail(error: &CliError) -> ExitCode {
+    let code = error.exit_code();
+    if code != ExitCode::SUCCESS {
+        // If nobody sees standard error either, the exit code is all there is.
+        let _ = writeln!(std::io::stderr(), "{}", error.line());
+    }
+    code
 }
 
 fn run(cli: Cli, out: &mut dyn Write) -> Result<(), CliError> {

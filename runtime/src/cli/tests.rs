@@ -24,8 +24,7 @@ impl Running {
 }
 
 async fn skep(words: &[&str]) -> Result<String, CliError> {
-    let cli =
-        Cli::try_parse_from(["skep"].iter().chain(words)).map_err(|e| CliError::Usage(e.to_string()))?;
+    let cli = Cli::try_parse_from(["skep"].iter().chain(words)).map_err(|error| usage(&error))?;
     let mut out = Vec::new();
     execute(cli, &mut out).await?;
     Ok(String::from_utf8(out).unwrap())
