@@ -1,10 +1,11 @@
 //! The DHT actor: keeps an engine running.
 //!
 //! The engine is a future beside the actor's turns. If it ends by a panic, or cannot start because
-//! its port is taken, the actor starts another one after a pause and gives it all that was
-//! published for good and is listened at: those who asked for it notice nothing but the pause.
+//! its port is taken, the actor starts another one after a pause; if the actor itself panics, the
+//! engine ends with it and both are made anew. Either way the new engine is given all that was
+//! published for good and is listened at, from a [`DhtMemory`] that the actor's factory owns: those
+//! who asked for it notice nothing but the pause.
 
-use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,16 +14,13 @@ use std::time::Duration;
 use futures::FutureExt as _;
 use libp2p::Multiaddr;
 use libp2p::multiaddr::Protocol;
-use skep_protocol::dht::announce::MAX_ANNOUNCEMENTS;
-use skep_protocol::dht::subscriptions::MAX_SUBSCRIPTIONS;
-use skep_protocol::dht::value::{Value, ValueId};
-use skep_protocol::ids::DhtKey;
 use tokio::sync::{mpsc, oneshot};
 
 use super::kad::Engine;
 use super::kad::config::{BootstrapAddress, Clock, ConfigError, EngineConfig, NodeSecret};
-use super::messages::{DhtError, DhtMessage, Health, ListenEvent, ListenId};
-use crate::supervision::{Actor, Outlet, Reply, Scope};
+use super::memory::DhtMemory;
+use super::messages::{DhtError, DhtMessage, Health};
+use crate::supervision::{Actor, Scope};
 
 /// Messages on their way to the engine; more wait in the mailbox.
 const QUEUE: usize = 64;
@@ -43,28 +41,20 @@ pub struct DhtConfig {
     pub known_peers: Option<PathBuf>,
 }
 
-/// A listening that outlives engines.
-#[derive(Debug)]
-struct Wish {
-    key: DhtKey,
-    outlet: Outlet<ListenEvent>,
-}
-
 /// The DHT over Kademlia as an actor.
 #[derive(Debug)]
 pub struct DhtActor {
     config: DhtConfig,
+    memory: DhtMemory,
     engine: Option<mpsc::Sender<DhtMessage>>,
     ended: Option<oneshot::Receiver<()>>,
-    published: BTreeMap<(DhtKey, ValueId), Value>,
-    wishes: BTreeMap<ListenId, Wish>,
 }
 
 impl DhtActor {
-    /// An actor that starts its engine in its first turn.
+    /// An actor that starts its engine in its first turn and gives it all that is in `memory`.
     #[must_use]
-    pub fn new(config: DhtConfig) -> Self {
-        Self { config, engine: None, ended: None, published: BTreeMap::new(), wishes: BTreeMap::new() }
+    pub fn new(config: DhtConfig, memory: DhtMemory) -> Self {
+        Self { config, memory, engine: None, ended: None }
     }
 
     fn start_engine(&mut self, scope: &mut Scope<'_, Self>) {
@@ -80,7 +70,7 @@ impl DhtActor {
         let mut config = EngineConfig {
             secret: self.config.secret.clone(),
             listen: self.config.listen.clone(),
-            bootstrap: self.config.bootstrap.clone(),
+            bootstrap: [self.config.bootstrap.clone(), self.memory.bootstrap()].concat(),
             known_peers: self.config.known_peers.clone(),
             clock,
             seed: scope.environment().random_u64(),
@@ -113,16 +103,7 @@ impl DhtActor {
 
     /// Gives a new engine what was asked of the one before.
     fn replay(&self, engine: mpsc::Sender<DhtMessage>, scope: &mut Scope<'_, Self>) {
-        let published = self.published.iter().map(|((key, _), value)| {
-            let (reply, _) = Reply::channel();
-            DhtMessage::Put { key: *key, value: value.clone(), permanent: true, reply }
-        });
-        let listen = |(id, wish): (&ListenId, &Wish)| DhtMessage::Listen {
-            id: *id,
-            key: wish.key,
-            outlet: wish.outlet.clone(),
-        };
-        let messages: Vec<DhtMessage> = published.chain(self.wishes.iter().map(listen)).collect();
+        let messages = self.memory.replay();
         let send = async move {
             for message in messages {
                 // An engine that has failed again is replaced, and its successor is told all.
@@ -133,37 +114,6 @@ impl DhtActor {
         };
         scope.hold();
         scope.spawn(send, |_, (), scope| scope.release());
-    }
-
-    /// Remembers what must outlive the engine.
-    fn remember(&mut self, message: &DhtMessage) {
-        match message {
-            DhtMessage::Put { key, value, permanent: true, .. }
-                if self.published.len() < MAX_ANNOUNCEMENTS =>
-            {
-                self.published.insert((*key, value.id), value.clone());
-            }
-            DhtMessage::Put { key, value, .. } => {
-                self.published.remove(&(*key, value.id));
-            }
-            DhtMessage::CancelPut { key, id } => {
-                self.published.remove(&(*key, *id));
-            }
-            DhtMessage::Listen { id, key, outlet } if self.wishes.len() < MAX_SUBSCRIPTIONS => {
-                self.wishes.insert(*id, Wish { key: *key, outlet: outlet.clone() });
-            }
-            DhtMessage::Cancel { id } => {
-                self.wishes.remove(id);
-            }
-            DhtMessage::AddBootstrap { address, .. } => {
-                if let Ok(address) = address.parse() {
-                    self.config.bootstrap.push(address);
-                    self.config.bootstrap.sort();
-                    self.config.bootstrap.dedup();
-                }
-            }
-            DhtMessage::Listen { .. } | DhtMessage::Get { .. } | DhtMessage::Health { .. } => {}
-        }
     }
 
     /// Hands a message on; if there is no room, takes no others until there is.
@@ -213,7 +163,7 @@ impl Actor for DhtActor {
     }
 
     fn handle(&mut self, message: DhtMessage, scope: &mut Scope<'_, Self>) {
-        self.remember(&message);
+        self.memory.note(&message);
         self.forward(message, scope);
     }
 

@@ -3,6 +3,8 @@
 mod actor;
 pub mod envelope;
 pub mod kad;
+mod memory;
 pub mod messages;
 
 pub use actor::{DhtActor, DhtConfig};
+pub use memory::DhtMemory;

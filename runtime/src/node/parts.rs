@@ -11,7 +11,7 @@ use skep_actors::account::{AccountActor, AccountConfig};
 use skep_actors::blocking::BlockingPool;
 use skep_actors::dht::kad::config::{BootstrapAddress, ConfigError, NodeSecret, ip_address};
 use skep_actors::dht::messages::DhtMessage;
-use skep_actors::dht::{DhtActor, DhtConfig};
+use skep_actors::dht::{DhtActor, DhtConfig, DhtMemory};
 use skep_actors::event::NodeEvent;
 use skep_actors::peer::transport::GatherOptions;
 use skep_actors::supervision::{ChildSpec, Environment, Outlet, Port, Scope};
@@ -85,8 +85,8 @@ impl Parts for RealParts {
     }
 
     fn start_dht(&self, scope: &mut Scope<'_, NodeActor>) -> Port<DhtMessage> {
-        let config = self.dht.clone();
-        scope.start_child(ChildSpec::new("dht"), move || DhtActor::new(config.clone()))
+        let (config, memory) = (self.dht.clone(), DhtMemory::default());
+        scope.start_child(ChildSpec::new("dht"), move || DhtActor::new(config.clone(), memory.clone()))
     }
 
     fn start_account(

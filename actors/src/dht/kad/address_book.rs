@@ -14,7 +14,7 @@ use libp2p::multiaddr::Protocol;
 use libp2p::{Multiaddr, PeerId};
 use skep_protocol::time::Moment;
 
-use super::config::BootstrapAddress;
+use super::config::{BootstrapAddress, MAX_BOOTSTRAP};
 
 /// With so many connections no peer is dialled only to have more: one for each place that a value
 /// is stored at.
@@ -22,9 +22,6 @@ const ENOUGH_PEERS: usize = 8;
 
 /// Most peers remembered; enough that some are still there after a long absence.
 const MAX_PEERS: usize = 64;
-
-/// Most bootstrap addresses.
-pub(super) const MAX_BOOTSTRAP: usize = 32;
 
 /// Most addresses remembered of one peer.
 const MAX_ADDRESSES: usize = 4;

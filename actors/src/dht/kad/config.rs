@@ -13,6 +13,9 @@ use skep_protocol::time::Moment;
 /// Port of bootstrap nodes that are given without one (`spec: dht 1`).
 pub const DEFAULT_PORT: u16 = 4222;
 
+/// Most bootstrap nodes, of the configuration and added later: enough for any list people keep.
+pub const MAX_BOOTSTRAP: usize = 32;
+
 /// Longest bootstrap address accepted, in bytes: a host name has at most 253.
 const MAX_ADDRESS: usize = 300;
 

@@ -24,7 +24,7 @@ use tokio::task::JoinSet;
 
 use super::address_book::{AddressBook, Contact};
 use super::behaviour::{self, Behaviour, Transport};
-use super::config::{BootstrapAddress, Clock, ConfigError, EngineConfig};
+use super::config::{BootstrapAddress, Clock, ConfigError, EngineConfig, MAX_BOOTSTRAP};
 use super::core::{Core, Output};
 use super::outbox::RequestId;
 use crate::dht::messages::{DhtError, DhtMessage, Found, Health, ListenEvent, ListenId, PutReport, Ticket};
@@ -223,10 +223,7 @@ impl Engine {
                 let added = added.map(|address| self.book.add_bootstrap(address, now));
                 reply.send(match added {
                     Ok(true) => Ok(()),
-                    Ok(false) => Err(DhtError::TooMany {
-                        what: "bootstrap nodes",
-                        limit: super::address_book::MAX_BOOTSTRAP,
-                    }),
+                    Ok(false) => Err(DhtError::TooMany { what: "bootstrap nodes", limit: MAX_BOOTSTRAP }),
                     Err(error) => Err(DhtError::Address(error.to_string())),
                 });
             }

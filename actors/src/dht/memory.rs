@@ -1,0 +1,91 @@
+//! What was asked of the DHT for good: it outlives every engine and every failure of the actor.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use skep_protocol::dht::announce::MAX_ANNOUNCEMENTS;
+use skep_protocol::dht::subscriptions::MAX_SUBSCRIPTIONS;
+use skep_protocol::dht::value::{Value, ValueId};
+use skep_protocol::ids::DhtKey;
+
+use super::kad::config::{BootstrapAddress, MAX_BOOTSTRAP};
+use super::messages::{DhtMessage, ListenEvent, ListenId};
+use crate::supervision::{Outlet, Reply};
+
+/// What the DHT actor was asked for good: values to keep published, listenings, bootstrap nodes.
+///
+/// It belongs to the factory that makes the actor, so that an actor made anew finds all of it. Cheap
+/// to clone; clones share their content.
+#[derive(Clone, Debug, Default)]
+pub struct DhtMemory {
+    wishes: Arc<Mutex<Wishes>>,
+}
+
+#[derive(Debug, Default)]
+struct Wishes {
+    published: BTreeMap<(DhtKey, ValueId), Value>,
+    listenings: BTreeMap<ListenId, (DhtKey, Outlet<ListenEvent>)>,
+    bootstrap: BTreeSet<BootstrapAddress>,
+}
+
+impl DhtMemory {
+    /// Notes what a message asks for good, or takes back.
+    pub(super) fn note(&self, message: &DhtMessage) {
+        let mut wishes = self.lock();
+        match message {
+            DhtMessage::Put { key, value, permanent: true, .. } => {
+                insert_within(MAX_ANNOUNCEMENTS, &mut wishes.published, (*key, value.id), || value.clone());
+            }
+            DhtMessage::Put { key, value, permanent: false, .. } => {
+                wishes.published.remove(&(*key, value.id));
+            }
+            DhtMessage::CancelPut { key, id } => {
+                wishes.published.remove(&(*key, *id));
+            }
+            DhtMessage::Listen { id, key, outlet } => {
+                let listening = || (*key, outlet.clone());
+                insert_within(MAX_SUBSCRIPTIONS, &mut wishes.listenings, *id, listening);
+            }
+            DhtMessage::Cancel { id } => {
+                wishes.listenings.remove(id);
+            }
+            DhtMessage::AddBootstrap { address, .. } if wishes.bootstrap.len() < MAX_BOOTSTRAP => {
+                wishes.bootstrap.extend(address.parse::<BootstrapAddress>());
+            }
+            DhtMessage::Get { .. } | DhtMessage::Health { .. } | DhtMessage::AddBootstrap { .. } => {}
+        }
+    }
+
+    /// The messages that ask a new engine for all of it.
+    pub(super) fn replay(&self) -> Vec<DhtMessage> {
+        let wishes = self.lock();
+        let published = wishes.published.iter().map(|((key, _), value)| {
+            let (reply, _) = Reply::channel();
+            DhtMessage::Put { key: *key, value: value.clone(), permanent: true, reply }
+        });
+        let listenings = wishes.listenings.iter().map(|(id, (key, outlet))| DhtMessage::Listen {
+            id: *id,
+            key: *key,
+            outlet: outlet.clone(),
+        });
+        published.chain(listenings).collect()
+    }
+
+    /// Nodes to join through besides those of the configuration.
+    pub(super) fn bootstrap(&self) -> Vec<BootstrapAddress> {
+        self.lock().bootstrap.iter().cloned().collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Wishes> {
+        // Nothing is half done when a panic poisons it: each change is one insertion or removal.
+        self.wishes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Inserts, or replaces what has this key, unless one more would be too many: the engine refuses
+/// that one too, and says so to whoever asked.
+fn insert_within<K: Ord, V>(limit: usize, map: &mut BTreeMap<K, V>, key: K, value: impl FnOnce() -> V) {
+    if map.len() < limit || map.contains_key(&key) {
+        map.insert(key, value());
+    }
+}
