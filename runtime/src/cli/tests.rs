@@ -135,3 +135,42 @@ async fn a_wrong_configuration_is_one_line() {
     let error = skep(&["--config", path.to_str().unwrap(), "node", "info"]).await.unwrap_err();
     assert!(error.line().contains("line 2") && error.line().contains("botstrap"), "{}", error.line());
 }
+
+/// A pipe whose reader can look at what came so far.
+#[derive(Clone, Default)]
+struct Pipe(std::sync::Arc<std::sync::Mutex<Vec<u8>>>);
+
+impl Pipe {
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
+
+impl Write for Pipe {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn following_prints_messages_as_they_come_and_ends_with_the_node() {
+    let running = Running::start().await;
+    let account = running.node.create_account("Alice", None, |_| ()).await.unwrap();
+    let pipe = Pipe::default();
+    let folder = running.folder.path().to_str().unwrap();
+    let cli = Cli::try_parse_from(["skep", "--data-dir", folder, "message", "follow"]).unwrap();
+    let mut out = pipe.clone();
+    let talk = async {
+        // When it has begun to listen cannot be seen, so it is told until it hears.
+        while !pipe.text().contains("  hear me") {
+            account.conversation(CONVERSATION).send("hear me").await.unwrap();
+        }
+        running.node.shutdown().await;
+    };
+    let (followed, ()) = tokio::join!(execute(cli, &mut out), talk);
+    assert!(followed.unwrap_err().line().contains("closed the connection"));
+}

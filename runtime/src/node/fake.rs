@@ -91,7 +91,7 @@ impl Parts for FakeParts {
             for done in 0..=2 {
                 progress(CreationProgress { stage: "making keys".to_owned(), done, total: 2 });
             }
-            std::fs::create_dir(accounts.join(local.to_hex())).unwrap();
+            std::fs::create_dir_all(accounts.join(local.to_hex())).unwrap();
             Ok(local)
         }
         .boxed()

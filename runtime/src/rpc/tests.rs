@@ -195,7 +195,9 @@ async fn events_come_after_the_reply_to_their_subscription_until_it_ends() {
         client.call(method::EventsUnsubscribe, subscription).await,
         Err(ClientError::Refused(error)) if error.code == ErrorCode::NotFound.number()
     ));
+    let mut others = running.node.events();
     conversation.send("unheard").await.unwrap();
+    others.next().await.unwrap();
     for _ in 1..MAX_SUBSCRIPTIONS {
         client.call(method::EventsSubscribe, SubscribeParams::default()).await.unwrap();
     }
@@ -363,4 +365,52 @@ async fn idle_connections_do_not_delay_the_end() {
     let _http = tokio::net::TcpStream::connect(running.endpoint("websocket").await).await.unwrap();
     let end = tokio::time::timeout(Duration::from_secs(8), running.node.shutdown()).await.unwrap();
     assert!(end.shutdown.complete, "{end:?}");
+}
+
+#[tokio::test]
+async fn random_and_mutated_requests_are_answered_and_never_stop_the_node() {
+    use rand::{Rng as _, SeedableRng as _};
+    let running = Running::start().await;
+    let account = running.node.create_account("Alice", None, |_| ()).await.unwrap().local();
+    let corpus = [
+        request(1, "node.info", json!({})),
+        request("x", "account.create", json!({ "name": "Bob", "password": "p" })),
+        request(Value::Null, "contact.add", json!({ "account": account, "contact": "jami:00" })),
+        request(2, "message.list", json!({ "account": account, "conversation": CONVERSATION, "limit": 3 })),
+        json!([{ "jsonrpc": "2.0", "id": 3, "method": "contact.list", "params": { "account": account } }])
+            .to_string(),
+        request(4, "account.import", json!({ "archive": "H4sIAAAAAAAA" })),
+    ];
+    let mut random = rand::rngs::StdRng::seed_from_u64(7);
+    let mut raw = running.raw().await;
+    let (rounds, mut replies) = (400, 0);
+    for round in 0..rounds {
+        let mut text = corpus[round % corpus.len()].clone().into_bytes();
+        for _ in 0..random.random_range(0..4) {
+            let at = random.random_range(0..text.len());
+            match random.random_range(0..3) {
+                0 => text[at] = random.random(),
+                1 => text.truncate(at.max(1)),
+                _ => text.insert(at, random.random()),
+            }
+        }
+        // One line, so that the number of requests is known.
+        text.iter_mut().filter(|byte| **byte == b'\n').for_each(|byte| *byte = b' ');
+        raw.say(text).await;
+        raw.say(request("next", "node.nothing", json!({}))).await;
+        loop {
+            let reply = raw.hear().await;
+            if reply["id"] == "next" {
+                break;
+            }
+            replies += usize::from(reply.get("method").is_none());
+        }
+    }
+    raw.0.shutdown().await.unwrap();
+    let mut rest = String::new();
+    raw.0.read_to_string(&mut rest).await.unwrap();
+    replies += rest.lines().filter(|line| !line.contains("\"method\"")).count();
+    assert!((rounds / 2..=rounds).contains(&replies), "{replies} replies to {rounds} requests");
+    assert!(running.node.accounts().await.is_ok());
+    running.node.shutdown().await;
 }
