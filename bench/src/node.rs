@@ -74,7 +74,7 @@ pub struct Outcome {
 /// # Errors
 /// [`BenchError`] when the results cannot be written. What cannot be measured is said in the table.
 pub async fn run(options: &Options, progress: &mut dyn FnMut(&str)) -> Result<Outcome> {
-    let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/bench");
+    let target = workspace().join("target/bench");
     let folder = tempfile::tempdir().map_err(BenchError::file(std::env::temp_dir()))?;
     let mut run = Run { only: &options.only, folder: folder.path(), target: &target, progress };
     let mut measurements = Vec::new();
@@ -283,8 +283,7 @@ fn fail(quantities: &[Quantity; 4], error: &BenchError, peer: &Times) -> Vec<Mea
 async fn open(folder: &Path, bundles: &Bundles) -> Result<Measurement> {
     let folder = make(folder, "open")?;
     let [.., longest] = LENGTHS;
-    let golden = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../tests/data/vectors/newest/accounts/alice-nopassword.gz");
+    let golden = workspace().join("tests/data/vectors/newest/accounts/alice-nopassword.gz");
     let archive = std::fs::read(&golden).map_err(BenchError::file(&golden))?;
     let mut network = Network::best()?;
     let mut node = SkepNode::start(&mut network, None, "alice", &folder).await?;
@@ -328,6 +327,12 @@ fn clone(folder: &Path, bundles: &Bundles) -> Result<Measurement> {
     }
     let conditions = format!("over a socket, packed, stored and validated: {}", growth.join(", "));
     Ok(Measurement::new(CLONE_100K, &seconds, conditions))
+}
+
+/// The folder of the sources.
+pub(crate) fn workspace() -> &'static Path {
+    let own = Path::new(env!("CARGO_MANIFEST_DIR"));
+    own.parent().unwrap_or(own)
 }
 
 fn make(folder: &Path, name: &str) -> Result<PathBuf> {
