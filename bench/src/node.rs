@@ -12,7 +12,7 @@ use crate::conversation::{self, Bundles, LENGTHS};
 use crate::daemon::{self, Bootstrap, Daemon};
 use crate::machine::Machine;
 use crate::messenger::{BURST, IDLE_SETTLE, IDLE_SPAN, Idle, PAUSE, Times, measure, measure_idle};
-use crate::network::Network;
+use crate::network::{self, Network};
 use crate::report::{Measurement, Quantity, Report, Target};
 use crate::skep::SkepNode;
 use crate::statistics::{Samples, millis};
@@ -127,22 +127,19 @@ impl Run<'_> {
     }
 
     async fn talk(&mut self) -> Vec<Measurement> {
+        let (mut own, mut peer) = (Times::default(), Times::default());
         self.say("two nodes of Skep talk");
-        let own = talk_skep(self.folder).await;
-        let mut peer = None;
+        let measured = talk_skep(self.folder, &mut own).await;
         if daemon::obstacle().is_none() {
             self.say("two real daemons talk");
-            let measured = talk_daemons(self.folder).await;
-            peer = self.peer(measured);
+            let measured = talk_daemons(self.folder, &mut peer).await;
+            self.peer(measured);
         }
-        let own = match own {
-            Ok(own) => own,
-            Err(error) => {
-                let quantities = [MESSAGE_LATENCY, BURST_100, ACCEPT_TO_CLONED, NEW_CONNECTION];
-                return fail(&quantities, &error, &peer.unwrap_or_default());
-            }
-        };
-        compare_talks(&own, &peer.unwrap_or_default())
+        let measurements = compare_talks(&own, &peer);
+        match measured {
+            Ok(()) => measurements,
+            Err(error) => measurements.into_iter().map(|measured| measured.spoiled(&error)).collect(),
+        }
     }
 
     async fn idle(&mut self) -> Vec<Measurement> {
@@ -224,22 +221,22 @@ impl Run<'_> {
 /// Why something is not measured on loopback.
 const NO_NAMESPACES: &str = "needs network namespaces, so root and iproute2";
 
-async fn talk_skep(folder: &Path) -> Result<Times> {
+async fn talk_skep(folder: &Path, times: &mut Times) -> Result<()> {
     let folder = make(folder, "talk-skep")?;
     let mut network = Network::best()?;
     let bootstrap = SkepNode::start(&mut network, None, "boot", &folder).await?;
     let mut a = SkepNode::start(&mut network, Some(&bootstrap), "alice", &folder).await?;
     let mut b = SkepNode::start(&mut network, Some(&bootstrap), "bob", &folder).await?;
-    measure(&mut a, &mut b).await
+    measure(&mut a, &mut b, times).await
 }
 
-async fn talk_daemons(folder: &Path) -> Result<Times> {
+async fn talk_daemons(folder: &Path, times: &mut Times) -> Result<()> {
     let folder = make(folder, "talk-daemons")?;
     let mut network = Network::private()?;
     let bootstrap = Bootstrap::start(&mut network, &folder)?;
     let mut a = Daemon::start(&mut network, &bootstrap, "alice", &folder).await?;
     let mut b = Daemon::start(&mut network, &bootstrap, "bob", &folder).await?;
-    measure(&mut a, &mut b).await
+    measure(&mut a, &mut b, times).await
 }
 
 async fn idle_skep(folder: &Path) -> Result<Idle> {
@@ -261,9 +258,10 @@ fn compare_talks(own: &Times, peer: &Times) -> Vec<Measurement> {
     let burst = format!("first of {BURST} send calls in a row to the last receive event");
     let accept = "accept call to the event that the conversation can be used; new accounts each time";
     let connection = "all links cut, then send call to receive event, the message itself included";
-    let new_connection = match own.new_connection.count() {
-        0 => Measurement::skipped(NEW_CONNECTION, NO_NAMESPACES),
-        _ => Measurement::new(NEW_CONNECTION, &own.new_connection, connection),
+    let new_connection = if network::obstacle().is_some() {
+        Measurement::skipped(NEW_CONNECTION, NO_NAMESPACES)
+    } else {
+        Measurement::new(NEW_CONNECTION, &own.new_connection, connection)
     };
     vec![
         Measurement::new(MESSAGE_LATENCY, &own.message_latency, single).beside(&peer.message_latency),
@@ -271,12 +269,6 @@ fn compare_talks(own: &Times, peer: &Times) -> Vec<Measurement> {
         Measurement::new(ACCEPT_TO_CLONED, &own.accept_to_cloned, accept).beside(&peer.accept_to_cloned),
         new_connection.beside(&peer.new_connection),
     ]
-}
-
-fn fail(quantities: &[Quantity; 4], error: &BenchError, peer: &Times) -> Vec<Measurement> {
-    let peers = [&peer.message_latency, &peer.burst, &peer.accept_to_cloned, &peer.new_connection];
-    let pairs = quantities.iter().zip(peers);
-    pairs.map(|(quantity, peer)| Measurement::failed(*quantity, error).beside(peer)).collect()
 }
 
 /// A node that has the long conversation starts, and is asked for the last page.
