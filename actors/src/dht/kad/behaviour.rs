@@ -12,10 +12,11 @@ use libp2p::core::muxing::StreamMuxerBox;
 use libp2p::core::transport::Boxed;
 use libp2p::core::upgrade::Version;
 use libp2p::identity::Keypair;
-use libp2p::kad::store::MemoryStore;
 use libp2p::request_response::{self, ProtocolSupport};
 use libp2p::swarm::NetworkBehaviour;
-use libp2p::{PeerId, StreamProtocol, Swarm, identify, kad, noise, tcp, yamux};
+use libp2p::{PeerId, StreamProtocol, Swarm, identify, noise, tcp, yamux};
+use libp2p_kad as kad;
+use libp2p_kad::store::MemoryStore;
 
 use super::config::ConfigError;
 use super::wire::{PROTOCOL, WireCodec};

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use libp2p::PeerId;
-use libp2p::kad::KBucketKey;
+use libp2p_kad::KBucketKey;
 use skep_protocol::dht::content::Content;
 use skep_protocol::dht::listeners::LISTENERS_PER_PEER;
 use skep_protocol::dht::value::{Value, ValueId};

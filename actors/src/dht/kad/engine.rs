@@ -11,10 +11,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use futures::StreamExt as _;
-use libp2p::kad::QueryId;
 use libp2p::request_response::OutboundRequestId;
 use libp2p::swarm::ConnectionId;
 use libp2p::{Multiaddr, PeerId, Swarm};
+use libp2p_kad::QueryId;
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 use skep_protocol::ids::DhtKey;

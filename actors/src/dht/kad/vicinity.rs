@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use libp2p::PeerId;
-use libp2p::kad::{KBucketDistance, KBucketKey};
+use libp2p_kad::{KBucketDistance, KBucketKey};
 use skep_protocol::ids::DhtKey;
 use skep_protocol::time::Moment;
 

@@ -4,12 +4,13 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use libp2p::core::ConnectedPoint;
-use libp2p::kad::{GetClosestPeersError, PeerInfo, QueryResult};
 use libp2p::multiaddr::Protocol;
 use libp2p::request_response::{Event as WireEvent, Message};
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
 use libp2p::swarm::{ConnectionId, DialError, SwarmEvent};
-use libp2p::{Multiaddr, PeerId, identify, kad};
+use libp2p::{Multiaddr, PeerId, identify};
+use libp2p_kad as kad;
+use libp2p_kad::{GetClosestPeersError, PeerInfo, QueryResult};
 use rand::Rng as _;
 
 use super::super::address_book::{Attempt, Contact};
