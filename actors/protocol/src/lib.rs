@@ -31,3 +31,6 @@ pub mod profile;
 pub mod swarm;
 pub mod sync;
 pub mod time;
+
+#[cfg(test)]
+mod testing;

@@ -252,17 +252,12 @@ mod tests {
     use super::*;
     use crate::contact::record;
     use crate::contact::tests::numbered;
+    use crate::testing::data;
 
     const OWN: AccountId = AccountId([0xaa; 20]);
     const PEER: AccountId = AccountId([1; 20]);
     const ACTIVE: Standing = Standing::Active { confirmed: false };
     const CONFIRMED: Standing = Standing::Active { confirmed: true };
-
-    macro_rules! data {
-        ($path:literal) => {
-            include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/data/vectors/", $path))
-        };
-    }
 
     fn change(before: Standing, after: Standing) -> Option<Change> {
         Some(Change { account: PEER, before, after })
@@ -275,10 +270,10 @@ mod tests {
     #[test]
     fn the_files_of_real_daemons_are_written_as_they_were_read() {
         for file in [
-            &data!("newest/accounts/alice/contacts")[..],
-            data!("newest/accounts/alice2/contacts"),
-            data!("newest/accounts/bob/contacts"),
-            data!("newest/accounts/carla/contacts"),
+            data!("vectors/newest/accounts/alice/contacts"),
+            data!("vectors/newest/accounts/alice2/contacts"),
+            data!("vectors/newest/accounts/bob/contacts"),
+            data!("vectors/newest/accounts/carla/contacts"),
         ] {
             let (list, skipped) = ContactList::decode(OWN, file).unwrap();
             assert_eq!((list.iter().count(), skipped), (2, 0));

@@ -178,6 +178,7 @@ mod tests {
     use super::*;
     use crate::contact::tests::numbered;
     use crate::dht::golden;
+    use crate::testing::data;
 
     const PEER: AccountId = AccountId([1; 20]);
 
@@ -193,10 +194,7 @@ mod tests {
 
     #[test]
     fn the_files_of_real_daemons_are_written_as_they_were_read() {
-        let file = include_bytes!(concat!(
-            env!("CARGO_MANIFEST_DIR"),
-            "/../../tests/data/vectors/newest/accounts/bob/incomingTrustRequests"
-        ));
+        let file = data!("vectors/newest/accounts/bob/incomingTrustRequests");
         let (requests, skipped) = PendingRequests::decode(file).unwrap();
         assert_eq!((requests.iter().count(), skipped), (0, 0));
         assert_eq!(requests.encode(), file);

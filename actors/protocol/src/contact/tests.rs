@@ -8,6 +8,7 @@ use crate::dht::value::{Body, Value, ValueId};
 use crate::identity::{Chain, ChainError, RevocationList};
 use crate::ids::{AccountId, ConversationId, DhtKey};
 use crate::keys::PrivateKey;
+use crate::testing::text;
 use crate::time::UnixMillis;
 
 /// A time at which all recorded certificates are valid.
@@ -18,12 +19,6 @@ pub(super) fn numbered(number: usize) -> AccountId {
     let mut id = [1; 20];
     id[..8].copy_from_slice(&(number as u64).to_be_bytes());
     AccountId(id)
-}
-
-macro_rules! newest {
-    ($path:literal) => {
-        include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/data/vectors/newest/accounts/", $path))
-    };
 }
 
 struct Person {
@@ -48,15 +43,24 @@ impl Person {
     }
 
     fn alice() -> Self {
-        Self::new(newest!("alice/ring_device.crt"), newest!("alice/ring_device.key"))
+        Self::new(
+            text!("vectors/newest/accounts/alice/ring_device.crt"),
+            text!("vectors/newest/accounts/alice/ring_device.key"),
+        )
     }
 
     fn alice2() -> Self {
-        Self::new(newest!("alice2/ring_device.crt"), newest!("alice2/ring_device.key"))
+        Self::new(
+            text!("vectors/newest/accounts/alice2/ring_device.crt"),
+            text!("vectors/newest/accounts/alice2/ring_device.key"),
+        )
     }
 
     fn bob() -> Self {
-        Self::new(newest!("bob/ring_device.crt"), newest!("bob/ring_device.key"))
+        Self::new(
+            text!("vectors/newest/accounts/bob/ring_device.crt"),
+            text!("vectors/newest/accounts/bob/ring_device.key"),
+        )
     }
 
     fn account(&self) -> AccountId {

@@ -7,34 +7,29 @@ use base64::Engine as _;
 use crate::dht::value::{Body, Value};
 use crate::ids::DhtKey;
 use crate::keys::PrivateKey;
-
-macro_rules! data {
-    ($path:literal) => {
-        include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/data/", $path))
-    };
-}
+use crate::testing::text;
 
 /// Key of the signed values of `spec: dht V19, V20`.
 pub(crate) fn throw_away_key() -> &'static PrivateKey {
     static KEY: OnceLock<PrivateKey> = OnceLock::new();
-    KEY.get_or_init(|| PrivateKey::from_pem(data!("spec/dht/throw-away.key")).unwrap())
+    KEY.get_or_init(|| PrivateKey::from_pem(text!("spec/dht/throw-away.key")).unwrap())
 }
 
 /// Device key of account B in `spec: identity V3, contacts V3`.
 pub(crate) fn device_b() -> &'static PrivateKey {
     static KEY: OnceLock<PrivateKey> = OnceLock::new();
-    KEY.get_or_init(|| PrivateKey::from_pem(data!("spec/identity/device.key")).unwrap())
+    KEY.get_or_init(|| PrivateKey::from_pem(text!("spec/identity/device.key")).unwrap())
 }
 
 /// What is signed, and the signature, of `spec: dht V19`.
 pub(crate) fn signed_value() -> (Vec<u8>, Vec<u8>) {
-    let mut lines = data!("spec/dht/signed-value.txt").lines().map(|line| hex::decode(line).unwrap());
+    let mut lines = text!("spec/dht/signed-value.txt").lines().map(|line| hex::decode(line).unwrap());
     (lines.next().unwrap(), lines.next().unwrap())
 }
 
 /// The trust request of `spec: contacts V3`, encrypted to [`device_b`].
 pub(crate) fn trust_request() -> Vec<u8> {
-    let text: String = data!("spec/contacts/trust-request.base64").split_whitespace().collect();
+    let text: String = text!("spec/contacts/trust-request.base64").split_whitespace().collect();
     base64::engine::general_purpose::STANDARD.decode(text).unwrap()
 }
 
@@ -62,15 +57,15 @@ pub(crate) struct RecordedLine {
 }
 
 pub(crate) fn jami_13_7() -> Vec<Recorded> {
-    serde_json::from_str(data!("vectors/jami-13.7.0/dht/values-put.json")).unwrap()
+    serde_json::from_str(text!("vectors/jami-13.7.0/dht/values-put.json")).unwrap()
 }
 
 pub(crate) fn jami_13_11() -> Vec<Recorded> {
-    serde_json::from_str(data!("vectors/jami-13.11.0/dht/values-put.json")).unwrap()
+    serde_json::from_str(text!("vectors/jami-13.11.0/dht/values-put.json")).unwrap()
 }
 
 pub(crate) fn newest() -> Vec<RecordedLine> {
-    [data!("vectors/newest/dht/alice.jsonl"), data!("vectors/newest/dht/bob.jsonl")]
+    [text!("vectors/newest/dht/alice.jsonl"), text!("vectors/newest/dht/bob.jsonl")]
         .iter()
         .flat_map(|file| file.lines())
         .map(|line| serde_json::from_str(line).unwrap())
@@ -92,8 +87,8 @@ fn key(pem: &str) -> PrivateKey {
 /// The device keys that open the encrypted values of 13.7.0.
 pub(crate) fn jami_13_7_key(owner: &str) -> PrivateKey {
     match owner {
-        "alice" => key(data!("vectors/jami-13.7.0/accounts/alice/ring_device.key")),
-        "bob" => key(data!("vectors/jami-13.7.0/accounts/bob/ring_device.key")),
+        "alice" => key(text!("vectors/jami-13.7.0/accounts/alice/ring_device.key")),
+        "bob" => key(text!("vectors/jami-13.7.0/accounts/bob/ring_device.key")),
         _ => panic!("no key of {owner}"),
     }
 }
@@ -101,8 +96,8 @@ pub(crate) fn jami_13_7_key(owner: &str) -> PrivateKey {
 /// The device keys of alice and bob in the recordings of 2026.
 pub(crate) fn newest_keys() -> [PrivateKey; 2] {
     [
-        key(data!("vectors/newest/accounts/alice/ring_device.key")),
-        key(data!("vectors/newest/accounts/bob/ring_device.key")),
+        key(text!("vectors/newest/accounts/alice/ring_device.key")),
+        key(text!("vectors/newest/accounts/bob/ring_device.key")),
     ]
 }
 

@@ -3,15 +3,8 @@
 use serde_json::Value;
 
 use crate::keys::PrivateKey;
+pub(super) use crate::testing::{Sequence, data, with_mutations};
 use crate::time::UnixMillis;
-
-/// The bytes of a file under `tests/data`.
-macro_rules! data {
-    ($($path:literal),+) => {
-        include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/data/", $($path),+)).as_slice()
-    };
-}
-pub(super) use data;
 
 /// A time at which all recorded certificates are valid.
 pub(super) const RECORDED: UnixMillis = UnixMillis(1_795_350_000_000);
@@ -81,42 +74,4 @@ pub(super) fn device_key_b() -> PrivateKey {
 
 pub(super) fn key(pem: &[u8]) -> PrivateKey {
     PrivateKey::from_pem(std::str::from_utf8(pem).unwrap()).unwrap()
-}
-
-/// A fixed sequence of pseudo-random numbers (xorshift), for mutations.
-pub(super) struct Sequence(pub(super) u64);
-
-impl Sequence {
-    pub(super) fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    pub(super) fn below(&mut self, limit: usize) -> usize {
-        usize::try_from(self.next() % u64::try_from(limit).unwrap()).unwrap()
-    }
-}
-
-/// Gives `try_out` many damaged versions of `golden`: changed bytes, cuts, repeats; then noise.
-pub(super) fn with_mutations(golden: &[u8], rounds: usize, mut try_out: impl FnMut(&[u8])) {
-    let mut sequence = Sequence(0x5eed_0001);
-    for _ in 0..rounds {
-        let mut bytes = golden.to_vec();
-        for _ in 0..=sequence.below(3) {
-            let at = sequence.below(bytes.len());
-            match sequence.below(4) {
-                0 => bytes.truncate(at.max(1)),
-                1 => bytes[at] = sequence.next().to_le_bytes()[0],
-                2 => bytes[at] ^= 1 << sequence.below(8),
-                _ => bytes.extend_from_within(at..),
-            }
-        }
-        try_out(&bytes);
-    }
-    for length in [0, 1, 2, 7, 64, 1000] {
-        let noise: Vec<u8> = (0..length).map(|_| sequence.next().to_le_bytes()[0]).collect();
-        try_out(&noise);
-    }
 }

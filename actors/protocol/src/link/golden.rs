@@ -1,13 +1,11 @@
 //! Recordings of real daemons that the tests of this room share.
 
-use std::io::Read as _;
 use std::net::SocketAddr;
 
 use serde_json::Value;
 
 use crate::ids::{DeviceId, DeviceShortId, DhtKey};
-
-const VECTORS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/data/vectors");
+use crate::testing::{DAEMONS, recorded_lines};
 
 /// A connection request or answer: plain `data` of a DHT value.
 pub(crate) struct RecordedRequest {
@@ -24,19 +22,6 @@ pub(crate) struct RecordedStun {
     pub(crate) bytes: Vec<u8>,
 }
 
-/// Lines of a JSON file, unpacked when its name ends in `.gz`.
-pub(crate) fn json_lines(path: &str) -> Vec<Value> {
-    let file = std::fs::OpenOptions::new().read(true).open(format!("{VECTORS}/{path}")).unwrap();
-    let mut text = String::new();
-    if path.ends_with(".gz") {
-        flate2::read::GzDecoder::new(file).read_to_string(&mut text).unwrap();
-    } else {
-        let mut file = file;
-        file.read_to_string(&mut text).unwrap();
-    }
-    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-}
-
 pub(crate) fn bytes(value: &Value) -> Vec<u8> {
     hex::decode(value.as_str().unwrap()).unwrap()
 }
@@ -47,19 +32,21 @@ fn parse<T: std::str::FromStr<Err: std::fmt::Debug>>(value: &Value) -> T {
 
 pub(crate) fn peer_requests() -> Vec<RecordedRequest> {
     let read = |set: &'static str| {
-        json_lines(&format!("{set}/dht/peer-requests.jsonl")).into_iter().map(move |line| RecordedRequest {
-            set,
-            key: parse(&line["key"]),
-            to: parse(&line["to"]),
-            to_short: parse(&line["to_short"]),
-            data: bytes(&line["data"]),
+        recorded_lines::<Value>(&format!("{set}/dht/peer-requests.jsonl")).into_iter().map(move |line| {
+            RecordedRequest {
+                set,
+                key: parse(&line["key"]),
+                to: parse(&line["to"]),
+                to_short: parse(&line["to_short"]),
+                data: bytes(&line["data"]),
+            }
         })
     };
-    ["jami-13.7.0", "jami-13.11.0", "newest"].into_iter().flat_map(read).collect()
+    DAEMONS.into_iter().flat_map(read).collect()
 }
 
 pub(crate) fn stun_messages() -> Vec<RecordedStun> {
-    let read = |set| json_lines(&format!("{set}/wire/stun.jsonl.gz"));
+    let read = |set| recorded_lines::<Value>(&format!("{set}/wire/stun.jsonl.gz"));
     let lines = ["jami-13.7.0", "jami-13.11.0"].into_iter().flat_map(read);
     lines.map(|line| RecordedStun { destination: parse(&line["dst"]), bytes: bytes(&line["data"]) }).collect()
 }
@@ -91,7 +78,7 @@ pub(crate) struct RecordedConnection {
 /// All multiplexed sockets of a set, in the order of their first frames.
 pub(crate) fn connections(set: &str) -> Vec<RecordedConnection> {
     let mut connections: Vec<RecordedConnection> = Vec::new();
-    for line in json_lines(&format!("{set}/mux/frames.jsonl.gz")) {
+    for line in recorded_lines::<Value>(&format!("{set}/mux/frames.jsonl.gz")) {
         let cut = line.get("len").is_some();
         let mut data = bytes(line.get("hex").unwrap_or_else(|| &line["head"]));
         if cut {

@@ -327,7 +327,9 @@ mod tests {
     proptest! {
         #[test]
         fn any_bytes_give_the_same_in_one_piece_and_in_many(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
-            prop_assert_eq!(read_cut(&bytes, 1, 100), read_cut(&bytes, 1000, 100));
+            // As text, because a number that is none does not equal itself.
+            let read = |segment| format!("{:?}", read_cut(&bytes, segment, 100));
+            prop_assert_eq!(read(1), read(1000));
         }
     }
 }

@@ -3,19 +3,14 @@
 //! `swarm-objects.bin.gz` holds every object below `main` of all bundles of one daemon, each once,
 //! as `git cat-file --batch` prints them; `swarm-views.json.gz` has, by bundle, the head and the
 //! daemon's own lists of messages, members and profile.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::disallowed_methods)]
 
 use std::collections::BTreeMap;
-use std::io::Read as _;
-
-use flate2::read::GzDecoder;
 
 use super::object::{MemoryObjects, NewObject, ObjectKind};
 use crate::ids::CommitId;
 use crate::keys::PrivateKey;
-
-/// The three daemons' folders.
-pub(crate) const DAEMONS: [&str; 3] = ["jami-13.7.0", "jami-13.11.0", "newest"];
+pub(crate) use crate::testing::DAEMONS;
+use crate::testing::recording;
 
 /// All repositories of one daemon.
 pub(crate) struct Golden {
@@ -41,19 +36,9 @@ pub(crate) struct Repository {
     pub infos: Option<BTreeMap<String, String>>,
 }
 
-fn path(daemon: &str, rest: &str) -> String {
-    format!("{}/../../tests/data/vectors/{daemon}/{rest}", env!("CARGO_MANIFEST_DIR"))
-}
-
-fn inflate(daemon: &str, file: &str) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    GzDecoder::new(&*std::fs::read(path(daemon, file)).unwrap()).read_to_end(&mut bytes).unwrap();
-    bytes
-}
-
 /// Reads a daemon's repositories.
 pub(crate) fn load(daemon: &str) -> Golden {
-    let bytes = inflate(daemon, "swarm-objects.bin.gz");
+    let bytes = recording(&format!("{daemon}/swarm-objects.bin.gz"));
     let mut objects = MemoryObjects::default();
     let mut rest = &bytes[..];
     while !rest.is_empty() {
@@ -71,17 +56,17 @@ pub(crate) fn load(daemon: &str) -> Golden {
         assert_eq!(hex::encode(object.id), id);
         objects.insert(object);
     }
-    let repositories = serde_json::from_slice(&inflate(daemon, "swarm-views.json.gz")).unwrap();
+    let repositories = serde_json::from_slice(&recording(&format!("{daemon}/swarm-views.json.gz"))).unwrap();
     Golden { objects, repositories }
 }
 
 /// The device key of one of the daemons' accounts.
 pub(crate) fn device_key(daemon: &str, account: &str) -> PrivateKey {
-    let file = path(daemon, &format!("accounts/{account}/ring_device.key"));
-    PrivateKey::from_pem(&std::fs::read_to_string(file).unwrap()).unwrap()
+    let pem = recording(&format!("{daemon}/accounts/{account}/ring_device.key"));
+    PrivateKey::from_pem(&String::from_utf8(pem).unwrap()).unwrap()
 }
 
 /// The certificate chain of one of the daemons' accounts: device, account, CA.
 pub(crate) fn device_chain(daemon: &str, account: &str) -> String {
-    std::fs::read_to_string(path(daemon, &format!("accounts/{account}/ring_device.crt"))).unwrap()
+    String::from_utf8(recording(&format!("{daemon}/accounts/{account}/ring_device.crt"))).unwrap()
 }

@@ -114,6 +114,15 @@ mod tests {
             true
         }
 
+        /// Every device fetches from every other. Whether anything changed.
+        fn fetch_from_all(&mut self) -> bool {
+            let mut changed = false;
+            for (device, from) in (0..16).map(|pair| (pair / 4, pair % 4)) {
+                changed |= self.fetch(device, from);
+            }
+            changed
+        }
+
         fn content(&self, device: usize) -> BTreeSet<CommitId> {
             self.ancestors(self.heads[device]).into_iter().filter(|id| self.parents[id].len() < 2).collect()
         }
@@ -136,7 +145,7 @@ mod tests {
             let written = world.parents.values().filter(|parents| parents.len() < 2).count();
             world.merges = 0;
             let mut rounds = 0;
-            while (0..4).any(|device| (0..4).fold(false, |any, from| world.fetch(device, from) || any)) {
+            while world.fetch_from_all() {
                 rounds += 1;
                 prop_assert!(rounds < 16, "still changing");
             }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
 use proptest::prelude::*;
+use serde_json::Value;
 
 use super::control::{self, ChannelState, ControlMessage};
 use super::frame::{self, Frame, FrameReader};
@@ -11,6 +12,7 @@ use super::*;
 use crate::link::channel_name::{ChannelName, ChannelNameError};
 use crate::link::golden::{self, RecordedConnection, RecordedFrame};
 use crate::link::message::MessageReader;
+use crate::testing::recorded_lines;
 use crate::time::Moment;
 
 const SETS: [&str; 3] = ["jami-13.7.0", "jami-13.11.0", "newest"];
@@ -57,7 +59,7 @@ fn recorded_streams_survive_encoding_and_decoding() {
 
 #[test]
 fn recorded_streams_have_the_lengths_we_encode() {
-    let lengths = golden::json_lines("newest/mux/connections.jsonl");
+    let lengths = recorded_lines::<Value>("newest/mux/connections.jsonl");
     let connections = golden::connections("newest");
     assert_eq!(lengths.len(), connections.len());
     for (length, connection) in lengths.iter().zip(&connections) {
@@ -285,7 +287,7 @@ fn replay(connection: &RecordedConnection, role: Role) {
 
 #[test]
 fn replayed_connections_of_the_newest_daemon_come_out_as_recorded() {
-    let roles = golden::json_lines("newest/mux/connections.jsonl");
+    let roles = recorded_lines::<Value>("newest/mux/connections.jsonl");
     for (line, connection) in roles.iter().zip(&golden::connections("newest")) {
         replay(connection, if line["responder"] == true { Role::Responder } else { Role::Requester });
     }

@@ -4,8 +4,6 @@
 //! from the recorded channels of that daemon: two sessions of each shape (clone, few haves, twenty
 //! haves, up to date, pack of several packets).
 
-use std::io::Read;
-
 use bytes::Bytes;
 
 use super::download::{DownloadError, DownloadOutput, DownloadSession};
@@ -13,20 +11,7 @@ use super::pack::PackLimits;
 use super::pack::resolve::read_small_pack;
 use super::upload::{UploadOutput, UploadSession};
 use crate::ids::{CommitId, ConversationId, DeviceId};
-
-macro_rules! sessions {
-    ($set:literal) => {
-        (
-            $set,
-            include_bytes!(concat!(
-                env!("CARGO_MANIFEST_DIR"),
-                "/../../tests/data/vectors/",
-                $set,
-                "/git-sessions.jsonl.gz"
-            )) as &[u8],
-        )
-    };
-}
+use crate::testing::{DAEMONS, recorded_lines};
 
 struct Recorded {
     label: String,
@@ -48,13 +33,10 @@ fn recorded() -> Vec<Recorded> {
 }
 
 fn all_recorded() -> Vec<Recorded> {
-    let sets = [sessions!("jami-13.7.0"), sessions!("jami-13.11.0"), sessions!("newest")];
     let mut all = Vec::new();
-    for (set, bytes) in sets {
-        let mut text = String::new();
-        flate2::read::GzDecoder::new(bytes).read_to_string(&mut text).unwrap();
-        for (number, line) in text.lines().enumerate() {
-            let line: Line = serde_json::from_str(line).unwrap();
+    for set in DAEMONS {
+        let lines: Vec<Line> = recorded_lines(&format!("{set}/git-sessions.jsonl.gz"));
+        for (number, line) in lines.into_iter().enumerate() {
             let side = |side| {
                 let frames = line.frames.iter().filter(|frame| frame.0 == side);
                 frames.flat_map(|frame| hex::decode(&frame.1).unwrap()).collect()
