@@ -107,10 +107,11 @@ struct Talk {
     conversation: String,
 }
 
-/// Measures everything between two running nodes. `times` keeps what was measured before an error.
-pub(crate) async fn measure<M: Messenger>(a: &mut M, b: &mut M, times: &mut Times) -> Result<()> {
+/// Measures everything between two running nodes.
+pub(crate) async fn measure<M: Messenger>(a: &mut M, b: &mut M) -> Result<Times> {
+    let mut times = Times::default();
     for pair in 0..PAIRS {
-        let talk = befriend(a, b, pair, times).await?;
+        let talk = befriend(a, b, pair, &mut times).await?;
         tokio::time::sleep(SETTLE).await;
         // The first message may wait for something that later ones find in place.
         deliver(a, b, &talk, &format!("warm up {pair}")).await?;
@@ -130,7 +131,7 @@ pub(crate) async fn measure<M: Messenger>(a: &mut M, b: &mut M, times: &mut Time
             times.new_connection.add_millis(latency);
         }
     }
-    Ok(())
+    Ok(times)
 }
 
 async fn befriend<M: Messenger>(a: &mut M, b: &mut M, pair: usize, times: &mut Times) -> Result<Talk> {

@@ -12,7 +12,7 @@ use crate::conversation::{self, Bundles, LENGTHS};
 use crate::daemon::{self, Bootstrap, Daemon};
 use crate::machine::Machine;
 use crate::messenger::{BURST, IDLE_SETTLE, IDLE_SPAN, Idle, PAUSE, Times, measure, measure_idle};
-use crate::network::{self, Network};
+use crate::network::Network;
 use crate::report::{Measurement, Quantity, Report, Target};
 use crate::skep::SkepNode;
 use crate::statistics::{Samples, millis};
@@ -74,7 +74,7 @@ pub struct Outcome {
 /// # Errors
 /// [`BenchError`] when the results cannot be written. What cannot be measured is said in the table.
 pub async fn run(options: &Options, progress: &mut dyn FnMut(&str)) -> Result<Outcome> {
-    let target = workspace().join("target/bench");
+    let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/bench");
     let folder = tempfile::tempdir().map_err(BenchError::file(std::env::temp_dir()))?;
     let mut run = Run { only: &options.only, folder: folder.path(), target: &target, progress };
     let mut measurements = Vec::new();
@@ -127,19 +127,22 @@ impl Run<'_> {
     }
 
     async fn talk(&mut self) -> Vec<Measurement> {
-        let (mut own, mut peer) = (Times::default(), Times::default());
         self.say("two nodes of Skep talk");
-        let measured = talk_skep(self.folder, &mut own).await;
+        let own = talk_skep(self.folder).await;
+        let mut peer = None;
         if daemon::obstacle().is_none() {
             self.say("two real daemons talk");
-            let measured = talk_daemons(self.folder, &mut peer).await;
-            self.peer(measured);
+            let measured = talk_daemons(self.folder).await;
+            peer = self.peer(measured);
         }
-        let measurements = compare_talks(&own, &peer);
-        match measured {
-            Ok(()) => measurements,
-            Err(error) => measurements.into_iter().map(|measured| measured.spoiled(&error)).collect(),
-        }
+        let own = match own {
+            Ok(own) => own,
+            Err(error) => {
+                let quantities = [MESSAGE_LATENCY, BURST_100, ACCEPT_TO_CLONED, NEW_CONNECTION];
+                return fail(&quantities, &error, &peer.unwrap_or_default());
+            }
+        };
+        compare_talks(&own, &peer.unwrap_or_default())
     }
 
     async fn idle(&mut self) -> Vec<Measurement> {
@@ -221,22 +224,22 @@ impl Run<'_> {
 /// Why something is not measured on loopback.
 const NO_NAMESPACES: &str = "needs network namespaces, so root and iproute2";
 
-async fn talk_skep(folder: &Path, times: &mut Times) -> Result<()> {
+async fn talk_skep(folder: &Path) -> Result<Times> {
     let folder = make(folder, "talk-skep")?;
     let mut network = Network::best()?;
     let bootstrap = SkepNode::start(&mut network, None, "boot", &folder).await?;
     let mut a = SkepNode::start(&mut network, Some(&bootstrap), "alice", &folder).await?;
     let mut b = SkepNode::start(&mut network, Some(&bootstrap), "bob", &folder).await?;
-    measure(&mut a, &mut b, times).await
+    measure(&mut a, &mut b).await
 }
 
-async fn talk_daemons(folder: &Path, times: &mut Times) -> Result<()> {
+async fn talk_daemons(folder: &Path) -> Result<Times> {
     let folder = make(folder, "talk-daemons")?;
     let mut network = Network::private()?;
     let bootstrap = Bootstrap::start(&mut network, &folder)?;
     let mut a = Daemon::start(&mut network, &bootstrap, "alice", &folder).await?;
     let mut b = Daemon::start(&mut network, &bootstrap, "bob", &folder).await?;
-    measure(&mut a, &mut b, times).await
+    measure(&mut a, &mut b).await
 }
 
 async fn idle_skep(folder: &Path) -> Result<Idle> {
@@ -258,10 +261,9 @@ fn compare_talks(own: &Times, peer: &Times) -> Vec<Measurement> {
     let burst = format!("first of {BURST} send calls in a row to the last receive event");
     let accept = "accept call to the event that the conversation can be used; new accounts each time";
     let connection = "all links cut, then send call to receive event, the message itself included";
-    let new_connection = if network::obstacle().is_some() {
-        Measurement::skipped(NEW_CONNECTION, NO_NAMESPACES)
-    } else {
-        Measurement::new(NEW_CONNECTION, &own.new_connection, connection)
+    let new_connection = match own.new_connection.count() {
+        0 => Measurement::skipped(NEW_CONNECTION, NO_NAMESPACES),
+        _ => Measurement::new(NEW_CONNECTION, &own.new_connection, connection),
     };
     vec![
         Measurement::new(MESSAGE_LATENCY, &own.message_latency, single).beside(&peer.message_latency),
@@ -271,11 +273,18 @@ fn compare_talks(own: &Times, peer: &Times) -> Vec<Measurement> {
     ]
 }
 
+fn fail(quantities: &[Quantity; 4], error: &BenchError, peer: &Times) -> Vec<Measurement> {
+    let peers = [&peer.message_latency, &peer.burst, &peer.accept_to_cloned, &peer.new_connection];
+    let pairs = quantities.iter().zip(peers);
+    pairs.map(|(quantity, peer)| Measurement::failed(*quantity, error).beside(peer)).collect()
+}
+
 /// A node that has the long conversation starts, and is asked for the last page.
 async fn open(folder: &Path, bundles: &Bundles) -> Result<Measurement> {
     let folder = make(folder, "open")?;
     let [.., longest] = LENGTHS;
-    let golden = workspace().join("tests/data/vectors/newest/accounts/alice-nopassword.gz");
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../tests/data/vectors/newest/accounts/alice-nopassword.gz");
     let archive = std::fs::read(&golden).map_err(BenchError::file(&golden))?;
     let mut network = Network::best()?;
     let mut node = SkepNode::start(&mut network, None, "alice", &folder).await?;
@@ -319,12 +328,6 @@ fn clone(folder: &Path, bundles: &Bundles) -> Result<Measurement> {
     }
     let conditions = format!("over a socket, packed, stored and validated: {}", growth.join(", "));
     Ok(Measurement::new(CLONE_100K, &seconds, conditions))
-}
-
-/// The folder of the sources.
-pub(crate) fn workspace() -> &'static Path {
-    let own = Path::new(env!("CARGO_MANIFEST_DIR"));
-    own.parent().unwrap_or(own)
 }
 
 fn make(folder: &Path, name: &str) -> Result<PathBuf> {

@@ -21,6 +21,13 @@ impl UnixMillis {
         Self(seconds.saturating_mul(1000))
     }
 
+    /// From a record that has the time in milliseconds and, for older readers, in seconds: the
+    /// milliseconds count if they are there.
+    #[must_use]
+    pub fn from_either(millis: Option<i64>, seconds: Option<i64>) -> Option<Self> {
+        millis.map(Self).or_else(|| seconds.map(Self::from_seconds))
+    }
+
     /// Whole seconds, rounded towards negative infinity.
     #[must_use]
     pub const fn seconds(self) -> i64 {
@@ -75,6 +82,13 @@ mod tests {
         assert_eq!(UnixMillis(0).since(UnixMillis(i64::MAX)), Duration::ZERO);
         assert_eq!(Moment(Duration::MAX).plus(Duration::MAX).0, Duration::MAX);
         assert_eq!(Moment::default().since(Moment(Duration::MAX)), Duration::ZERO);
+    }
+
+    #[test]
+    fn milliseconds_win_over_seconds() {
+        assert_eq!(UnixMillis::from_either(Some(1001), Some(2)), Some(UnixMillis(1001)));
+        assert_eq!(UnixMillis::from_either(None, Some(2)), Some(UnixMillis(2000)));
+        assert_eq!(UnixMillis::from_either(None, None), None);
     }
 
     #[test]

@@ -14,6 +14,7 @@ use bytes::Bytes;
 use skep_protocol::identity::DeviceIdentity;
 use skep_protocol::ids::{AccountId, BlobId, CommitId, ConversationId, TreeId};
 use skep_protocol::keys::PrivateKey;
+use skep_protocol::profile::{ConversationProfile, MAX_PROFILE};
 use skep_protocol::swarm::create::{CreateError, Draft, LocalDevice, Writer};
 use skep_protocol::swarm::diff::TreeReader;
 use skep_protocol::swarm::graph::CommitGraph;
@@ -24,7 +25,6 @@ use skep_protocol::swarm::message::{CommitMessage, Content, Mode, Relation};
 use skep_protocol::swarm::object::{
     MemoryObjects, NewObject, ObjectKind, ObjectSource, SignError, SignedCommit, SourceError,
 };
-use skep_protocol::swarm::profile::ConversationProfile;
 use skep_protocol::swarm::reconcile::{Reconciliation, reconcile};
 use skep_protocol::swarm::refusal::{Refusal, ValidationError};
 use skep_protocol::swarm::validate::{Founding, ValidCommit, Validator};
@@ -37,9 +37,6 @@ use super::repository::fetch::{Fetch, FetchError, FetchStep, Fetched};
 use super::repository::serve::{Serve, ServeError, ServeStep};
 use super::repository::{Repository, RepositoryError};
 use super::timeline::{Change, Timeline, Unreadable};
-
-/// Largest profile read, in bytes.
-const MAX_PROFILE: usize = 8 * 1024 * 1024;
 
 /// Why a copy could not do something.
 #[derive(Debug, thiserror::Error)]
@@ -327,7 +324,7 @@ impl Replica {
             .ok()
             .flatten()
             .and_then(|file| self.repository.blob(file, MAX_PROFILE).ok().flatten())
-            .map(|bytes| ConversationProfile::parse(&bytes))
+            .and_then(|bytes| ConversationProfile::parse(&bytes).ok())
             .unwrap_or_default();
         Ok(Standing { head, members, mode: self.founding.mode, profile })
     }
@@ -653,8 +650,8 @@ pub(super) fn describe(id: ConversationId, standing: Option<&Standing>, state: &
         Mode::Document => "document",
     };
     let members = standing.iter().flat_map(|standing| &standing.members.people);
-    let text = |field: fn(&ConversationProfile) -> &Option<String>| {
-        standing.and_then(|standing| field(&standing.profile).clone()).unwrap_or_default()
+    let text = |field: fn(&ConversationProfile) -> &String| {
+        standing.map(|standing| field(&standing.profile).clone()).unwrap_or_default()
     };
     ConversationView {
         id,

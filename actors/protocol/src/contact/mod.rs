@@ -30,10 +30,7 @@ pub use message::{MAX_PAYLOAD, MAX_REQUEST, MessageError, TrustRequestMessage};
 pub use pending::{
     MAX_PENDING, MAX_PENDING_BYTES, MAX_PENDING_FILE, PendingError, PendingRequest, PendingRequests, Recorded,
 };
-pub use presence::{
-    Announcement, AnnouncementError, MAX_ANNOUNCEMENTS_PER_ACCOUNT, MAX_TRACKED, Presence, PresenceEvent,
-    PresenceState,
-};
+pub use presence::{MAX_ANNOUNCEMENTS_PER_ACCOUNT, MAX_TRACKED, Presence, PresenceEvent, PresenceState};
 pub use record::Contact;
 pub use requests::{Action, IgnoreReason, Incoming, MAX_INVITE_SKEW, receive, receive_synced};
 pub use resend::{

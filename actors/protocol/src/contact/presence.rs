@@ -2,106 +2,19 @@
 //! (`spec: contacts 6, identity 3`).
 //!
 //! A device is present while at least one of its announcements lives. A restarted device leaves an
-//! old announcement behind for some minutes, so announcements are counted, not devices.
+//! old announcement behind for some minutes, so announcements are counted, not devices. They are read
+//! by [`crate::identity::Announcement`].
 
 use std::collections::BTreeMap;
 
-use crate::dht::content::{Content, VerifiedContent};
-use crate::dht::kind::ValueKind;
 use crate::dht::value::Fingerprint;
-use crate::ids::{AccountId, DeviceId, DeviceShortId};
-use crate::keys::PublicKey;
-use crate::msgpack::{self, DecodeError, Value as Object};
+use crate::ids::{AccountId, DeviceId};
 
 /// Accounts tracked: as many as there can be contacts, and own ones.
 pub const MAX_TRACKED: usize = 10_240;
 
 /// Announcements remembered per account: a few per device; more are not counted.
 pub const MAX_ANNOUNCEMENTS_PER_ACCOUNT: usize = 256;
-
-/// Why a value at the key of an account is no announcement of one of its devices.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum AnnouncementError {
-    /// Not user data.
-    #[error("the value is not of the type of announcements")]
-    OtherType,
-    /// Signed by somebody else.
-    #[error("the announcement is signed by {signer}, not by the account {account}")]
-    OtherAccount {
-        /// The account at whose key it was found.
-        account: AccountId,
-        /// The short id of the key that signed.
-        signer: AccountId,
-    },
-    /// Not MessagePack.
-    #[error("the announcement cannot be read: {0}")]
-    Decode(#[from] DecodeError),
-    /// It holds no device key; so old ones did.
-    #[error("the announcement holds no device key")]
-    NoDeviceKey,
-    /// The device id in it is not that of the key in it.
-    #[error("the announcement names another device than its key")]
-    OtherDevice,
-}
-
-/// A device of an account, as the account announces it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Announcement {
-    device: PublicKey,
-}
-
-impl Announcement {
-    /// The announcement of a device.
-    #[must_use]
-    pub fn of(device: PublicKey) -> Self {
-        Self { device }
-    }
-
-    /// Reads what was found at the key of `account`.
-    ///
-    /// # Errors
-    /// When it does not announce a device of that account.
-    pub fn read(account: AccountId, content: &VerifiedContent) -> Result<Self, AnnouncementError> {
-        if content.content().type_number != ValueKind::UserData.type_number() {
-            return Err(AnnouncementError::OtherType);
-        }
-        let signer = content.owner().account_id();
-        if signer != account {
-            return Err(AnnouncementError::OtherAccount { account, signer });
-        }
-        let map = msgpack::decode_all(&content.content().data)?;
-        let device = map.get("pk").and_then(Object::as_binary).ok_or(AnnouncementError::NoDeviceKey)?;
-        let device = PublicKey::from_der(device).map_err(|_| AnnouncementError::NoDeviceKey)?;
-        let named = map.get("dev").and_then(Object::as_binary).and_then(DeviceShortId::from_bytes);
-        if named != Some(device.device_short_id()) {
-            return Err(AnnouncementError::OtherDevice);
-        }
-        Ok(Self { device })
-    }
-
-    /// What the account signs.
-    #[must_use]
-    pub fn content(&self) -> Content {
-        let map = Object::map([
-            ("dev", Object::binary(&self.device.device_short_id().0)),
-            ("pk", Object::binary(self.device.der())),
-        ]);
-        Content::new(ValueKind::UserData.type_number(), map.encode())
-    }
-
-    /// Key of the device.
-    #[must_use]
-    pub fn device_key(&self) -> &PublicKey {
-        &self.device
-    }
-
-    /// Id of the device.
-    #[must_use]
-    pub fn device_id(&self) -> DeviceId {
-        self.device.device_id()
-    }
-}
 
 /// Whether somebody is there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -203,7 +116,7 @@ impl Presence {
         devices
     }
 
-    /// Notes an announcement that was read from the value behind `value`.
+    /// Notes an announcement, read from the value with this fingerprint.
     pub fn announced(
         &mut self,
         account: AccountId,
@@ -272,8 +185,7 @@ impl Presence {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dht::golden;
-    use crate::dht::value::{Value, ValueId};
+    use crate::dht::value::ValueId;
 
     use PresenceState::{Available, Connected, Offline};
 
@@ -293,42 +205,6 @@ mod tests {
         let mut presence = Presence::default();
         assert!(presence.track(PEER));
         presence
-    }
-
-    #[test]
-    fn recorded_announcements_are_read_and_written() {
-        let mut read = 0;
-        for (_, packed) in golden::packed_values() {
-            let value = Value::decode(&packed).unwrap();
-            let Some(signed) = value.as_signed().filter(|s| s.to().is_none()) else { continue };
-            let account = signed.owner().account_id();
-            let content = signed.clone().verify().unwrap();
-            let announcement = Announcement::read(account, &content).unwrap();
-            assert_eq!(&announcement.content(), content.content());
-            let other = Announcement::read(PEER, &content);
-            assert_eq!(other, Err(AnnouncementError::OtherAccount { account: PEER, signer: account }));
-            read += 1;
-        }
-        assert!(read >= 3);
-    }
-
-    #[test]
-    fn false_announcements_are_refused() {
-        let key = golden::throw_away_key();
-        let account = key.public().account_id();
-        let device = golden::device_b().public();
-        let read = |type_number, map: Object| {
-            let content = Content::new(type_number, map.encode()).sign(key, 0).unwrap();
-            Announcement::read(account, &content)
-        };
-        let dev = || ("dev", Object::binary(&device.device_short_id().0));
-        let pk = || ("pk", Object::binary(device.der()));
-        assert!(read(0, Object::map([dev(), pk()])).is_ok());
-        assert_eq!(read(3, Object::map([dev(), pk()])), Err(AnnouncementError::OtherType));
-        assert_eq!(read(0, Object::map([dev()])), Err(AnnouncementError::NoDeviceKey));
-        assert_eq!(read(0, Object::Nil), Err(AnnouncementError::NoDeviceKey));
-        let other = Object::map([("dev", Object::binary(&[9; 20])), pk()]);
-        assert_eq!(read(0, other), Err(AnnouncementError::OtherDevice));
     }
 
     #[test]

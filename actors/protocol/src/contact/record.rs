@@ -126,8 +126,8 @@ impl Contact {
     #[must_use]
     pub fn from_json(json: &Map<String, Json>) -> Self {
         let time = |seconds: &str, millis: &str| {
-            let seconds = || json.get(seconds).and_then(Json::as_i64).map(UnixMillis::from_seconds);
-            json.get(millis).and_then(Json::as_i64).map(UnixMillis).or_else(seconds).unwrap_or_default()
+            let number = |key| json.get(key).and_then(Json::as_i64);
+            UnixMillis::from_either(number(millis), number(seconds)).unwrap_or_default()
         };
         let truth = |key: &str| json.get(key).and_then(Json::as_bool).unwrap_or(false);
         let conversation = json.get("conversationId").and_then(Json::as_str);

@@ -3,7 +3,7 @@ use super::super::testing::{account_key_b, data, device_key_b, key, with_mutatio
 use super::*;
 use crate::dht::content::Content;
 use crate::dht::value::ValueId;
-use crate::ids::sha256;
+use crate::ids::{AccountId, sha256};
 use crate::msgpack::Value as Object;
 
 fn recorded() -> SignedReceipt {
@@ -130,6 +130,23 @@ fn the_announcement_inside_must_be_of_this_account_and_device() {
     packed[last] ^= 1;
     let forged = Value::decode(&packed).unwrap();
     assert_eq!(check(&with(&forged)), Err(AnnouncementError::Signature.into()));
+}
+
+#[test]
+fn announcements_that_real_daemons_put_are_read_for_their_account_only() {
+    let mut read = 0;
+    for (name, packed) in crate::dht::golden::packed_values() {
+        let value = Value::decode(&packed).unwrap();
+        let Some(signed) = value.as_signed().filter(|signed| signed.to().is_none()) else { continue };
+        let account = signed.owner().account_id();
+        let announcement = Announcement::from_value(&value, account).unwrap();
+        assert!(announcement.key.is_some_and(|key| key.device_short_id() == announcement.device), "{name}");
+        let expected = AccountId([1; 20]);
+        let other = Announcement::from_value(&value, expected);
+        assert_eq!(other, Err(AnnouncementError::OtherAccount { expected, found: account }));
+        read += 1;
+    }
+    assert!(read >= 3);
 }
 
 #[test]

@@ -138,7 +138,7 @@ impl ConversationProfile {
         })
     }
 
-    /// The `profile.vcf` of a conversation. Each host line is followed by an empty one, which stays
+    /// The `profile.vcf` of a conversation (`spec: swarm 6.6`). Each host line is followed by an empty one, which stays
     /// when the host is not set; no newline follows the end.
     #[must_use]
     pub fn to_vcard(&self) -> String {

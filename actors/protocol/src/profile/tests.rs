@@ -1,21 +1,19 @@
+use std::collections::BTreeMap;
+
 use proptest::prelude::*;
 
 use super::*;
+use crate::swarm::diff::TreeReader;
+use crate::swarm::golden;
+use crate::swarm::layout::TreePath;
+use crate::swarm::object::{Commit, ObjectSource};
+use crate::testing::{DAEMONS, data};
 
-macro_rules! data {
-    ($path:literal) => {
-        include_bytes!(concat!(
-            env!("CARGO_MANIFEST_DIR"),
-            "/../../tests/data/vectors/newest/profiles/alice/",
-            $path
-        ))
-        .as_slice()
-    };
-}
-
-const OWN: &[u8] = data!("profile.vcf");
-const GROUP: &[u8] = data!("conversations/2ce39c209b93cc91155160136e010d9a3cc2077e/profile.vcf");
-const NOTES: &[u8] = data!("conversations/c2a2fce0604a9553e14f69dc7367774abaecd29c/profile.vcf");
+const OWN: &[u8] = data!("vectors/newest/profiles/alice/profile.vcf");
+const GROUP: &[u8] =
+    data!("vectors/newest/profiles/alice/conversations/2ce39c209b93cc91155160136e010d9a3cc2077e/profile.vcf");
+const NOTES: &[u8] =
+    data!("vectors/newest/profiles/alice/conversations/c2a2fce0604a9553e14f69dc7367774abaecd29c/profile.vcf");
 const FROM_A_CLIENT: &[u8] = b"BEGIN:VCARD\nVERSION:2.1\nUID:alice-uid\nFN:Alice\n\
     PHOTO;ENCODING=BASE64;TYPE=PNG:iVBORw0KGgo=\nEND:VCARD";
 
@@ -34,6 +32,44 @@ fn recorded_profiles_are_read_and_written_byte_for_byte() {
     let notes = ConversationProfile::parse(NOTES).unwrap();
     assert_eq!((&*notes.title, &notes.avatar), ("renamed notes", &None));
     assert_eq!(notes.to_vcard().as_bytes(), NOTES);
+}
+
+#[test]
+fn profiles_in_recorded_conversations_read_as_the_daemons_list_them() {
+    let mut seen = 0;
+    for daemon in DAEMONS {
+        let golden = golden::load(daemon);
+        for (name, repository) in &golden.repositories {
+            let head = Commit::parse(golden.objects.commit(repository.head).unwrap().unwrap()).unwrap();
+            let file = TreeReader::new(&golden.objects).file(head.tree, TreePath::Profile).unwrap();
+            let bytes = file.map(|id| golden.objects.blob(id, MAX_PROFILE).unwrap().unwrap());
+            let profile = ConversationProfile::parse(bytes.as_deref().unwrap_or_default()).unwrap();
+            if let Some(bytes) = bytes {
+                assert_eq!(profile.to_vcard().as_bytes(), bytes, "{daemon} {name}");
+                seen += 1;
+            }
+            if let Some(mut expected) = repository.infos.clone() {
+                expected.remove("mode");
+                assert_eq!(listed(&profile), expected, "{daemon} {name}");
+            }
+        }
+    }
+    assert!(seen > 5);
+}
+
+/// The fields as daemons list them (`spec: swarm 11`).
+fn listed(profile: &ConversationProfile) -> BTreeMap<String, String> {
+    let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+    [
+        ("title", some(&profile.title)),
+        ("description", some(&profile.description)),
+        ("avatar", profile.avatar.as_ref().map(|avatar| avatar.as_base64().to_owned())),
+        ("rdvAccount", profile.call_host.map(|id| id.to_hex())),
+        ("rdvDevice", profile.call_host_device.map(|id| id.to_hex())),
+    ]
+    .into_iter()
+    .filter_map(|(key, value)| Some((key.to_owned(), value?)))
+    .collect()
 }
 
 #[test]

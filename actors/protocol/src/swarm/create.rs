@@ -13,10 +13,10 @@ use super::message::{
     merge_message,
 };
 use super::object::{Commit, EntryKind, MemoryObjects, NewObject, ObjectError, ObjectSource, UnsignedCommit};
-use super::profile::ConversationProfile;
 use super::validate::Founding;
 use crate::identity::{Certificate, Chain};
 use crate::ids::{AccountId, BlobId, CommitId, ConversationId, DeviceId, TreeId};
+use crate::profile::ConversationProfile;
 use crate::time::UnixMillis;
 
 /// Why something cannot be done.
@@ -356,7 +356,7 @@ impl<'w, S: ObjectSource> Writer<'w, S> {
     pub fn profile(&self, profile: &ConversationProfile) -> Result<Draft, CreateError> {
         self.require_admin()?;
         let mut edit = self.edit()?;
-        edit.put(TreePath::Profile, &profile.to_bytes())?;
+        edit.put(TreePath::Profile, profile.to_vcard().as_bytes())?;
         self.draft(edit, message_of(&Content::Profile))
     }
 

@@ -10,9 +10,9 @@ use super::layout::{Members, Role, TreePath, VoteAction};
 use super::merge::{Merge, merge_heads};
 use super::message::{MAX_SENT_TEXT, Mode, Relation, Target};
 use super::object::{Commit, ObjectSource};
-use super::profile::ConversationProfile;
 use super::validate::Founding;
 use crate::ids::{AccountId, CommitId};
+use crate::profile::ConversationProfile;
 use crate::time::UnixMillis;
 
 fn role(lab: &Lab, person: AccountId) -> Option<Role> {
@@ -65,7 +65,7 @@ fn a_group_lives_from_invitation_to_leave() {
     lab.honest(|lab| &lab.carla, |writer| writer.text("👍", Relation::React(message)).unwrap());
     lab.honest(|lab| &lab.bob, |writer| writer.text("hello", Relation::Edit(message)).unwrap());
     lab.honest(|lab| &lab.bob, |writer| writer.text("", Relation::Edit(message)).unwrap());
-    let profile = ConversationProfile { title: Some("New".to_owned()), ..ConversationProfile::default() };
+    let profile = ConversationProfile { title: "New".to_owned(), ..ConversationProfile::default() };
     lab.honest(|lab| &lab.alice, |writer| writer.profile(&profile).unwrap());
     lab.honest(|lab| &lab.bob, |writer| writer.leave().unwrap());
     assert_eq!(role(&lab, bob), None);
@@ -169,7 +169,7 @@ fn diverged_heads_are_merged_and_the_greater_head_s_profile_wins() {
     let mut lab = Lab::group();
     let founding = lab.founding();
     let base = lab.head;
-    let titled = |title: &str| ConversationProfile { title: Some(title.to_owned()), ..Default::default() };
+    let titled = |title: &str| ConversationProfile { title: title.to_owned(), ..Default::default() };
     lab.honest(|lab| &lab.alice, |writer| writer.profile(&titled("one")).unwrap());
     let bob = lab.bob.account();
     let one = lab.honest(|lab| &lab.alice, |writer| writer.invite(bob, &founding).unwrap());

@@ -12,7 +12,6 @@
 //!   create     making commits; edit changes trees, merge joins two heads
 //!   history    the order of display, with edits and reactions applied
 //!   notice     announcements, invitations, read markers, typing
-//!   profile    title and picture of a conversation
 //! ```
 
 pub mod create;
@@ -26,7 +25,6 @@ pub mod merge;
 pub mod message;
 pub mod notice;
 pub mod object;
-pub mod profile;
 pub mod reconcile;
 pub mod refusal;
 mod rules;
@@ -35,7 +33,7 @@ pub mod validate;
 #[cfg(test)]
 mod create_tests;
 #[cfg(test)]
-mod golden;
+pub(crate) mod golden;
 #[cfg(test)]
 mod history_tests;
 #[cfg(test)]

@@ -90,10 +90,10 @@ impl Invitation {
             .filter(|(_, value)| value.len() < MAX_METADATA_VALUE)
             .take(MAX_METADATA)
             .collect();
-        let millis = value.get("receivedMs").and_then(Value::as_i64).map(UnixMillis);
-        let seconds = value.get("received").and_then(Value::as_i64).map(UnixMillis::from_seconds);
+        let number = |key| value.get(key).and_then(Value::as_i64);
+        let received = UnixMillis::from_either(number("receivedMs"), number("received"));
         let conversation = value.get("conversationId")?.as_str()?.parse().ok()?;
-        Some(Self { conversation, metadata, received: millis.or(seconds) })
+        Some(Self { conversation, metadata, received })
     }
 
     fn to_json(&self) -> Value {

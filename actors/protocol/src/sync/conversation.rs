@@ -87,13 +87,8 @@ impl ConversationRecord {
     pub fn from_object(object: &Object) -> Option<(ConversationId, Self)> {
         let id = object.get("id")?.as_text()?.parse().ok()?;
         let time = |seconds: &str, millis: &str| {
-            let seconds = || object.get(seconds)?.as_signed().map(UnixMillis::from_seconds);
-            object
-                .get(millis)
-                .and_then(Object::as_signed)
-                .map(UnixMillis)
-                .or_else(seconds)
-                .unwrap_or_default()
+            let number = |key| object.get(key).and_then(Object::as_signed);
+            UnixMillis::from_either(number(millis), number(seconds)).unwrap_or_default()
         };
         let account = |text: &Object| text.as_text()?.parse().ok();
         let members = object.get("members").and_then(Object::as_array).unwrap_or_default();
@@ -148,8 +143,8 @@ impl ConversationRecord {
     #[must_use]
     pub fn from_json(json: &Map<String, Json>) -> Self {
         let time = |seconds: &str, millis: &str| {
-            let seconds = || json.get(seconds).and_then(Json::as_i64).map(UnixMillis::from_seconds);
-            json.get(millis).and_then(Json::as_i64).map(UnixMillis).or_else(seconds).unwrap_or_default()
+            let number = |key| json.get(key).and_then(Json::as_i64);
+            UnixMillis::from_either(number(millis), number(seconds)).unwrap_or_default()
         };
         let members = json.get("members").and_then(Json::as_array).into_iter().flatten();
         let invited = json.get("invited").and_then(Json::as_object).into_iter().flatten();
@@ -235,10 +230,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::testing::recording;
 
     fn file(name: &str) -> Vec<u8> {
-        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/data/vectors/newest/accounts");
-        std::fs::read(format!("{folder}/{name}/convInfo")).unwrap()
+        recording(&format!("newest/accounts/{name}/convInfo"))
     }
 
     #[test]

@@ -30,7 +30,7 @@ const MAX_INDEX: usize = 512 * 1024 * 1024;
 const INDEX_HEADER: usize = 8 + 256 * 4;
 
 impl Repository {
-    /// Packs loose objects and small packs if there are more than [`MAX_LOOSE`] or [`MAX_PACKS`].
+    /// Packs loose objects and small packs if there are more than `MAX_LOOSE` or `MAX_PACKS`.
     /// A crash at any instant leaves every object in at least one place. Returns whether anything
     /// was done.
     ///
