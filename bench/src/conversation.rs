@@ -12,6 +12,7 @@ use skep_protocol::ids::{ConversationId, DeviceId};
 use skep_protocol::swarm::validate::Validator;
 
 use crate::history::{Author, SyntheticHistory};
+use crate::node::Progress;
 use crate::statistics::Samples;
 use crate::{BenchError, Result};
 
@@ -50,7 +51,7 @@ pub(crate) struct Bundles {
 impl Bundles {
     /// Makes them in `folder`, unless they are there from an earlier run: a hundred thousand
     /// signatures take minutes.
-    pub(crate) fn prepare(folder: &Path, progress: &mut dyn FnMut(&str)) -> Result<Self> {
+    pub(crate) fn prepare(folder: &Path, progress: Progress) -> Result<Self> {
         let conversation = SyntheticHistory::generate(2, |_| ())?.conversation;
         // By its name, a bundle of another conversation is not taken for this one.
         let bundles = Self { folder: folder.join(format!("conversation-{conversation}")), conversation };

@@ -4,8 +4,6 @@
 //! each time; so the same length is always the same conversation, and each is the beginning of the
 //! longer ones.
 
-use std::path::Path;
-
 use skep_protocol::identity::Chain;
 use skep_protocol::ids::{CommitId, ConversationId};
 use skep_protocol::keys::PrivateKey;
@@ -15,6 +13,7 @@ use skep_protocol::swarm::message::{Mode, Relation};
 use skep_protocol::swarm::object::{MemoryObjects, ObjectKind};
 use skep_protocol::time::UnixMillis;
 
+use crate::node::workspace;
 use crate::{BenchError, Result};
 
 /// When the conversation began: within the lifetime of the golden certificates.
@@ -50,8 +49,7 @@ impl Author {
     /// # Errors
     /// [`BenchError`] when the golden data is not there.
     pub fn golden(name: &str) -> Result<Self> {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let folder = folder.join("../tests/data/vectors/newest/accounts").join(name);
+        let folder = workspace().join("tests/data/vectors/newest/accounts").join(name);
         let read = |file: &str| {
             let path = folder.join(file);
             std::fs::read(&path).map_err(BenchError::file(path))

@@ -21,20 +21,27 @@ enum Command {
     Node(node::Options),
 }
 
+/// Exit code of an interrupted program: 128 and the number of the signal.
+const INTERRUPTED: i32 = 130;
+
 // One thread, so that children started by it live as long as the program.
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     let Arguments { command: Command::Node(options) } = Arguments::parse();
-    let mut progress = |line: &str| eprintln!("{line}");
     // Dropping the run ends its children and deletes its namespaces.
     let result = tokio::select! {
-        result = node::run(&options, &mut progress) => result,
+        result = node::run(&options, |line| eprintln!("{line}")) => result,
         () = stopped() => Err(BenchError::Interrupted),
     };
     match result {
         Ok(outcome) => {
             println!("{}written to {}", outcome.table, outcome.file.display());
             if outcome.complete { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        }
+        Err(BenchError::Interrupted) => {
+            eprintln!("skep-bench: interrupted");
+            // What computes on another thread has nothing to clean up and would be waited for.
+            std::process::exit(INTERRUPTED)
         }
         Err(error) => {
             eprintln!("skep-bench: {error}");

@@ -107,11 +107,10 @@ struct Talk {
     conversation: String,
 }
 
-/// Measures everything between two running nodes.
-pub(crate) async fn measure<M: Messenger>(a: &mut M, b: &mut M) -> Result<Times> {
-    let mut times = Times::default();
+/// Measures everything between two running nodes. `times` keeps what was measured before an error.
+pub(crate) async fn measure<M: Messenger>(a: &mut M, b: &mut M, times: &mut Times) -> Result<()> {
     for pair in 0..PAIRS {
-        let talk = befriend(a, b, pair, &mut times).await?;
+        let talk = befriend(a, b, pair, times).await?;
         tokio::time::sleep(SETTLE).await;
         // The first message may wait for something that later ones find in place.
         deliver(a, b, &talk, &format!("warm up {pair}")).await?;
@@ -131,7 +130,7 @@ pub(crate) async fn measure<M: Messenger>(a: &mut M, b: &mut M) -> Result<Times>
             times.new_connection.add_millis(latency);
         }
     }
-    Ok(times)
+    Ok(())
 }
 
 async fn befriend<M: Messenger>(a: &mut M, b: &mut M, pair: usize, times: &mut Times) -> Result<Talk> {

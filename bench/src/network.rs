@@ -13,6 +13,7 @@
 use std::net::Ipv4Addr;
 use std::path::Path;
 use std::process::Command;
+use std::sync::OnceLock;
 
 use crate::process::{find_program, run};
 use crate::{BenchError, Result};
@@ -39,13 +40,19 @@ pub(crate) struct Place {
 
 /// Why there can be no namespaces; `None` if there can.
 pub(crate) fn obstacle() -> Option<&'static str> {
-    if !rustix::process::geteuid().is_root() {
-        Some("network namespaces need root")
-    } else if find_program("ip").is_none() || find_program("ss").is_none() {
-        Some("network namespaces need iproute2")
-    } else {
-        None
-    }
+    static FOUND: OnceLock<Option<&str>> = OnceLock::new();
+    *FOUND.get_or_init(|| {
+        if !rustix::process::geteuid().is_root() {
+            Some("network namespaces need root")
+        } else if find_program("ip").is_none() || find_program("ss").is_none() {
+            Some("network namespaces need iproute2 (apt-get install iproute2)")
+        } else if Network::private().is_err() {
+            // As in most containers.
+            Some("network namespaces are not allowed here, even for root")
+        } else {
+            None
+        }
+    })
 }
 
 impl Network {

@@ -12,7 +12,7 @@ use crate::conversation::{self, Bundles, LENGTHS};
 use crate::daemon::{self, Bootstrap, Daemon};
 use crate::machine::Machine;
 use crate::messenger::{BURST, IDLE_SETTLE, IDLE_SPAN, Idle, PAUSE, Times, measure, measure_idle};
-use crate::network::Network;
+use crate::network::{self, Network};
 use crate::report::{Measurement, Quantity, Report, Target};
 use crate::skep::SkepNode;
 use crate::statistics::{Samples, millis};
@@ -58,6 +58,9 @@ pub struct Options {
     only: Vec<String>,
 }
 
+/// Is told what is being done.
+pub type Progress = fn(&str);
+
 /// What came out.
 #[derive(Debug)]
 pub struct Outcome {
@@ -73,10 +76,10 @@ pub struct Outcome {
 ///
 /// # Errors
 /// [`BenchError`] when the results cannot be written. What cannot be measured is said in the table.
-pub async fn run(options: &Options, progress: &mut dyn FnMut(&str)) -> Result<Outcome> {
-    let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/bench");
+pub async fn run(options: &Options, progress: Progress) -> Result<Outcome> {
+    let target = workspace().join("target/bench");
     let folder = tempfile::tempdir().map_err(BenchError::file(std::env::temp_dir()))?;
-    let mut run = Run { only: &options.only, folder: folder.path(), target: &target, progress };
+    let run = Run { only: &options.only, folder: folder.path(), target: &target, progress };
     let mut measurements = Vec::new();
     if run.wants(&[MESSAGE_LATENCY, BURST_100, ACCEPT_TO_CLONED, NEW_CONNECTION]) {
         measurements.extend(run.talk().await);
@@ -88,7 +91,7 @@ pub async fn run(options: &Options, progress: &mut dyn FnMut(&str)) -> Result<Ou
         measurements.extend(run.long_conversations().await);
     }
     if run.wants(&[RSA_SIGN]) {
-        measurements.push(run.rsa_sign());
+        measurements.push(Run::rsa_sign());
     }
     measurements.retain(|measured| run.wants(&[measured.quantity()]));
     let complete = !measurements.iter().any(Measurement::has_failed);
@@ -107,7 +110,7 @@ struct Run<'r> {
     folder: &'r Path,
     /// Stays.
     target: &'r Path,
-    progress: &'r mut dyn FnMut(&str),
+    progress: Progress,
 }
 
 impl Run<'_> {
@@ -116,36 +119,33 @@ impl Run<'_> {
             || quantities.iter().any(|quantity| self.only.iter().any(|name| name == quantity.name))
     }
 
-    fn say(&mut self, text: &str) {
+    fn say(&self, text: &str) {
         (self.progress)(text);
     }
 
     /// What the real daemon did; `None` where it cannot run or failed, which does not matter to the
     /// rest.
-    fn peer<T>(&mut self, measured: Result<T>) -> Option<T> {
+    fn peer<T>(&self, measured: Result<T>) -> Option<T> {
         measured.inspect_err(|error| self.say(&format!("the real daemon: {error}"))).ok()
     }
 
-    async fn talk(&mut self) -> Vec<Measurement> {
+    async fn talk(&self) -> Vec<Measurement> {
+        let (mut own, mut peer) = (Times::default(), Times::default());
         self.say("two nodes of Skep talk");
-        let own = talk_skep(self.folder).await;
-        let mut peer = None;
+        let measured = talk_skep(self.folder, &mut own).await;
         if daemon::obstacle().is_none() {
             self.say("two real daemons talk");
-            let measured = talk_daemons(self.folder).await;
-            peer = self.peer(measured);
+            let measured = talk_daemons(self.folder, &mut peer).await;
+            self.peer(measured);
         }
-        let own = match own {
-            Ok(own) => own,
-            Err(error) => {
-                let quantities = [MESSAGE_LATENCY, BURST_100, ACCEPT_TO_CLONED, NEW_CONNECTION];
-                return fail(&quantities, &error, &peer.unwrap_or_default());
-            }
-        };
-        compare_talks(&own, &peer.unwrap_or_default())
+        let measurements = compare_talks(&own, &peer);
+        match measured {
+            Ok(()) => measurements,
+            Err(error) => measurements.into_iter().map(|measured| measured.spoiled(&error)).collect(),
+        }
     }
 
-    async fn idle(&mut self) -> Vec<Measurement> {
+    async fn idle(&self) -> Vec<Measurement> {
         self.say("a node of Skep rests");
         let own = idle_skep(self.folder).await;
         let mut peer = None;
@@ -184,9 +184,10 @@ impl Run<'_> {
         ]
     }
 
-    async fn long_conversations(&mut self) -> Vec<Measurement> {
+    async fn long_conversations(&self) -> Vec<Measurement> {
         self.say("long conversations");
-        let bundles = match Bundles::prepare(self.target, self.progress) {
+        let (target, progress) = (self.target.to_owned(), self.progress);
+        let bundles = match aside(move || Bundles::prepare(&target, progress)).await {
             Ok(bundles) => bundles,
             Err(error) => {
                 let quantities = [OPEN_100K, VALIDATE_100K, CLONE_100K];
@@ -201,18 +202,20 @@ impl Run<'_> {
         }
         if self.wants(&[VALIDATE_100K]) {
             self.say("validating a long conversation");
-            let valid = validate(self.folder, &bundles);
+            let (folder, bundles) = (self.folder.to_owned(), bundles.clone());
+            let valid = aside(move || validate(&folder, &bundles)).await;
             measurements.push(valid.unwrap_or_else(|error| Measurement::failed(VALIDATE_100K, &error)));
         }
         if self.wants(&[CLONE_100K]) {
             self.say("cloning long conversations");
-            let cloned = clone(self.folder, &bundles);
+            let (folder, bundles) = (self.folder.to_owned(), bundles.clone());
+            let cloned = aside(move || clone(&folder, &bundles)).await;
             measurements.push(cloned.unwrap_or_else(|error| Measurement::failed(CLONE_100K, &error)));
         }
         measurements
     }
 
-    fn rsa_sign(&mut self) -> Measurement {
+    fn rsa_sign() -> Measurement {
         let conditions = "one RSA-4096 signature, as every commit needs: the floor of every message";
         match conversation::rsa_sign() {
             Ok(samples) => Measurement::new(RSA_SIGN, &samples, conditions),
@@ -224,22 +227,22 @@ impl Run<'_> {
 /// Why something is not measured on loopback.
 const NO_NAMESPACES: &str = "needs network namespaces, so root and iproute2";
 
-async fn talk_skep(folder: &Path) -> Result<Times> {
+async fn talk_skep(folder: &Path, times: &mut Times) -> Result<()> {
     let folder = make(folder, "talk-skep")?;
     let mut network = Network::best()?;
     let bootstrap = SkepNode::start(&mut network, None, "boot", &folder).await?;
     let mut a = SkepNode::start(&mut network, Some(&bootstrap), "alice", &folder).await?;
     let mut b = SkepNode::start(&mut network, Some(&bootstrap), "bob", &folder).await?;
-    measure(&mut a, &mut b).await
+    measure(&mut a, &mut b, times).await
 }
 
-async fn talk_daemons(folder: &Path) -> Result<Times> {
+async fn talk_daemons(folder: &Path, times: &mut Times) -> Result<()> {
     let folder = make(folder, "talk-daemons")?;
     let mut network = Network::private()?;
     let bootstrap = Bootstrap::start(&mut network, &folder)?;
     let mut a = Daemon::start(&mut network, &bootstrap, "alice", &folder).await?;
     let mut b = Daemon::start(&mut network, &bootstrap, "bob", &folder).await?;
-    measure(&mut a, &mut b).await
+    measure(&mut a, &mut b, times).await
 }
 
 async fn idle_skep(folder: &Path) -> Result<Idle> {
@@ -261,9 +264,10 @@ fn compare_talks(own: &Times, peer: &Times) -> Vec<Measurement> {
     let burst = format!("first of {BURST} send calls in a row to the last receive event");
     let accept = "accept call to the event that the conversation can be used; new accounts each time";
     let connection = "all links cut, then send call to receive event, the message itself included";
-    let new_connection = match own.new_connection.count() {
-        0 => Measurement::skipped(NEW_CONNECTION, NO_NAMESPACES),
-        _ => Measurement::new(NEW_CONNECTION, &own.new_connection, connection),
+    let new_connection = if network::obstacle().is_some() {
+        Measurement::skipped(NEW_CONNECTION, NO_NAMESPACES)
+    } else {
+        Measurement::new(NEW_CONNECTION, &own.new_connection, connection)
     };
     vec![
         Measurement::new(MESSAGE_LATENCY, &own.message_latency, single).beside(&peer.message_latency),
@@ -273,18 +277,11 @@ fn compare_talks(own: &Times, peer: &Times) -> Vec<Measurement> {
     ]
 }
 
-fn fail(quantities: &[Quantity; 4], error: &BenchError, peer: &Times) -> Vec<Measurement> {
-    let peers = [&peer.message_latency, &peer.burst, &peer.accept_to_cloned, &peer.new_connection];
-    let pairs = quantities.iter().zip(peers);
-    pairs.map(|(quantity, peer)| Measurement::failed(*quantity, error).beside(peer)).collect()
-}
-
 /// A node that has the long conversation starts, and is asked for the last page.
 async fn open(folder: &Path, bundles: &Bundles) -> Result<Measurement> {
     let folder = make(folder, "open")?;
     let [.., longest] = LENGTHS;
-    let golden = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../tests/data/vectors/newest/accounts/alice-nopassword.gz");
+    let golden = workspace().join("tests/data/vectors/newest/accounts/alice-nopassword.gz");
     let archive = std::fs::read(&golden).map_err(BenchError::file(&golden))?;
     let mut network = Network::best()?;
     let mut node = SkepNode::start(&mut network, None, "alice", &folder).await?;
@@ -328,6 +325,17 @@ fn clone(folder: &Path, bundles: &Bundles) -> Result<Measurement> {
     }
     let conditions = format!("over a socket, packed, stored and validated: {}", growth.join(", "));
     Ok(Measurement::new(CLONE_100K, &seconds, conditions))
+}
+
+/// Does something long on another thread, so that this one hears when the user has had enough.
+async fn aside<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(BenchError::conversation)?
+}
+
+/// The folder of the sources.
+pub(crate) fn workspace() -> &'static Path {
+    let own = Path::new(env!("CARGO_MANIFEST_DIR"));
+    own.parent().unwrap_or(own)
 }
 
 fn make(folder: &Path, name: &str) -> Result<PathBuf> {

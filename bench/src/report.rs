@@ -93,6 +93,13 @@ impl Measurement {
         Self { failed: true, ..Self::new(quantity, &Samples::default(), format!("failed: {error}")) }
     }
 
+    /// An error ended the measurement early, or kept it from beginning.
+    pub(crate) fn spoiled(mut self, error: &BenchError) -> Self {
+        self.failed = true;
+        self.conditions.push_str(&format!("; FAILED after {} samples: {error}", self.n));
+        self
+    }
+
     /// Beside it, what the real daemon did under the same conditions.
     pub(crate) fn beside(mut self, peer: &Samples) -> Self {
         self.peer = peer.median();

@@ -61,7 +61,7 @@ pub(crate) fn obstacle() -> Option<String> {
     .into_iter()
     .flatten()
     .collect();
-    (!packages.is_empty()).then(|| format!("not installed: {}", packages.join(" ")))
+    (!packages.is_empty()).then(|| format!("not there (apt-get install {})", packages.join(" ")))
 }
 
 /// The version of the installed package; empty if it did not come as one.
