@@ -33,4 +33,6 @@ pub mod sync;
 pub mod time;
 
 #[cfg(test)]
+mod fuzz_tests;
+#[cfg(test)]
 mod testing;

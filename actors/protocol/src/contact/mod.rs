@@ -40,4 +40,6 @@ pub use resend::{
 pub use trust::{Audience, Denial, MAX_MANUAL_STATUSES, TrustError, TrustStatus, TrustTable, admit};
 
 #[cfg(test)]
+mod fuzz_tests;
+#[cfg(test)]
 mod tests;

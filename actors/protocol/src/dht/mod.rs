@@ -27,4 +27,6 @@ pub mod value;
 mod sources;
 
 #[cfg(test)]
+mod fuzz_tests;
+#[cfg(test)]
 pub(crate) mod golden;

@@ -1,7 +1,5 @@
 use super::super::issue::{IssuedAt, SerialNumber, issue_account, issue_ca, issue_device};
-use super::super::testing::{
-    CHAIN_B, RECORDED, Sequence, account_key_b, data, device_key_b, devices, key, with_mutations,
-};
+use super::super::testing::{CHAIN_B, RECORDED, Sequence, account_key_b, data, device_key_b, devices, key};
 use super::*;
 
 fn chain_b() -> Chain {
@@ -240,16 +238,7 @@ fn a_new_account_gets_certificates_that_form_a_chain() {
 }
 
 #[test]
-fn damaged_chains_never_panic() {
-    for golden in [CHAIN_B, chain_b().leaf().der(), chain_b().issuers()[0].der()] {
-        with_mutations(golden, 3000, |bytes| {
-            if let Ok(chain) = Chain::parse(bytes) {
-                let _ = chain.verify(RECORDED);
-                let _ = format!("{chain:?}");
-            }
-        });
-    }
-    // Damage inside of the base64, so that the blocks stay whole.
+fn a_chain_with_a_bit_changed_in_every_certificate_is_not_believed() {
     let mut sequence = Sequence(77);
     let chain = chain_b();
     for _ in 0..2000 {
@@ -263,6 +252,6 @@ fn damaged_chains_never_panic() {
             })
             .collect();
         let believed = Chain::parse(pem.as_bytes()).is_ok_and(|chain| chain.verify(RECORDED).is_ok());
-        assert!(!believed, "a bit was changed in every certificate");
+        assert!(!believed);
     }
 }

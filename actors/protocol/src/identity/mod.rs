@@ -38,4 +38,6 @@ pub use receipt::{MAX_RECEIPT, Receipt, ReceiptError, SignedReceipt};
 pub use revocation::{MAX_REVOCATION_LIST, RevocationError, RevocationList};
 
 #[cfg(test)]
+mod fuzz_tests;
+#[cfg(test)]
 mod testing;

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::keys::PrivateKey;
-pub(super) use crate::testing::{Sequence, data, with_mutations};
+pub(super) use crate::testing::{Sequence, data};
 use crate::time::UnixMillis;
 
 /// A time at which all recorded certificates are valid.

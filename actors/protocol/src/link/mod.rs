@@ -21,6 +21,8 @@ pub mod request;
 pub mod stun;
 
 #[cfg(test)]
+mod fuzz_tests;
+#[cfg(test)]
 mod golden;
 #[cfg(test)]
 mod two_nodes_tests;

@@ -7,7 +7,7 @@ use crate::swarm::diff::TreeReader;
 use crate::swarm::golden;
 use crate::swarm::layout::TreePath;
 use crate::swarm::object::{Commit, ObjectSource};
-use crate::testing::{DAEMONS, data};
+use crate::testing::{DAEMONS, data, with_mutations};
 
 const OWN: &[u8] = data!("vectors/newest/profiles/alice/profile.vcf");
 const GROUP: &[u8] =
@@ -156,14 +156,22 @@ fn shown_names_are_harmless() {
     assert_eq!(shown_name("محمد 👩‍🚀"), "محمد 👩‍🚀", "scripts and joined emoji stay");
 }
 
-proptest! {
-    #[test]
-    fn any_bytes_are_read(bytes: Vec<u8>) {
-        let profile = ConversationProfile::parse(&bytes).unwrap();
-        let again = ConversationProfile::parse(profile.to_vcard().as_bytes()).unwrap();
-        prop_assert_eq!(again.call_host, profile.call_host);
-    }
+fn fuzz_profile(data: &[u8]) {
+    let profile = ConversationProfile::parse(data).unwrap();
+    let again = ConversationProfile::parse(profile.to_vcard().as_bytes()).unwrap();
+    assert_eq!((again.call_host, again.call_host_device), (profile.call_host, profile.call_host_device));
+    let _ = (PersonalProfile::parse(data).unwrap().to_vcard(), shown_name(&profile.title));
+    let _ = (is_complete(data), profile.avatar.and_then(|avatar| avatar.decode()));
+}
 
+#[test]
+fn damaged_profiles_are_read() {
+    for vcard in [OWN, GROUP, NOTES, FROM_A_CLIENT] {
+        with_mutations(vcard, 500, fuzz_profile);
+    }
+}
+
+proptest! {
     #[test]
     fn any_profile_survives_its_text(title in "[^\\p{Cc}]*", description in "[^\\p{Cc}]*", image: Option<Vec<u8>>) {
         let avatar = image.filter(|bytes| !bytes.is_empty()).map(|bytes| Picture::from_bytes(&bytes));

@@ -33,6 +33,8 @@ pub mod validate;
 #[cfg(test)]
 mod create_tests;
 #[cfg(test)]
+mod fuzz_tests;
+#[cfg(test)]
 pub(crate) mod golden;
 #[cfg(test)]
 mod history_tests;

@@ -210,7 +210,9 @@ fn read_announcement(text: &str) -> Option<Notice> {
 
 fn read_displayed(text: &str) -> Option<Notice> {
     text.find("<displayed")?;
-    let conversation = element(text, "conversation").map(str::parse).transpose().ok()?;
+    // An empty element says as little as none.
+    let conversation = element(text, "conversation").filter(|id| !id.is_empty());
+    let conversation = conversation.map(str::parse).transpose().ok()?;
     Some(Notice::Displayed { conversation, commit: element(text, "message-id")?.parse().ok()? })
 }
 
@@ -230,32 +232,35 @@ fn element<'t>(text: &'t str, name: &str) -> Option<&'t str> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use proptest::prelude::*;
 
     use super::*;
 
+    /// Types and texts that real daemons sent.
+    pub(crate) const RECORDED: [(&str, &str); 5] = [
+        (
+            TYPING,
+            "<?xml version=\"1.0\" encoding=\"utf-8\" ?>\n<isComposing><state>active</state><conversation>0237426a15a050a06868d6636d6edc6e6f185951</conversation></isComposing>",
+        ),
+        (
+            DISPLAYED,
+            "<?xml version=\"1.0\" encoding=\"utf-8\" ?>\n<imdn><message-id>cfb1baf6bc493a27b3a52762ba374838a6d9c841</message-id>\n<conversation>0237426a15a050a06868d6636d6edc6e6f185951</conversation><display-notification><status><displayed/></status></display-notification>\n</imdn>",
+        ),
+        (
+            INVITATION,
+            "{\"conversationId\":\"2ce39c209b93cc91155160136e010d9a3cc2077e\",\"metadatas\":{\"mode\":\"2\"},\"received\":1795343807,\"receivedMs\":1795343807863}",
+        ),
+        (
+            ANNOUNCEMENT,
+            "{\"commit\":\"672b83b06bbc4ccda27975d0e130d392d84626f7\",\"deviceId\":\"876aac3ca05854c2a60220f17b4db4d9e87ad8cf50b9eeb4cf71016a43c6bbf8\",\"id\":\"dce89e766fd7702d20fc336667bd99ad0fdf3470\"}",
+        ),
+        (INVITATION_WANTED, "dce89e766fd7702d20fc336667bd99ad0fdf3470"),
+    ];
+
     #[test]
     fn recorded_notices_read_and_are_written_alike() {
-        for (mime_type, text) in [
-            (
-                TYPING,
-                "<?xml version=\"1.0\" encoding=\"utf-8\" ?>\n<isComposing><state>active</state><conversation>0237426a15a050a06868d6636d6edc6e6f185951</conversation></isComposing>",
-            ),
-            (
-                DISPLAYED,
-                "<?xml version=\"1.0\" encoding=\"utf-8\" ?>\n<imdn><message-id>cfb1baf6bc493a27b3a52762ba374838a6d9c841</message-id>\n<conversation>0237426a15a050a06868d6636d6edc6e6f185951</conversation><display-notification><status><displayed/></status></display-notification>\n</imdn>",
-            ),
-            (
-                INVITATION,
-                "{\"conversationId\":\"2ce39c209b93cc91155160136e010d9a3cc2077e\",\"metadatas\":{\"mode\":\"2\"},\"received\":1795343807,\"receivedMs\":1795343807863}",
-            ),
-            (
-                ANNOUNCEMENT,
-                "{\"commit\":\"672b83b06bbc4ccda27975d0e130d392d84626f7\",\"deviceId\":\"876aac3ca05854c2a60220f17b4db4d9e87ad8cf50b9eeb4cf71016a43c6bbf8\",\"id\":\"dce89e766fd7702d20fc336667bd99ad0fdf3470\"}",
-            ),
-            (INVITATION_WANTED, "dce89e766fd7702d20fc336667bd99ad0fdf3470"),
-        ] {
+        for (mime_type, text) in RECORDED {
             let notice = Notice::parse(mime_type, text).unwrap();
             assert_eq!((notice.mime_type(), notice.to_text()), (mime_type, text.to_owned()));
         }

@@ -458,6 +458,18 @@ mod tests {
         ]
     }
 
+    fn fuzz_request(data: &[u8]) {
+        if let Ok(request) = Request::decode(data) {
+            assert_eq!(Request::decode(&request.encode()), Ok(request));
+        }
+    }
+
+    fn fuzz_response(data: &[u8]) {
+        if let Ok(response) = Response::decode(data) {
+            assert_eq!(Response::decode(&response.encode()), Ok(response));
+        }
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
 
@@ -474,9 +486,17 @@ mod tests {
             for mut bytes in [request.encode(), response.encode()] {
                 let at = at % bytes.len();
                 bytes[at] = to;
-                let _ = (Request::decode(&bytes), Response::decode(&bytes));
-                let _ = (Request::decode(&bytes[..at]), Response::decode(&bytes[..at]));
+                for data in [&bytes[..], &bytes[..at]] {
+                    fuzz_request(data);
+                    fuzz_response(data);
+                }
             }
+        }
+
+        #[test]
+        fn any_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+            fuzz_request(&bytes);
+            fuzz_response(&bytes);
         }
     }
 

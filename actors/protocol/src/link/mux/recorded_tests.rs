@@ -1,9 +1,7 @@
 //! Sockets of real daemons, decoded and played again.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::LazyLock;
 
-use proptest::prelude::*;
 use serde_json::Value;
 
 use super::control::{self, ChannelState, ControlMessage};
@@ -302,44 +300,5 @@ fn replayed_connections_of_older_daemons_come_out_as_recorded_from_either_end() 
             connection.frames.iter_mut().for_each(|frame| frame.sent = !frame.sent);
             replay(&connection, Role::Requester);
         }
-    }
-}
-
-/// Everything a socket does when this comes in and no channel is accepted.
-fn outputs_of(stream: &[u8], segment: usize) -> Vec<Output> {
-    let mut socket = Multiplex::new(Role::Responder, Limits::default());
-    let mut outputs = Vec::new();
-    for piece in stream.chunks(segment) {
-        socket.input_bytes(piece);
-        while let Some(output) = socket.poll() {
-            outputs.push(output);
-        }
-    }
-    outputs
-}
-
-/// A stream with many short frames, as the peer sent it.
-static SHORT_STREAM: LazyLock<Vec<u8>> = LazyLock::new(|| {
-    let connection =
-        golden::connections("newest").into_iter().find(|it| it.name == "carla-03-alice2").unwrap();
-    stream(&connection, false)
-});
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
-
-    #[test]
-    fn a_damaged_recorded_stream_gives_the_same_however_it_is_cut(
-        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..12),
-        segment in 1..2000_usize,
-    ) {
-        let mut stream = SHORT_STREAM.clone();
-        for (at, byte) in changes {
-            let at = at.index(stream.len());
-            stream[at] = byte;
-        }
-        let whole = outputs_of(&stream, stream.len());
-        prop_assert!(whole.len() <= stream.len());
-        prop_assert!(outputs_of(&stream, segment) == whole);
     }
 }

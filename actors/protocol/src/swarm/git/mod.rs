@@ -15,4 +15,6 @@ pub mod packet_line;
 pub mod upload;
 
 #[cfg(test)]
+mod fuzz_tests;
+#[cfg(test)]
 mod golden;
