@@ -1,4 +1,20 @@
-//! The actors of Skep: supervision, and one folder for each actor kind.
+//! The actors of Skep: one folder for each kind, thin over the cores of `skep-protocol`.
+//!
+//! ```text
+//!   dht             publishes, finds and listens; one for the node        (core: dht)
+//!   account         one person: contacts, requests, conversations         (contact, sync, profile)
+//!    ├─ directory   which devices a person has, and their certificates    (identity)
+//!    ├─ peer        links to devices: ICE, TLS, multiplexed channels      (link)
+//!    └─ swarm       one conversation over its repository                  (swarm)
+//!
+//!   supervision     starts, watches and restarts all of them: ports, mailboxes, panics, the tree
+//!   blocking        the pool for git, disk and RSA
+//!   storage         small files that survive crashes
+//!   event           what a node tells its owner, for all accounts
+//! ```
+//!
+//! In each folder `messages` is what others may ask and are told, and `actor` is mailbox, timers and
+//! input and output around a core.
 
 #![forbid(unsafe_code)]
 

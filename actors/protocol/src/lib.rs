@@ -8,15 +8,17 @@
 //! ```text
 //!   ids, time, keys, msgpack      what everything shares
 //!   identity/                     certificate chain, archive, receipt, revocation
-//!   dht/                          values, keys, storage rules, listening
-//!   link/                         connection request, framing, STUN, multiplexed socket
-//!   contact/                      trust requests, contact list
-//!   swarm/                        commits, tree rules, validation, history, git packets
+//!   dht/                          values, keys, storage rules, publishing, listening
+//!   link/                         connection requests, framing, STUN, multiplexed socket
+//!   contact/                      trust requests, contact list, whose devices may talk to us, presence
+//!   swarm/                        commits, tree rules, validation, history, git sessions and packs
 //!   sync/                         what an account remembers of its conversations
-//!   profile/                      vCards
+//!   profile/                      vCards of people and conversations
 //! ```
 //!
-//! The same room has the same name in `skep-actors` and in `skep`.
+//! The same room has the same name in `skep-actors`, except that `peer` there drives `link`, and
+//! that `account` brings `contact`, `sync` and `profile` together. `FUZZING.md` lists every parser
+//! of foreign bytes and what is tried on it.
 
 #![forbid(unsafe_code)]
 

@@ -8,6 +8,14 @@
 //!                        └──signs──▶ receipt (announcement inside), revocation list
 //!
 //!   archive = everything but the device: what a new device needs to issue itself a certificate
+//!
+//!   pem, certificate, chain        reading certificates, and who is behind a chain
+//!   issue, der                     making certificates
+//!   announcement, receipt          that a device exists: on the DHT, and kept by the device
+//!   revocation                     that a device exists no more
+//!   archive, archive_file          what is in the archive; how it is packed and protected
+//!   device                         a device's own identity: new, from an archive, from disk
+//!   ethereum                       the key that signs for names
 //! ```
 //!
 //! RSA operations take about two milliseconds and opening a protected archive about a second, so
