@@ -17,3 +17,6 @@ mod rooms;
 mod state;
 
 pub use actor::{AccountActor, AccountConfig};
+
+#[cfg(test)]
+mod tests;

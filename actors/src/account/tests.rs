@@ -1,0 +1,366 @@
+//! Two nodes in one process: DHT over TCP on this machine, ICE, TLS, channels, swarms on disk.
+
+use std::fs;
+use std::future::Future;
+use std::path::Path;
+use std::time::Duration;
+
+use skep_protocol::identity::{Archive, ArchiveSecret, Chain, SignedReceipt};
+use skep_protocol::ids::{AccountId, CommitId, ConversationId, LocalAccountId};
+use skep_protocol::keys::PrivateKey;
+use skep_protocol::time::UnixMillis;
+use tokio::sync::mpsc;
+
+use super::identity::AccountFolder;
+use super::messages::{AccountMessage, AccountRequest, AccountView};
+use super::{AccountActor, AccountConfig};
+use crate::blocking::BlockingPool;
+use crate::dht::kad::config::{BootstrapAddress, NodeSecret};
+use crate::dht::messages::DhtMessage;
+use crate::dht::{DhtActor, DhtConfig};
+use crate::event::{Event, NodeEvent};
+use crate::peer::transport::GatherOptions;
+use crate::storage;
+use crate::supervision::{
+    Actor, ActorRow, ChildSpec, Environment, Message, Outlet, Policy, Port, Reply, RootHandle, Scope, start_root,
+};
+use crate::swarm::messages::{ConversationMessage, Outgoing};
+
+/// Time that anything here may take on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// When the recorded certificates are valid.
+const NOW: UnixMillis = UnixMillis(1_795_400_000_000);
+
+/// A root with a DHT and one account, as the runtime has them.
+struct Node {
+    dht: Port<DhtMessage>,
+    account: Port<AccountMessage>,
+    root: RootHandle<RootMessage>,
+    events: mpsc::Receiver<NodeEvent>,
+}
+
+struct Root {
+    dht: DhtConfig,
+    account: Box<dyn Fn(Port<DhtMessage>) -> AccountConfig>,
+    ports: Option<(Port<DhtMessage>, Port<AccountMessage>)>,
+}
+
+enum RootMessage {
+    Ports(Reply<(Port<DhtMessage>, Port<AccountMessage>)>),
+}
+
+impl Message for RootMessage {
+    fn kind(&self) -> &'static str {
+        "ports"
+    }
+    fn policy(&self) -> Policy {
+        Policy::Wait
+    }
+}
+
+impl Actor for Root {
+    type Message = RootMessage;
+    const KIND: &'static str = "root";
+
+    fn started(&mut self, scope: &mut Scope<'_, Self>) {
+        let config = self.dht.clone();
+        let dht = scope.start_child(ChildSpec::new("dht"), move || DhtActor::new(config.clone()));
+        let config = (self.account)(dht.clone());
+        let account = scope.start_child(ChildSpec::new("account"), move || AccountActor::new(config.clone()));
+        self.ports = Some((dht, account));
+    }
+
+    fn handle(&mut self, RootMessage::Ports(reply): RootMessage, _: &mut Scope<'_, Self>) {
+        reply.send(self.ports.clone().unwrap());
+    }
+}
+
+/// Writes the folder of an account from a recorded archive and a recorded device key, so that no key
+/// has to be made.
+fn lay_out(folder: &AccountFolder, version: &str, name: &str) {
+    let data = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/data/vectors")).join(version);
+    let accounts = data.join("accounts");
+    let archive = [format!("{name}-nopassword.gz"), format!("{name}/archive-nopassword.gz")]
+        .into_iter()
+        .find_map(|file| fs::read(accounts.join(file)).ok())
+        .unwrap();
+    let device = accounts.join(name);
+    let key = fs::read_to_string(device.join("ring_device.key")).unwrap();
+    let (opened, _) = Archive::open(&archive, ArchiveSecret::None).unwrap();
+    let device_key = PrivateKey::from_pem(&key).unwrap();
+    let address = opened.ethereum_key.as_ref().unwrap().address();
+    let receipt = SignedReceipt::issue(&opened.account_key, device_key.public(), address).unwrap();
+    let chain = fs::read(device.join("ring_device.crt")).unwrap();
+    Chain::parse(&chain).unwrap();
+    storage::make_folder(folder.path()).unwrap();
+    for (file, content) in [
+        ("archive.gz", archive.as_slice()),
+        ("ring_device.key", key.as_bytes()),
+        ("ring_device.crt", &chain),
+        ("receipt", receipt.text.as_bytes()),
+        ("receipt.sig", &receipt.signature),
+        ("name", name.as_bytes()),
+    ] {
+        storage::replace(&folder.join(file), content).unwrap();
+    }
+}
+
+impl Node {
+    async fn start(number: u8, folder: &AccountFolder, bootstrap: Vec<BootstrapAddress>) -> Self {
+        let (events, received) = Outlet::channel("test", 4096);
+        let dht = DhtConfig {
+            secret: NodeSecret([number; 32]),
+            listen: vec!["/ip4/127.0.0.1/tcp/0".parse().unwrap()],
+            bootstrap,
+            known_peers: None,
+        };
+        let (pool, folder) = (BlockingPool::new(4), folder.clone());
+        let root = start_root(Environment::single_thread(NOW, number.into()), move || {
+            let (pool, folder, events) = (pool.clone(), folder.clone(), events.clone());
+            Root {
+                dht: dht.clone(),
+                account: Box::new(move |dht| AccountConfig {
+                    folder: folder.clone(),
+                    local: LocalAccountId([number; 8]),
+                    dht,
+                    pool: pool.clone(),
+                    events: events.clone(),
+                    gather: GatherOptions { include_loopback: true },
+                    public: false,
+                }),
+                ports: None,
+            }
+        });
+        let (dht, account) = root.port().ask(PATIENCE, RootMessage::Ports).await.unwrap();
+        Self { dht, account, root, events: received }
+    }
+
+    async fn address(&self) -> BootstrapAddress {
+        loop {
+            let health = self.dht.ask(PATIENCE, |reply| DhtMessage::Health { reply }).await.unwrap();
+            match health.listening.first() {
+                Some(address) => return address.parse().unwrap(),
+                None => tokio::time::sleep(Duration::from_millis(5)).await,
+            }
+        }
+    }
+
+    async fn ask<R>(&self, request: impl FnOnce(Reply<R>) -> AccountRequest) -> R {
+        self.account.ask(PATIENCE, |reply| AccountMessage::Request(request(reply))).await.unwrap()
+    }
+
+    async fn id(&self) -> AccountId {
+        let view: AccountView = self.ask(AccountRequest::Describe).await;
+        view.id
+    }
+
+    /// Waits for an event; those before it are passed over.
+    async fn event<T>(&mut self, mut wanted: impl FnMut(&Event) -> Option<T>) -> T {
+        tokio::time::timeout(PATIENCE, async {
+            loop {
+                let event = self.events.recv().await.unwrap().event;
+                if let Some(found) = wanted(&event) {
+                    return found;
+                }
+            }
+        })
+        .await
+        .unwrap()
+    }
+
+    async fn conversation(&self, id: ConversationId) -> Port<ConversationMessage> {
+        self.ask(|reply| AccountRequest::Conversation { conversation: id, reply }).await.unwrap()
+    }
+
+    async fn send(&self, id: ConversationId, body: &str) -> CommitId {
+        let message = Outgoing::Text { body: body.to_owned(), reply_to: None };
+        let send = |reply| ConversationMessage::Send { message, reply };
+        self.conversation(id).await.ask(PATIENCE, send).await.unwrap().unwrap()
+    }
+
+    async fn text(&mut self, id: ConversationId, body: &str) -> CommitId {
+        self.event(|event| match event {
+            Event::Message { conversation, message } if *conversation == id && message.body == body => {
+                Some(message.id)
+            }
+            _ => None,
+        })
+        .await
+    }
+
+    async fn log(&self, id: ConversationId) -> Vec<CommitId> {
+        let log = |reply| ConversationMessage::Log { limit: 10_000, reply };
+        self.conversation(id).await.ask(PATIENCE, log).await.unwrap().unwrap()
+    }
+
+    fn rows(&self) -> Vec<ActorRow> {
+        self.root.environment().tree().rows()
+    }
+
+    async fn stop(self) {
+        let end = self.root.shutdown(PATIENCE).await;
+        assert!(end.complete && end.actors_left == 0 && end.tasks_left == 0, "{end:?}");
+    }
+}
+
+fn run(test: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    tokio::task::LocalSet::new().block_on(&runtime, test);
+}
+
+/// Two accounts that have become contacts and have the conversation.
+async fn befriend(alice: &mut Node, bob: &mut Node) -> ConversationId {
+    let (alice_id, bob_id) = (alice.id().await, bob.id().await);
+    for node in [&mut *alice, &mut *bob] {
+        node.event(|event| matches!(event, Event::AccountReady {}).then_some(())).await;
+    }
+    let added = alice.ask(|reply| AccountRequest::AddContact { contact: bob_id, reply }).await.unwrap();
+    let asked = bob
+        .event(|event| match event {
+            Event::ContactRequest { from, conversation, .. } if *from == alice_id => *conversation,
+            _ => None,
+        })
+        .await;
+    assert_eq!(asked, added);
+    let accepted = bob.ask(|reply| AccountRequest::Accept { from: alice_id, reply }).await.unwrap();
+    assert_eq!(accepted, added);
+    bob.event(|event| {
+        matches!(event, Event::ConversationReady { conversation } if *conversation == added).then_some(())
+    })
+    .await;
+    alice
+        .event(|event| match event {
+            Event::ContactAdded { contact, confirmed: true } if *contact == bob_id => Some(()),
+            _ => None,
+        })
+        .await;
+    added
+}
+
+async fn same_history(alice: &Node, bob: &Node, id: ConversationId) {
+    let equal = async {
+        while alice.log(id).await != bob.log(id).await {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, equal).await.unwrap();
+}
+
+async fn pair(place: &Path) -> (Node, Node, [AccountFolder; 2]) {
+    let folders = ["1111111111111111", "2222222222222222"]
+        .map(|local| AccountFolder::new(place, local.parse().unwrap()));
+    lay_out(&folders[0], "newest", "alice");
+    lay_out(&folders[1], "jami-13.11.0", "alice");
+    let alice = Node::start(1, &folders[0], Vec::new()).await;
+    let bob = Node::start(2, &folders[1], vec![alice.address().await]).await;
+    (alice, bob, folders)
+}
+
+#[test]
+fn two_people_become_contacts_and_talk() {
+    run(async {
+        let place = tempfile::tempdir().unwrap();
+        let (mut alice, mut bob, _) = pair(place.path()).await;
+        let id = befriend(&mut alice, &mut bob).await;
+        let sent = alice.send(id, "hello bob").await;
+        assert_eq!(bob.text(id, "hello bob").await, sent);
+        let answered = bob.send(id, "hello alice").await;
+        assert_eq!(alice.text(id, "hello alice").await, answered);
+        same_history(&alice, &bob, id).await;
+        alice.stop().await;
+        bob.stop().await;
+    });
+}
+
+#[test]
+fn bursts_from_both_sides_at_once_end_in_one_history() {
+    run(async {
+        let place = tempfile::tempdir().unwrap();
+        let (mut alice, mut bob, _) = pair(place.path()).await;
+        let id = befriend(&mut alice, &mut bob).await;
+        for number in 0..20 {
+            let (a, b) = (format!("a{number}"), format!("b{number}"));
+            tokio::join!(alice.send(id, &a), bob.send(id, &b));
+        }
+        alice.text(id, "b19").await;
+        bob.text(id, "a19").await;
+        same_history(&alice, &bob, id).await;
+        let log = alice.log(id).await;
+        let merges = log.len() - 40 - 2;
+        assert!(merges <= 45, "{merges} merges for 40 messages");
+        alice.stop().await;
+        bob.stop().await;
+    });
+}
+
+#[test]
+fn a_node_that_was_away_catches_up() {
+    run(async {
+        let place = tempfile::tempdir().unwrap();
+        let (mut alice, mut bob, folders) = pair(place.path()).await;
+        let id = befriend(&mut alice, &mut bob).await;
+        let bootstrap = alice.address().await;
+        bob.stop().await;
+        alice.send(id, "while you were away").await;
+        let mut bob = Node::start(3, &folders[1], vec![bootstrap]).await;
+        bob.text(id, "while you were away").await;
+        same_history(&alice, &bob, id).await;
+        alice.stop().await;
+        bob.stop().await;
+    });
+}
+
+#[test]
+fn every_actor_kind_may_fail_while_the_conversation_goes_on() {
+    run(async {
+        let place = tempfile::tempdir().unwrap();
+        let (mut alice, mut bob, _) = pair(place.path()).await;
+        let id = befriend(&mut alice, &mut bob).await;
+        let mut round = 0;
+        for kind in ["conversation", "peer", "links", "directory", "account", "dht", "root"] {
+            let row = alice.rows().into_iter().find(|row| row.kind == kind).unwrap();
+            assert!(alice.root.environment().tree().inject_panic(row.id), "{kind}");
+            let failed = async {
+                loop {
+                    let restarts = alice.rows().iter().filter(|it| it.kind == kind).map(|it| it.restarts).sum::<u64>();
+                    let replaced = !alice.rows().iter().any(|it| it.id == row.id);
+                    if restarts > 0 || replaced {
+                        return;
+                    }
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            };
+            tokio::time::timeout(PATIENCE, failed).await.unwrap();
+            // The root's children are new: their ports have to be asked for again.
+            (alice.dht, alice.account) = alice.root.port().ask(PATIENCE, RootMessage::Ports).await.unwrap();
+            round += 1;
+            let (from_alice, from_bob) = (format!("{kind} {round} a"), format!("{kind} {round} b"));
+            let sent = async {
+                loop {
+                    let room = alice
+                        .account
+                        .ask(PATIENCE, |reply| {
+                            AccountMessage::Request(AccountRequest::Conversation { conversation: id, reply })
+                        })
+                        .await;
+                    if let Ok(Ok(room)) = room {
+                        let message = Outgoing::Text { body: from_alice.clone(), reply_to: None };
+                        let send = |reply| ConversationMessage::Send { message, reply };
+                        if let Ok(Ok(_)) = room.ask(PATIENCE, send).await {
+                            return;
+                        }
+                    }
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+            };
+            tokio::time::timeout(PATIENCE, sent).await.unwrap();
+            bob.text(id, &from_alice).await;
+            bob.send(id, &from_bob).await;
+            alice.text(id, &from_bob).await;
+        }
+        same_history(&alice, &bob, id).await;
+        alice.stop().await;
+        bob.stop().await;
+    });
+}
