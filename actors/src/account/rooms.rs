@@ -249,6 +249,7 @@ impl AccountActor {
     pub(super) fn link(&mut self, event: LinkEvent, scope: &mut Scope<'_, Self>) {
         let Some(running) = &mut self.running else { return };
         match event {
+            LinkEvent::Started => self.links_started(scope),
             LinkEvent::Up { device, account } => {
                 running.up.insert(device, account);
                 let events = running.presence.channel_opened(account, device);
@@ -257,7 +258,9 @@ impl AccountActor {
                 self.look_at(device, account, scope);
             }
             LinkEvent::Down { device, account } => {
-                running.up.remove(&device);
+                if running.up.remove(&device).is_none() {
+                    return;
+                }
                 let events = running.presence.channel_closed(account, device);
                 self.emit(Event::LinkDown { contact: account, device }, scope);
                 self.presence_changed(events, scope);

@@ -22,7 +22,8 @@ use crate::event::{Event, NodeEvent};
 use crate::peer::transport::GatherOptions;
 use crate::storage;
 use crate::supervision::{
-    Actor, ActorRow, ChildSpec, Environment, Message, Outlet, Policy, Port, Reply, RootHandle, Scope, start_root,
+    Actor, ActorRow, ChildSpec, Environment, Message, Outlet, Policy, Port, Reply, RootHandle, Scope,
+    start_root,
 };
 use crate::swarm::messages::{ConversationMessage, Outgoing};
 
@@ -205,6 +206,12 @@ impl Node {
 }
 
 fn run(test: impl Future<Output = ()>) {
+    if std::env::var_os("SKEP_TEST_LOG").is_some() {
+        let _ = tracing_subscriber::fmt()
+            .with_env_filter(std::env::var("SKEP_TEST_LOG").unwrap())
+            .with_test_writer()
+            .try_init();
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     tokio::task::LocalSet::new().block_on(&runtime, test);
 }
@@ -244,7 +251,10 @@ async fn same_history(alice: &Node, bob: &Node, id: ConversationId) {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(PATIENCE, equal).await.unwrap();
+    let reached = tokio::time::timeout(PATIENCE, equal).await;
+    let newest = |log: Vec<CommitId>| log.into_iter().take(5).map(|id| id.short()).collect::<Vec<_>>();
+    let heads = (newest(alice.log(id).await), newest(bob.log(id).await));
+    assert!(reached.is_ok(), "the histories stay different: {heads:?}");
 }
 
 async fn pair(place: &Path) -> (Node, Node, [AccountFolder; 2]) {
@@ -323,7 +333,8 @@ fn every_actor_kind_may_fail_while_the_conversation_goes_on() {
             assert!(alice.root.environment().tree().inject_panic(row.id), "{kind}");
             let failed = async {
                 loop {
-                    let restarts = alice.rows().iter().filter(|it| it.kind == kind).map(|it| it.restarts).sum::<u64>();
+                    let restarts =
+                        alice.rows().iter().filter(|it| it.kind == kind).map(|it| it.restarts).sum::<u64>();
                     let replaced = !alice.rows().iter().any(|it| it.id == row.id);
                     if restarts > 0 || replaced {
                         return;

@@ -90,6 +90,8 @@ impl Message for PeerMessage {
 /// What a peer tells its parent beside the link events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum PeerState {
+    /// It begins, or begins anew after a failure, without any connection.
+    Started,
     Up,
     Down,
     /// Nothing is left to do for this device.
@@ -125,6 +127,8 @@ pub(super) struct PeerActor {
     messages: Option<ChannelSender>,
     /// Whether our message channel is wished for already.
     messages_wished: bool,
+    /// Whether notices are on their way into the message channel, which is taken out meanwhile.
+    sending: bool,
     message_readers: usize,
     notices: Vec<(u64, Notice)>,
     tries: u32,
@@ -150,6 +154,7 @@ impl PeerActor {
             key_kind: None,
             messages: None,
             messages_wished: false,
+            sending: false,
             message_readers: 0,
             notices: Vec::new(),
             tries: 0,
@@ -172,7 +177,7 @@ impl PeerActor {
 
     /// Wants our message channel, and with it a link.
     fn want_messages(&mut self) {
-        if self.messages.is_none() && !self.messages_wished {
+        if self.messages.is_none() && !self.messages_wished && !self.sending {
             self.messages_wished = true;
             self.retry_at = None;
             let name = ChannelName::Message { device: self.remote().device }.to_string();
@@ -349,11 +354,13 @@ impl PeerActor {
             Wish::User(reply) => reply.send(answer),
             Wish::Messages => {
                 self.messages_wished = false;
-                if let Ok(channel) = answer {
-                    let Channel { sender, receiver, .. } = channel;
-                    self.messages = Some(sender);
-                    self.read_messages(receiver, scope);
-                    self.send_notices(scope);
+                match answer {
+                    Ok(Channel { sender, receiver, .. }) => {
+                        self.messages = Some(sender);
+                        self.read_messages(receiver, scope);
+                        self.send_notices(scope);
+                    }
+                    Err(_) => self.retry_later(scope),
                 }
             }
         }
@@ -393,6 +400,7 @@ impl PeerActor {
             return;
         }
         let ids: Vec<u64> = notices.iter().map(|_| self.config.link.environment.random_u64()).collect();
+        self.sending = true;
         let send = async move {
             for (Notice { kind, content }, id) in notices.into_iter().zip(ids) {
                 let message = WireMessage { id, mime_type: kind, content };
@@ -401,6 +409,7 @@ impl PeerActor {
             Ok::<_, super::channel::ChannelEnd>(messages)
         };
         scope.spawn_background(send, |peer, sent, scope| {
+            peer.sending = false;
             if let Ok(messages) = sent
                 && !peer.connections.is_empty()
             {
@@ -466,7 +475,7 @@ impl PeerActor {
     /// Keeps our half of the peer's message channel open, as dropping it would close the channel;
     /// and uses it if our own is not there yet.
     fn keep_open(&mut self, sender: ChannelSender, scope: &mut Scope<'_, Self>) {
-        if self.messages.is_none() && !self.messages_wished {
+        if self.messages.is_none() && !self.messages_wished && !self.sending {
             self.messages = Some(sender);
             self.send_notices(scope);
         } else {
@@ -509,6 +518,9 @@ impl Actor for PeerActor {
     const KIND: &'static str = "peer";
 
     fn started(&mut self, scope: &mut Scope<'_, Self>) {
+        let Remote { device, account } = self.remote();
+        self.tell(LinkEvent::Down { device, account }, scope);
+        self.tell_state(PeerState::Started);
         self.rest(scope);
     }
 

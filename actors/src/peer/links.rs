@@ -321,6 +321,12 @@ impl LinksActor {
     fn peer_told(&mut self, device: DeviceId, state: PeerState, scope: &mut Scope<'_, Self>) {
         let Some(peer) = self.peers.get_mut(&device) else { return };
         match state {
+            PeerState::Started => {
+                if std::mem::take(&mut peer.up) {
+                    // It failed with a link: the device is still there.
+                    let _ = peer.port.try_send(PeerMessage::Present);
+                }
+            }
             PeerState::Up => peer.up = true,
             PeerState::Down => peer.up = false,
             PeerState::Idle => {
@@ -381,6 +387,8 @@ impl LinksActor {
             for kind in [KeyKind::Current, KeyKind::Legacy] {
                 links.listen(kind, scope);
             }
+            let events = links.config.events.clone();
+            scope.spawn(async move { events.send(LinkEvent::Started).await }, |_, _, _| ());
             scope.release();
         });
     }

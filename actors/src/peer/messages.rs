@@ -134,6 +134,8 @@ pub enum LinksMessage {
 /// What the links tell the account.
 #[derive(Debug)]
 pub enum LinkEvent {
+    /// The links begin, or begin anew after a failure: there is none, and no device is known.
+    Started,
     /// The first link to a device is up and its message channel open.
     Up {
         /// Which device.

@@ -7,13 +7,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 static PANICS: AtomicU64 = AtomicU64::new(0);
 static HOOK: Once = Once::new();
 
-/// Logs and counts every panic of the process from now on. Calling it again does nothing.
+/// Logs and counts every panic of the process from now on, before the hook that was there says its
+/// own. Calling it again does nothing.
 pub fn install_panic_hook() {
     HOOK.call_once(|| {
-        std::panic::set_hook(Box::new(|info| {
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
             PANICS.fetch_add(1, Ordering::Relaxed);
             let place = info.location().map_or_else(String::new, ToString::to_string);
             tracing::error!(place, "panic: {}", describe(info.payload()));
+            before(info);
         }));
     });
 }

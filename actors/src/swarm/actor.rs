@@ -281,7 +281,7 @@ impl ConversationActor {
 
     /// The head has moved: tells the owner, the account and the other devices.
     fn moved(&mut self, moved: Moved, source: Option<DeviceId>, scope: &mut Scope<'_, Self>) {
-        let Moved { standing, changes } = moved;
+        let Moved { standing, changes, .. } = moved;
         let conversation = self.config.id;
         let mut events: Vec<Event> = changes
             .into_iter()
@@ -411,7 +411,9 @@ impl ConversationActor {
             Outcome::Done(channel, moved) => {
                 self.channels.insert(device, channel);
                 if let Some(moved) = moved {
-                    self.moved(*moved, Some(device), scope);
+                    // Whose head we took over knows it; of a merge of ours it does not.
+                    let source = moved.adopted.then_some(device);
+                    self.moved(*moved, source, scope);
                 }
             }
             Outcome::Failed(error) => self.fetch_failed(device, &error, scope),

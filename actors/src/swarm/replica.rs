@@ -36,7 +36,7 @@ use super::messages::{
 use super::repository::fetch::{Fetch, FetchError, FetchStep, Fetched};
 use super::repository::serve::{Serve, ServeError, ServeStep};
 use super::repository::{Repository, RepositoryError};
-use super::timeline::{Change, Timeline, Unreadable};
+use super::timeline::{Change, Newest, Timeline, Unreadable, newest};
 
 /// Why a copy could not do something.
 #[derive(Debug, thiserror::Error)]
@@ -190,6 +190,8 @@ impl Standing {
 pub(super) struct Moved {
     pub(super) standing: Standing,
     pub(super) changes: Vec<Change>,
+    /// Whether the new head is that of the device fetched from, not one of ours.
+    pub(super) adopted: bool,
 }
 
 /// A message that is durable.
@@ -458,7 +460,7 @@ impl Replica {
             repository.move_main(Some(old), new)?;
         }
         let changes = lock(&self.timeline).append(&self.repository, new, commits)?;
-        Ok(Moved { standing: self.standing(new)?, changes })
+        Ok(Moved { standing: self.standing(new)?, changes, adopted: false })
     }
 
     /// Makes the commit by which we join, if we have not joined yet.
@@ -548,14 +550,18 @@ impl Replica {
         };
         let decision =
             reconcile(ours, theirs, only_ours.is_empty(), are_merges(&only_ours)?, are_merges(&only_theirs)?);
+        tracing::debug!(
+            ours = %ours.short(), theirs = %theirs.short(), only_ours = only_ours.len(),
+            only_theirs = only_theirs.len(), ?decision, "another head"
+        );
         match decision {
             Reconciliation::Adopt => {
                 self.repository.lock().move_main(Some(ours), theirs)?;
                 let changes = lock(&self.timeline).append(&self.repository, theirs, news)?;
-                Ok(Some(Moved { standing: self.standing(theirs)?, changes }))
+                Ok(Some(Moved { standing: self.standing(theirs)?, changes, adopted: true }))
             }
             Reconciliation::Keep => Ok(None),
-            Reconciliation::Merge => self.merge(ours, theirs, &only_ours, &only_theirs, news, now).map(Some),
+            Reconciliation::Merge => self.merge(ours, theirs, news, now).map(Some),
         }
     }
 
@@ -563,13 +569,17 @@ impl Replica {
         &self,
         ours: CommitId,
         theirs: CommitId,
-        only_ours: &[CommitId],
-        only_theirs: &[CommitId],
         mut news: Vec<HistoryCommit>,
         now: UnixMillis,
     ) -> Result<Moved, ReplicaError> {
-        let graph = self.fork(only_ours, only_theirs)?;
-        let draft = match merge_heads(&self.repository, &graph, ours, theirs)? {
+        let merged = match merge_heads(&self.repository, &self.graph(&[ours, theirs], 2)?, ours, theirs) {
+            // Times that lie can hide the common ancestors from a short look.
+            Err(MergeError::Unrelated) => {
+                merge_heads(&self.repository, &self.graph(&[ours, theirs], usize::MAX)?, ours, theirs)
+            }
+            merged => merged,
+        }?;
+        let draft = match merged {
             Merge::Merged { tree, objects } => {
                 let mut known = Overlay { new: MemoryObjects::default(), base: &self.repository };
                 known.new.extend(objects.iter().cloned());
@@ -584,39 +594,21 @@ impl Replica {
         self.advance(ours, head, &objects, news)
     }
 
-    /// The commits of both sides of a fork and those they hang on, as a graph.
-    fn fork(&self, ours: &[CommitId], theirs: &[CommitId]) -> Result<CommitGraph, ReplicaError> {
-        let repository = self.repository.lock();
-        let sides: BTreeSet<CommitId> = ours.iter().chain(theirs).copied().collect();
-        let mut commits = Vec::with_capacity(sides.len());
-        let mut shared = BTreeSet::new();
-        for id in ours.iter().chain(theirs) {
-            let commit = repository.commit_at(*id)?;
-            shared.extend(commit.parents.iter().filter(|parent| !sides.contains(parent)));
-            commits.push((*id, commit.parents.clone(), commit.seconds()));
-        }
+    /// At least `count` of the commits that lead to `heads`, and down to one that leads to the rest.
+    fn graph(&self, heads: &[CommitId], count: usize) -> Result<CommitGraph, ReplicaError> {
+        let Newest { commits, complete } = newest(&self.repository, heads, count)?;
         let mut graph = CommitGraph::default();
         let full = |_| RepositoryError::TooMany { what: "commits", limit: usize::MAX };
-        let below = |one: &CommitId| -> Result<bool, RepositoryError> {
-            for other in shared.iter().filter(|other| *other != one) {
-                if repository.is_ancestor(*one, *other)? {
-                    return Ok(true);
-                }
-            }
-            Ok(false)
-        };
-        let mut hidden = BTreeSet::new();
-        for commit in &shared {
-            // A shared commit below another one is no base of the merge.
-            if below(commit)? {
-                hidden.insert(*commit);
-            } else {
-                graph.insert(*commit, &[], repository.commit_at(*commit)?.seconds()).map_err(full)?;
+        let inside: BTreeSet<CommitId> = commits.iter().map(|(id, ..)| *id).collect();
+        if !complete {
+            let parents = commits.iter().flat_map(|(_, commit, _)| &commit.parents);
+            let gates: BTreeSet<_> = parents.filter(|parent| !inside.contains(parent)).copied().collect();
+            for gate in gates {
+                graph.insert(gate, &[], self.repository.lock().commit_at(gate)?.seconds()).map_err(full)?;
             }
         }
-        for (id, parents, seconds) in commits {
-            let parents: Vec<_> = parents.into_iter().filter(|parent| !hidden.contains(parent)).collect();
-            graph.insert(id, &parents, seconds).map_err(full)?;
+        for (id, commit, _) in commits {
+            graph.insert(id, &commit.parents, commit.seconds()).map_err(full)?;
         }
         Ok(graph)
     }

@@ -63,7 +63,7 @@ impl Timeline {
         if self.complete || self.loaded >= count {
             return Ok(());
         }
-        let Newest { commits, complete } = newest(source, head, count)?;
+        let Newest { commits, complete } = newest(source, &[head], count)?;
         let mut entries = Vec::with_capacity(commits.len());
         for (id, commit, parents) in commits {
             entries.push(self.entry_of(source, id, &commit, parents));
@@ -228,21 +228,32 @@ impl Timeline {
 }
 
 /// The newest commits of a history, parents first, with the parents that are among them.
-struct Newest {
-    commits: Vec<(CommitId, Commit, Vec<CommitId>)>,
-    complete: bool,
+pub(super) struct Newest {
+    pub(super) commits: Vec<(CommitId, Commit, Vec<CommitId>)>,
+    /// Whether they are all there are. Otherwise one single commit leads to the rest, if the times
+    /// in the commits are not far from true.
+    pub(super) complete: bool,
 }
 
-/// Reads from `head` back until `count` commits are read and one single commit leads to the rest.
-fn newest(source: &impl ObjectSource, head: CommitId, count: usize) -> Result<Newest, Unreadable> {
-    let first = read_commit(source, head)?;
-    let mut open = BinaryHeap::from([(first.seconds(), head)]);
-    let mut read = HashMap::from([(head, first)]);
+/// Reads from `heads` back until `count` commits are read and one single commit leads to the rest.
+/// That commit is left out.
+pub(super) fn newest(
+    source: &impl ObjectSource,
+    heads: &[CommitId],
+    count: usize,
+) -> Result<Newest, Unreadable> {
+    let mut open = BinaryHeap::new();
+    let mut read = HashMap::new();
+    for head in heads {
+        let commit = read_commit(source, *head)?;
+        open.push((commit.seconds(), *head));
+        read.insert(*head, commit);
+    }
     let mut taken = 0_usize;
     while let Some((_, id)) = open.pop() {
         if taken >= count && open.is_empty() {
             read.remove(&id);
-            return Ok(Newest { commits: parents_first(head, read), complete: false });
+            return Ok(Newest { commits: parents_first(heads, read), complete: false });
         }
         taken += 1;
         let parents = read.get(&id).map(|commit| commit.parents.clone()).unwrap_or_default();
@@ -253,12 +264,12 @@ fn newest(source: &impl ObjectSource, head: CommitId, count: usize) -> Result<Ne
             }
         }
     }
-    Ok(Newest { commits: parents_first(head, read), complete: true })
+    Ok(Newest { commits: parents_first(heads, read), complete: true })
 }
 
 /// Orders commits so that each comes after its parents among them.
 fn parents_first(
-    head: CommitId,
+    heads: &[CommitId],
     mut commits: HashMap<CommitId, Commit>,
 ) -> Vec<(CommitId, Commit, Vec<CommitId>)> {
     let parents_of = |commits: &HashMap<CommitId, Commit>, id: CommitId| -> Vec<CommitId> {
@@ -267,7 +278,7 @@ fn parents_first(
     };
     let mut order = Vec::with_capacity(commits.len());
     let mut entered = HashSet::new();
-    let mut open = vec![(head, false)];
+    let mut open: Vec<_> = heads.iter().map(|head| (*head, false)).collect();
     while let Some((id, parents_done)) = open.pop() {
         if parents_done {
             order.push(id);
