@@ -270,6 +270,40 @@ impl AccountActor {
         }
     }
 
+    /// Tells new links what the ones before knew: who may connect, and which devices are there.
+    fn links_started(&mut self, scope: &mut Scope<'_, Self>) {
+        let Some(running) = &mut self.running else { return };
+        let up = std::mem::take(&mut running.up);
+        let mut events = Vec::new();
+        for (device, account) in &up {
+            events.extend(running.presence.channel_closed(*account, *device));
+        }
+        for (device, contact) in up {
+            self.emit(Event::LinkDown { contact, device }, scope);
+        }
+        self.presence_changed(events, scope);
+        self.push_trust(scope);
+        let Some(running) = &self.running else { return };
+        let contacts = running.listening.iter().copied();
+        let there: Vec<_> = contacts.filter(|it| !running.presence.devices(*it).is_empty()).collect();
+        for contact in there {
+            self.find_devices(contact, scope);
+        }
+    }
+
+    /// Finds the devices of somebody and introduces them to the links.
+    fn find_devices(&mut self, account: AccountId, scope: &mut Scope<'_, Self>) {
+        let Some(running) = &self.running else { return };
+        let (directory, links) = (running.directory.clone(), running.links.clone());
+        let find = async move {
+            let ask = |reply| DirectoryMessage::Devices { account, reply };
+            if let Ok(devices) = directory.ask(FIND, ask).await {
+                let _ = links.send(LinksMessage::Present { account, devices }).await;
+            }
+        };
+        scope.spawn_background(find, |_, (), _| ());
+    }
+
     fn notice(&mut self, device: DeviceId, account: AccountId, notice: &Notice, scope: &mut Scope<'_, Self>) {
         let notice = match SwarmNotice::parse(&notice.kind, &notice.content) {
             Ok(notice) => notice,

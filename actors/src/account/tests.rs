@@ -17,7 +17,7 @@ use super::{AccountActor, AccountConfig};
 use crate::blocking::BlockingPool;
 use crate::dht::kad::config::{BootstrapAddress, NodeSecret};
 use crate::dht::messages::DhtMessage;
-use crate::dht::{DhtActor, DhtConfig};
+use crate::dht::{DhtActor, DhtConfig, DhtMemory};
 use crate::event::{Event, NodeEvent};
 use crate::peer::transport::GatherOptions;
 use crate::storage;
@@ -65,8 +65,8 @@ impl Actor for Root {
     const KIND: &'static str = "root";
 
     fn started(&mut self, scope: &mut Scope<'_, Self>) {
-        let config = self.dht.clone();
-        let dht = scope.start_child(ChildSpec::new("dht"), move || DhtActor::new(config.clone()));
+        let (config, memory) = (self.dht.clone(), DhtMemory::default());
+        let dht = scope.start_child(ChildSpec::new("dht"), move || DhtActor::new(config.clone(), memory.clone()));
         let config = (self.account)(dht.clone());
         let account = scope.start_child(ChildSpec::new("account"), move || AccountActor::new(config.clone()));
         self.ports = Some((dht, account));
