@@ -1,15 +1,17 @@
 //! The account actor: what an account is asked, and its durable state.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+use std::{fs, io};
 
 use futures::FutureExt as _;
 use futures::future::{LocalBoxFuture, join_all};
 use skep_protocol::contact::{AnswerPace, Presence, Standing};
 use skep_protocol::identity::DeviceIdentity;
 use skep_protocol::ids::{AccountId, ConversationId, DeviceId, LocalAccountId};
+use skep_protocol::sync::ConversationRecord;
 
 use super::identity::{self, AccountFolder, storage_error};
 use super::messages::{
@@ -24,7 +26,9 @@ use crate::event::{Event, NodeEvent};
 use crate::peer::messages::{LinksMessage, Trust};
 use crate::peer::transport::{GatherOptions, TlsIdentity};
 use crate::peer::{LinkConfig, LinksActor, LinksConfig};
+use crate::storage;
 use crate::supervision::{Actor, ChildSpec, Outlet, Port, Reply, Scope};
+use crate::swarm::DAMAGED;
 use crate::swarm::messages::ConversationMessage;
 
 /// How long other parts may take to answer a question of ours.
@@ -128,8 +132,9 @@ impl AccountActor {
                 let protected = identity::is_protected(&folder)?;
                 let state = State::load(&folder, identity.account_id()).map_err(storage_error)?;
                 for name in ["certificates", "conversations"] {
-                    crate::storage::make_folder(&folder.join(name)).map_err(storage_error)?;
+                    storage::make_folder(&folder.join(name)).map_err(storage_error)?;
                 }
+                sweep(&folder.join("conversations"), &state).map_err(storage_error)?;
                 Ok::<_, AccountError>((identity, protected, state))
             };
             pool.run(share, Lane::Quick, read).await?
@@ -447,6 +452,20 @@ impl AccountActor {
     pub(super) fn conversation_folder(&self, conversation: ConversationId) -> PathBuf {
         self.config.folder.join("conversations").join(conversation.to_hex())
     }
+}
+
+/// Erases what a stop or crash left of conversations: removed ones, and copies never finished.
+fn sweep(conversations: &Path, state: &State) -> io::Result<()> {
+    for entry in fs::read_dir(conversations)? {
+        let path = entry?.path();
+        let id = path.file_name().and_then(|name| name.to_str()?.parse::<ConversationId>().ok());
+        let record = id.and_then(|id| state.conversations.get(id));
+        let set_aside = path.extension().is_some_and(|ending| ending == DAMAGED);
+        if !set_aside && record.is_none_or(ConversationRecord::is_removed) {
+            fs::remove_dir_all(&path)?;
+        }
+    }
+    Ok(())
 }
 
 /// Who may connect, by the contacts.

@@ -48,8 +48,13 @@ impl AccountActor {
         let Some(founder) = self.founder(scope) else { return };
         let (folder, pool, share) =
             (self.config.folder.join("conversations"), self.config.pool.clone(), self.share());
+        let records = self.running.as_ref().map(|running| running.state.conversations.clone());
+        let records = records.unwrap_or_default();
         let begin = async move {
-            let work = move || founder.begin(&folder, contact).map_err(|error| storage(&error));
+            let work = move || {
+                let is_taken = |id| records.get(id).is_some();
+                founder.begin(&folder, contact, is_taken).map_err(|error| storage(&error))
+            };
             pool.run(share, Lane::Quick, work).await.unwrap_or_else(|error| Err(error.into()))
         };
         scope.spawn(begin, then);
@@ -80,6 +85,10 @@ impl AccountActor {
             let record = ConversationRecord::new(scope.wall(), members, mode);
             if let Err(error) = running.state.conversations.insert(id, record) {
                 return reply.send(Err(AccountError::TooMany(error.to_string())));
+            }
+            // An actor that waits to fetch it makes way for one that finds it on disk.
+            if let Some(room) = running.conversations.remove(&id) {
+                scope.stop_child(&room.port, STOP);
             }
             account.start_conversation(id, scope);
             account.save(Dirty::CONVERSATIONS, scope, move |saved| reply.send(saved.map(|()| id)));

@@ -66,7 +66,8 @@ impl Actor for Root {
 
     fn started(&mut self, scope: &mut Scope<'_, Self>) {
         let (config, memory) = (self.dht.clone(), DhtMemory::default());
-        let dht = scope.start_child(ChildSpec::new("dht"), move || DhtActor::new(config.clone(), memory.clone()));
+        let dht =
+            scope.start_child(ChildSpec::new("dht"), move || DhtActor::new(config.clone(), memory.clone()));
         let config = (self.account)(dht.clone());
         let account = scope.start_child(ChildSpec::new("account"), move || AccountActor::new(config.clone()));
         self.ports = Some((dht, account));
@@ -112,7 +113,7 @@ impl Node {
         let (events, received) = Outlet::channel("test", 4096);
         let dht = DhtConfig {
             secret: NodeSecret([number; 32]),
-            listen: vec!["/ip4/127.0.0.1/tcp/0".parse().unwrap()],
+            listen: vec![format!("/ip4/127.0.0.1/tcp/{}", free_port()).parse().unwrap()],
             bootstrap,
             known_peers: None,
         };
@@ -206,14 +207,13 @@ impl Node {
 }
 
 fn run(test: impl Future<Output = ()>) {
-    if std::env::var_os("SKEP_TEST_LOG").is_some() {
-        let _ = tracing_subscriber::fmt()
-            .with_env_filter(std::env::var("SKEP_TEST_LOG").unwrap())
-            .with_test_writer()
-            .try_init();
-    }
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     tokio::task::LocalSet::new().block_on(&runtime, test);
+}
+
+/// A port to listen on that stays the same when a DHT is restarted.
+fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// Two accounts that have become contacts and have the conversation.

@@ -82,7 +82,7 @@ impl DirectoryActor {
         self.lookups.insert(device, vec![reply]);
         let (config, now) = (self.config.clone(), scope.wall());
         let find = async move { find_device(&config, device, short, now).await };
-        scope.spawn(find, move |actor, chain, _| {
+        scope.spawn_background(find, move |actor, chain, _| {
             if let Some(chain) = &chain {
                 actor.cache.insert(chain.clone());
             }
@@ -106,7 +106,7 @@ impl DirectoryActor {
             self.look_up(key.device_id(), key.device_short_id(), reply, scope);
             answers.push(answer);
         }
-        scope.spawn(join_all(answers), move |_, chains, _| {
+        scope.spawn_background(join_all(answers), move |_, chains, _| {
             let chains = chains.into_iter().filter_map(|chain| chain.ok().flatten());
             reply.send(chains.filter(|chain| chain.account_id() == account).collect());
         });
@@ -135,7 +135,9 @@ impl Actor for DirectoryActor {
             DirectoryMessage::Devices { account, reply } => {
                 let dht = self.config.dht.clone();
                 let find = async move { announced_keys(&dht, account).await };
-                scope.spawn(find, move |actor, keys, scope| actor.look_up_all(account, keys, reply, scope));
+                scope.spawn_background(find, move |actor, keys, scope| {
+                    actor.look_up_all(account, keys, reply, scope)
+                });
             }
             DirectoryMessage::Learn(chain) => self.learn(chain, scope),
         }

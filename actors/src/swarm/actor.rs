@@ -68,6 +68,9 @@ const MAX_REFUSED_HEADS: usize = 1024;
 /// Devices remembered as places to clone from.
 const MAX_SOURCES: usize = 64;
 
+/// Ending of the folder of a repository that was set aside because it is damaged.
+pub(crate) const DAMAGED: &str = "damaged";
+
 /// Pause after the last change before loose objects are packed.
 const CONSOLIDATE: Duration = Duration::from_secs(30);
 
@@ -218,7 +221,7 @@ impl ConversationActor {
         let (pool, share) = (self.config.pool.clone(), self.config.share);
         let set_aside = async move {
             let work = move || {
-                let aside = folder.with_extension("damaged");
+                let aside = folder.with_extension(DAMAGED);
                 let _ = std::fs::remove_dir_all(&aside);
                 std::fs::rename(&folder, &aside)
             };

@@ -12,6 +12,7 @@ mod replica;
 pub mod repository;
 mod timeline;
 
+pub(crate) use actor::DAMAGED;
 pub use actor::{ConversationActor, ConversationConfig};
 pub use replica::{Founder, ReplicaError};
 pub use timeline::Unreadable;

@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use skep_protocol::identity::DeviceIdentity;
@@ -94,15 +95,29 @@ pub struct Founder {
 }
 
 impl Founder {
-    /// Makes the one-to-one conversation with `other` below `folder`; durable when it returns.
+    /// Makes the one-to-one conversation with `other` below `folder`, under an id that is not
+    /// taken; durable when it returns.
     ///
     /// # Errors
     /// [`ReplicaError`] when it cannot be written.
-    pub fn begin(&self, folder: &Path, other: AccountId) -> Result<ConversationId, ReplicaError> {
+    pub fn begin(
+        &self,
+        folder: &Path,
+        other: AccountId,
+        is_taken: impl Fn(ConversationId) -> bool,
+    ) -> Result<ConversationId, ReplicaError> {
         let local = LocalDevice::new(self.identity.chain().chain(), &self.name)?;
-        let draft = local.begin(Mode::OneToOne, Some(other), self.now)?;
-        let (commit, objects) = sign(draft, self.identity.key())?;
-        let id = ConversationId::from_initial_commit(commit.id);
+        let mut now = self.now;
+        let (id, commit, objects) = loop {
+            let draft = local.begin(Mode::OneToOne, Some(other), now)?;
+            let (commit, objects) = sign(draft, self.identity.key())?;
+            let id = ConversationId::from_initial_commit(commit.id);
+            if !is_taken(id) {
+                break (id, commit, objects);
+            }
+            // The same people in the same second make the same first commit: this one was removed.
+            now = now.plus(Duration::from_secs(1));
+        };
         let unfinished = folder.join(format!("{id}.new"));
         Repository::erase(&unfinished)?;
         let repository = Repository::create(&unfinished)?;
