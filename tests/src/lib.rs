@@ -1,1 +1,16 @@
-//! Placeholder, replaced as the parts land.
+//! Whole nodes, each a process of its own, as their users have them.
+//!
+//! ```text
+//!   harness    start, ask, watch, kill and restart `skep run` processes
+//!     program    where the program is          process  a child that never outlives us
+//!     event_log  what a node told              node     a process, its socket and its data folder
+//!     person     an account on a node          golden   accounts of real daemons, laid out for a node
+//!   demo       the main job, played by a bootstrap and three nodes: `skep-demo`
+//! ```
+//!
+//! The tests themselves are in `tests/nodes`.
+
+#![forbid(unsafe_code)]
+
+pub mod demo;
+pub mod harness;

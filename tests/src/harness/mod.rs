@@ -1,0 +1,63 @@
+//! Nodes as processes: start, ask, watch, kill, restart.
+
+mod error;
+mod event_log;
+mod golden;
+mod node;
+mod person;
+mod process;
+mod program;
+
+use std::future::Future;
+use std::time::{Duration, Instant};
+
+pub use error::{Failure, Result};
+pub use event_log::{EventLog, Mark};
+pub use golden::{Golden, vector};
+pub use node::{Node, NodeSetup};
+pub use person::{Burst, Person, import_params, same_history};
+pub use process::Process;
+pub use program::program;
+
+/// How long anything may take before it counts as failed: far longer than it takes on a busy machine.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How often something is looked at that no event tells.
+const POLL: Duration = Duration::from_millis(20);
+
+/// Looks again and again until something is found.
+///
+/// # Errors
+/// [`Failure::Timeout`] with what was expected after [`PATIENCE`], and what `look` fails with.
+pub async fn until<T>(
+    node: &str,
+    expected: impl Into<String>,
+    mut look: impl AsyncFnMut() -> Result<Option<T>>,
+) -> Result<T> {
+    let begun = Instant::now();
+    while begun.elapsed() < PATIENCE {
+        if let Some(found) = look().await? {
+            return Ok(found);
+        }
+        tokio::time::sleep(POLL).await;
+    }
+    Err(Failure::Timeout { node: node.to_owned(), expected: expected.into(), within: PATIENCE })
+}
+
+/// Fails unless `holds`.
+///
+/// # Errors
+/// [`Failure::Expected`] with the text of `expected`.
+pub fn check(holds: bool, expected: impl FnOnce() -> String) -> Result<()> {
+    if holds { Ok(()) } else { Err(Failure::Expected(expected())) }
+}
+
+/// Runs a scenario on the thread that calls: children end with the thread that started them.
+///
+/// # Panics
+/// If the system gives no event loop.
+#[allow(clippy::expect_used, reason = "nothing can be tested without an event loop")]
+pub fn run<T>(scenario: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.expect("an event loop").block_on(scenario)
+}

@@ -1,0 +1,267 @@
+//! A `skep run` process on loopback, driven over its control socket as any program would.
+
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use skep::rpc::client::{Client, ClientError};
+use skep::rpc::schema::{HealthView, Method, Nothing, SubscribeParams, method};
+use tokio::task::AbortHandle;
+
+use super::{EventLog, Failure, PATIENCE, Process, Result, program, until};
+
+/// Lines of a node's log that are shown when a test fails.
+const LOG_TAIL: usize = 60;
+
+/// What a node is started with.
+#[derive(Clone, Debug)]
+pub struct NodeSetup {
+    name: String,
+    folder: PathBuf,
+    data: PathBuf,
+    bootstrap: Vec<String>,
+    /// Where its DHT listens; a free port is chosen at the first start, and kept.
+    listen: SocketAddr,
+}
+
+impl NodeSetup {
+    /// A node whose files go into a folder of its name below `place`.
+    #[must_use]
+    pub fn new(name: &str, place: &Path) -> Self {
+        let folder = place.join(name);
+        let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        Self { name: name.to_owned(), data: folder.join("data"), folder, bootstrap: Vec::new(), listen }
+    }
+
+    /// A node that keeps its data elsewhere.
+    #[must_use]
+    pub fn data_in(mut self, data: &Path) -> Self {
+        data.clone_into(&mut self.data);
+        self
+    }
+
+    /// A node that joins through this address.
+    #[must_use]
+    pub fn joining(mut self, address: &str) -> Self {
+        self.bootstrap.push(address.to_owned());
+        self
+    }
+
+    /// Its data folder.
+    #[must_use]
+    pub fn data(&self) -> &Path {
+        &self.data
+    }
+
+    /// Writes the configuration and starts the process; does not wait for it.
+    ///
+    /// # Errors
+    /// [`Failure`] when a file cannot be written or the program is not there.
+    pub fn launch(&self) -> Result<Process> {
+        fs::create_dir_all(&self.folder).map_err(Failure::file(&self.folder))?;
+        let file = self.folder.join("skep.toml");
+        let Self { data, bootstrap, listen, .. } = self;
+        let text = format!(
+            "data_dir = {data:?}\n\
+             [dht]\nlisten = ['{listen}']\nbootstrap = {bootstrap:?}\n\
+             [links]\nloopback = true\n\
+             [debug]\nfault_injection = true\n"
+        );
+        fs::write(&file, text).map_err(Failure::file(&file))?;
+        let arguments = [PathBuf::from("--config"), file, PathBuf::from("run")];
+        Process::start(&self.name, &program()?, &arguments, &self.log())
+    }
+
+    /// Starts the node and waits until it can be asked.
+    ///
+    /// # Errors
+    /// [`Failure`] when it cannot.
+    pub async fn start(self) -> Result<Node> {
+        let events = EventLog::new(&self.name);
+        let (process, client, reader) = begin(&self, &events).await?;
+        let mut node = Node { setup: self, process, client, events, reader };
+        // As tcp/PORT at the end of a multiaddress; others find the node there after a restart.
+        let port = node.address().await?.rsplit('/').next().and_then(|port| port.parse().ok());
+        node.setup.listen.set_port(port.unwrap_or_default());
+        Ok(node)
+    }
+
+    /// The file with what the node printed.
+    #[must_use]
+    pub fn log(&self) -> PathBuf {
+        self.folder.join("log")
+    }
+}
+
+/// A node. Dropped, it is killed.
+#[derive(Debug)]
+pub struct Node {
+    setup: NodeSetup,
+    process: Process,
+    client: Client,
+    events: EventLog,
+    reader: AbortHandle,
+}
+
+impl Node {
+    /// The name it was given.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.setup.name
+    }
+
+    /// What it was started with.
+    #[must_use]
+    pub const fn setup(&self) -> &NodeSetup {
+        &self.setup
+    }
+
+    /// What it has told so far.
+    #[must_use]
+    pub const fn events(&self) -> &EventLog {
+        &self.events
+    }
+
+    /// Calls a method.
+    ///
+    /// # Errors
+    /// [`Failure::Refused`] with what the node says, [`Failure::Timeout`] when it says nothing.
+    pub async fn call<M: Method>(&mut self, method: M, params: M::Params) -> Result<M::Answer> {
+        self.ask(method, params).await?.map_err(Failure::refused(&self.setup.name, M::NAME))
+    }
+
+    /// Calls a method that may be refused.
+    ///
+    /// # Errors
+    /// [`Failure::Timeout`] when there is no answer.
+    pub async fn ask<M: Method>(
+        &mut self,
+        method: M,
+        params: M::Params,
+    ) -> Result<std::result::Result<M::Answer, ClientError>> {
+        let answer = tokio::time::timeout(PATIENCE, self.client.call(method, params)).await;
+        answer.map_err(|_| Failure::Timeout {
+            node: self.setup.name.clone(),
+            expected: format!("an answer to {}", M::NAME),
+            within: PATIENCE,
+        })
+    }
+
+    /// A further connection to the node.
+    ///
+    /// # Errors
+    /// [`Failure::Refused`] when it does not listen.
+    pub async fn connect(&self) -> Result<Client> {
+        let socket = self.setup.data.join("control.sock");
+        Client::connect(&socket).await.map_err(Failure::refused(&self.setup.name, "connect"))
+    }
+
+    /// How its DHT is.
+    ///
+    /// # Errors
+    /// As [`Self::call`].
+    pub async fn health(&mut self) -> Result<HealthView> {
+        self.call(method::NodeHealth, Nothing {}).await
+    }
+
+    /// An address at which others can join.
+    ///
+    /// # Errors
+    /// As [`Self::call`].
+    pub async fn address(&mut self) -> Result<String> {
+        let name = self.setup.name.clone();
+        until(&name, "an address listened on", async || Ok(self.health().await?.listening.into_iter().next()))
+            .await
+    }
+
+    /// Kills the process: it gets no chance to tidy up.
+    pub fn kill(&mut self) {
+        self.process.kill();
+        self.reader.abort();
+    }
+
+    /// Starts it again on the same data.
+    ///
+    /// # Errors
+    /// As [`NodeSetup::start`].
+    pub async fn restart(&mut self) -> Result<()> {
+        self.kill();
+        (self.process, self.client, self.reader) = begin(&self.setup, &self.events).await?;
+        Ok(())
+    }
+
+    /// Ends it in order.
+    ///
+    /// # Errors
+    /// [`Failure::Expected`] when it ends with another exit code than 0, or leaves something half
+    /// written in its data folder.
+    pub async fn stop(&mut self) -> Result<()> {
+        self.process.terminate();
+        let status = self.process.end().await?;
+        let name = self.name();
+        super::check(status.success(), || format!("{name} to end with exit code 0, not {status}"))?;
+        let left = leftovers(&self.setup.data)?;
+        super::check(left.is_empty(), || format!("{name} to leave nothing half written, not {left:?}"))
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.reader.abort();
+        if std::thread::panicking() {
+            show_log(&self.setup);
+        }
+    }
+}
+
+/// Shows what a node printed last, beside the failed test.
+#[allow(clippy::print_stderr, reason = "this is where a failed test tells why")]
+fn show_log(setup: &NodeSetup) {
+    let log = fs::read_to_string(setup.log()).unwrap_or_default();
+    let lines: Vec<&str> = log.lines().collect();
+    let tail = lines.get(lines.len().saturating_sub(LOG_TAIL)..).unwrap_or_default().join("\n");
+    eprintln!("--- the last that {} logged:\n{tail}", setup.name);
+}
+
+/// Starts the process, connects to it, and has its events written into the log.
+async fn begin(setup: &NodeSetup, events: &EventLog) -> Result<(Process, Client, AbortHandle)> {
+    let mut process = setup.launch()?;
+    let client = connect(setup, &mut process).await?;
+    let mut listener = connect(setup, &mut process).await?;
+    let subscribed = listener.call(method::EventsSubscribe, SubscribeParams { account: None }).await;
+    subscribed.map_err(Failure::refused(&setup.name, "events.subscribe"))?;
+    let log = events.clone();
+    let reader = tokio::spawn(async move {
+        while let Ok(notice) = listener.next_event().await {
+            log.push(notice.event);
+        }
+    });
+    Ok((process, client, reader.abort_handle()))
+}
+
+async fn connect(setup: &NodeSetup, process: &mut Process) -> Result<Client> {
+    let socket = setup.data.join("control.sock");
+    until(&setup.name, "a control socket", async || {
+        if let Some(status) = process.ended() {
+            let status = format!("{status}; its log is {}", setup.log().display());
+            return Err(Failure::Ended { node: setup.name.clone(), status });
+        }
+        Ok(Client::connect(&socket).await.ok())
+    })
+    .await
+}
+
+/// Files in a data folder that somebody began to write and did not finish.
+fn leftovers(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).map_err(Failure::file(folder))? {
+        let path = entry.map_err(Failure::file(folder))?.path();
+        let extension = path.extension().and_then(|it| it.to_str()).unwrap_or_default();
+        if matches!(extension, "tmp" | "new" | "lock") {
+            found.push(path);
+        } else if path.is_dir() {
+            found.extend(leftovers(&path)?);
+        }
+    }
+    Ok(found)
+}

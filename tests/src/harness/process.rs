@@ -1,0 +1,92 @@
+//! Child processes that never outlive this one.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::{Failure, PATIENCE, Result};
+
+/// How often its end is looked for.
+const POLL: Duration = Duration::from_millis(5);
+
+/// A running child, killed when dropped; should this process be killed, the kernel kills it.
+///
+/// The kernel ties a child to the *thread* that started it, so start children from a thread that
+/// stays. A child has a process group of its own: an interrupt on the terminal reaches this process
+/// only, which then ends its children in order.
+#[derive(Debug)]
+pub struct Process {
+    name: String,
+    child: Child,
+}
+
+impl Process {
+    /// Starts a program; what it prints is added to the file `log`.
+    ///
+    /// # Errors
+    /// [`Failure::File`] when the log cannot be written or the program not be started.
+    pub fn start<A: AsRef<OsStr>>(name: &str, program: &Path, arguments: &[A], log: &Path) -> Result<Self> {
+        let output = File::options().create(true).append(true).open(log).map_err(Failure::file(log))?;
+        let errors = output.try_clone().map_err(Failure::file(log))?;
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL", "--"]).arg(program).args(arguments);
+        // What the caller's shell says of a node of its own must not reach this one.
+        for variable in ["SKEP_CONFIG", "SKEP_DATA_DIR", "SKEP_SOCKET", "SKEP_ACCOUNT"] {
+            command.env_remove(variable);
+        }
+        command.stdin(Stdio::null()).stdout(output).stderr(errors).process_group(0);
+        let child = command.spawn().map_err(Failure::file("setpriv".as_ref()))?;
+        Ok(Self { name: name.to_owned(), child })
+    }
+
+    fn signal(&self, signal: Signal) {
+        if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
+            // It fails only if the process has ended, which is then what was wanted.
+            let _ = kill_process(pid, signal);
+        }
+    }
+
+    /// Kills it, so that it can do nothing more.
+    pub fn kill(&mut self) {
+        self.signal(Signal::KILL);
+        // It was started by us and waited for by nobody else.
+        let _ = self.child.wait();
+    }
+
+    /// Asks it to end.
+    pub fn terminate(&self) {
+        self.signal(Signal::TERM);
+    }
+
+    /// How it ended, if it has.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().ok().flatten()
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Errors
+    /// [`Failure::Timeout`] after [`PATIENCE`].
+    pub async fn end(&mut self) -> Result<ExitStatus> {
+        let begun = Instant::now();
+        while begun.elapsed() < PATIENCE {
+            if let Some(status) = self.ended() {
+                return Ok(status);
+            }
+            tokio::time::sleep(POLL).await;
+        }
+        let (node, expected) = (self.name.clone(), "its end".to_owned());
+        Err(Failure::Timeout { node, expected, within: PATIENCE })
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
