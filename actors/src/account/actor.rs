@@ -339,7 +339,7 @@ impl AccountActor {
         let export = async move {
             let work = move || {
                 let (mut archive, key) = identity::read_archive(&folder, password.as_ref())?;
-                state.into_archive(&mut archive);
+                state.write_to_archive(&mut archive);
                 identity::set_display_name(&mut archive, &state.name);
                 identity::write_archive(&folder, &archive, key.as_ref(), nonce)
             };

@@ -69,7 +69,7 @@ impl State {
     }
 
     /// Puts what own devices need into an archive that is about to be exported.
-    pub(super) fn into_archive(&self, archive: &mut Archive) {
+    pub(super) fn write_to_archive(&self, archive: &mut Archive) {
         archive.contacts = self.contacts.iter().map(|(id, contact)| (id, contact.to_json())).collect();
         archive.conversations =
             self.conversations.iter().map(|(id, record)| (id, record.to_json(id))).collect();
