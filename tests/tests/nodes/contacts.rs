@@ -63,6 +63,24 @@ fn a_removed_contact_is_gone_with_its_conversation_and_may_come_back() {
 }
 
 #[test]
+fn somebody_added_and_removed_in_a_moment_gets_another_conversation() {
+    run(async {
+        let place = tempfile::tempdir().unwrap();
+        let mut alice = Person::start(Golden::ALICE, NodeSetup::new("alice", place.path())).await.unwrap();
+        let carol = Golden::CAROL.id.parse().unwrap();
+        let mut seen = Vec::new();
+        for _ in 0..3 {
+            let id = alice.add(carol).await.unwrap();
+            assert!(!seen.contains(&id), "the removed conversation {id} is back");
+            seen.push(id);
+            alice.send(id, "is this thing on?").await.unwrap();
+            alice.node.call(method::ContactRemove, alice.about(carol)).await.unwrap();
+        }
+        alice.node.stop().await.unwrap();
+    });
+}
+
+#[test]
 fn a_banned_contact_reaches_nobody() {
     run(async {
         let Pair { place, mut alice, mut carol } = Pair::start().await.unwrap();

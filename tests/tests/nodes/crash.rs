@@ -56,3 +56,22 @@ fn a_killed_receiver_catches_up_with_a_burst() {
         carol.node.stop().await.unwrap();
     });
 }
+
+#[test]
+fn a_node_killed_while_both_write_comes_back_to_one_history() {
+    run(async {
+        let Pair { place: _place, mut alice, mut carol } = Pair::start().await.unwrap();
+        let id = alice.befriend(&mut carol).await.unwrap();
+        let from_alice = alice.burst(id, texts()).await.unwrap();
+        let mut from_carol = carol.burst(id, texts()).await.unwrap();
+        from_carol.acknowledged(5).await.unwrap();
+        carol.node.kill();
+        let (from_alice, from_carol) = (from_alice.end().await.unwrap(), from_carol.end().await.unwrap());
+        // Alice has long begun to look for carol when she is back.
+        let absent = alice.send(id, "where are you?").await.unwrap();
+        carol.node.restart().await.unwrap();
+        carol.has(id, absent).await.unwrap();
+        let log = same_history(&mut alice, &mut carol, id).await.unwrap();
+        assert!(from_alice.iter().chain(&from_carol).all(|(commit, _)| log.contains(commit)));
+    });
+}
