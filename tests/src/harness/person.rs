@@ -156,6 +156,20 @@ impl Person {
         .await
     }
 
+    /// Waits until a conversation is there, whenever it came.
+    ///
+    /// # Errors
+    /// [`Failure::Timeout`].
+    pub async fn usable(&mut self, conversation: ConversationId) -> Result<()> {
+        let name = self.node.name().to_owned();
+        let params = ConversationParams { account: self.local, conversation };
+        until(&name, format!("conversation {conversation} to be there"), async || {
+            let view = self.node.call(method::ConversationDescribe, params.clone()).await?;
+            Ok((view.state == "ready").then_some(()))
+        })
+        .await
+    }
+
     /// All contacts, whatever their state.
     ///
     /// # Errors

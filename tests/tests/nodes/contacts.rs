@@ -123,9 +123,10 @@ fn a_request_reaches_somebody_who_comes_online_later() {
         let id = alice.add(carol.id).await.unwrap();
         alice.send(id, "written before you came").await.unwrap();
         carol.node.restart().await.unwrap();
-        assert_eq!(carol.asked_by(alice.id, Mark::BEGINNING).await.unwrap(), id);
+        let asked = async || Ok(carol.requests().await?.first().and_then(|request| request.conversation));
+        assert_eq!(until("carol", "a request", asked).await.unwrap(), id);
         carol.accept(alice.id).await.unwrap();
-        carol.ready(id, Mark::BEGINNING).await.unwrap();
+        carol.usable(id).await.unwrap();
         let read = async || {
             let messages = carol.messages(id).await?;
             Ok(messages.iter().any(|message| message.body == "written before you came").then_some(()))
