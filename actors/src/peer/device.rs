@@ -27,8 +27,9 @@ const MAX_NOTICES: usize = 64;
 /// Message channels of one peer that are read at once; it opens one, and another after a loss.
 const MAX_MESSAGE_CHANNELS: usize = 4;
 
-/// First pause before a link that is wanted is tried again; doubles each time.
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
+/// First pause before a link that is wanted is tried again; doubles each time. Short, because a link
+/// that breaks can usually be had again at once; one that cannot takes half a minute to fail.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
 /// Longest pause between two tries.
 const LONGEST_PAUSE: Duration = Duration::from_secs(600);
