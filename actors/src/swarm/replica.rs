@@ -226,6 +226,8 @@ pub(super) struct Replica {
     timeline: Mutex<Timeline>,
     repository: Shared,
     founding: Founding,
+    /// What the tree of the head said when it was read last: messages do not change it.
+    known: Mutex<Option<(TreeId, Standing)>>,
 }
 
 /// The repository, locked for each operation.
@@ -328,6 +330,7 @@ impl Replica {
             timeline: Mutex::new(timeline),
             repository: Shared(Mutex::new(repository)),
             founding,
+            known: Mutex::new(None),
         };
         let standing = replica.standing(head)?;
         Ok((replica, standing))
@@ -335,6 +338,11 @@ impl Replica {
 
     fn standing(&self, head: CommitId) -> Result<Standing, ReplicaError> {
         let tree = self.repository.lock().commit_at(head)?.tree;
+        if let Some((known, standing)) = &*lock(&self.known)
+            && *known == tree
+        {
+            return Ok(Standing { head, ..standing.clone() });
+        }
         let members = read_members(&self.repository, tree, &self.founding)?;
         let profile = TreeReader::new(&self.repository)
             .file(tree, TreePath::Profile)
@@ -343,7 +351,9 @@ impl Replica {
             .and_then(|file| self.repository.blob(file, MAX_PROFILE).ok().flatten())
             .and_then(|bytes| ConversationProfile::parse(&bytes).ok())
             .unwrap_or_default();
-        Ok(Standing { head, members, mode: self.founding.mode, profile })
+        let standing = Standing { head, members, mode: self.founding.mode, profile };
+        *lock(&self.known) = Some((tree, standing.clone()));
+        Ok(standing)
     }
 
     fn head(&self) -> Result<CommitId, ReplicaError> {

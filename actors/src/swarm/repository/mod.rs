@@ -17,6 +17,7 @@
 //! force to disk, walking because gix visits hidden histories whole.
 
 mod bundle;
+mod cache;
 mod consolidate;
 mod durable;
 pub mod fetch;
@@ -30,7 +31,7 @@ mod walk;
 #[cfg(test)]
 mod tests;
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -45,6 +46,7 @@ pub use pack_stream::PackStream;
 pub use receive::{PackReceiver, Received};
 pub use references::Advertisement;
 
+use self::cache::ObjectCache;
 use crate::storage;
 
 /// Largest object read, in bytes; nothing larger is ever written.
@@ -144,6 +146,7 @@ pub struct Repository {
     git: gix::Repository,
     /// Whether a folder of objects was made whose name may not be on disk yet.
     unforced_folders: Cell<bool>,
+    cache: RefCell<ObjectCache>,
 }
 
 impl Repository {
@@ -188,7 +191,8 @@ impl Repository {
         }
         durable::remove_leftovers(path)?;
         let git = open_git(path)?;
-        let repository = Self { path: path.to_owned(), git, unforced_folders: Cell::new(true) };
+        let repository =
+            Self { path: path.to_owned(), git, unforced_folders: Cell::new(true), cache: RefCell::default() };
         if let Some(head) = repository.head()? {
             repository.check_tree(repository.commit_at(head)?.tree)?;
         }
@@ -259,6 +263,9 @@ impl Repository {
 
     /// An object of any kind, its bytes checked against its id.
     fn find(&self, id: ObjectId) -> Result<Option<(ObjectKind, Bytes)>> {
+        if let Some(found) = self.cache.borrow().get(id) {
+            return Ok(Some(found));
+        }
         let Some((kind, size)) = self.header(id)? else { return Ok(None) };
         if size > MAX_OBJECT {
             return Err(RepositoryError::CorruptObject(id));
@@ -270,6 +277,7 @@ impl Repository {
         if object_id(kind, &content) != Ok(id.0) {
             return Err(RepositoryError::CorruptObject(id));
         }
+        self.cache.borrow_mut().insert(id, kind, &content);
         Ok(Some((kind, content)))
     }
 
@@ -307,6 +315,7 @@ impl Repository {
     /// Lets packs that came or went be seen.
     fn reload(&mut self) -> Result<()> {
         self.git = open_git(&self.path)?;
+        self.cache.borrow_mut().clear();
         Ok(())
     }
 
@@ -329,7 +338,9 @@ impl Repository {
         limit: usize,
     ) -> std::result::Result<Option<Bytes>, SourceError> {
         let store = |error| SourceError::Store(Box::new(error));
-        match self.header(id).map_err(store)? {
+        let cached = self.cache.borrow().get(id).map(|(kind, content)| (kind, content.len()));
+        let header = cached.map_or_else(|| self.header(id), |cached| Ok(Some(cached)));
+        match header.map_err(store)? {
             Some((found, size)) if found == kind => {
                 if size > limit {
                     return Err(SourceError::TooLong { limit });
