@@ -11,7 +11,9 @@ use futures::future::{LocalBoxFuture, join_all};
 use skep_protocol::contact::{AnswerPace, Presence, Standing};
 use skep_protocol::identity::DeviceIdentity;
 use skep_protocol::ids::{AccountId, ConversationId, DeviceId, LocalAccountId};
+use skep_protocol::swarm::message::Mode;
 use skep_protocol::sync::ConversationRecord;
+use skep_protocol::time::UnixMillis;
 
 use super::identity::{self, AccountFolder, storage_error};
 use super::messages::{
@@ -130,11 +132,12 @@ impl AccountActor {
             let read = move || {
                 let identity = identity::load(&folder, now)?;
                 let protected = identity::is_protected(&folder)?;
-                let state = State::load(&folder, identity.account_id()).map_err(storage_error)?;
+                let mut state = State::load(&folder, identity.account_id()).map_err(storage_error)?;
                 for name in ["certificates", "conversations"] {
                     storage::make_folder(&folder.join(name)).map_err(storage_error)?;
                 }
-                sweep(&folder.join("conversations"), &state).map_err(storage_error)?;
+                sweep(&folder.join("conversations"), &mut state, identity.account_id(), now)
+                    .map_err(storage_error)?;
                 Ok::<_, AccountError>((identity, protected, state))
             };
             pool.run(share, Lane::Quick, read).await?
@@ -264,7 +267,9 @@ impl AccountActor {
             if written.is_err() {
                 // What was not written is written with the next change.
                 running.dirty.add(Dirty::ALL);
-            } else if running.dirty != Dirty::default() || !running.waiting.is_empty() {
+            }
+            // Whoever waits must be answered; what nobody waits for is not tried in a circle.
+            if !running.waiting.is_empty() || (written.is_ok() && running.dirty != Dirty::default()) {
                 account.write(scope);
             }
         });
@@ -454,14 +459,22 @@ impl AccountActor {
     }
 }
 
-/// Erases what a stop or crash left of conversations: removed ones, and copies never finished.
-fn sweep(conversations: &Path, state: &State) -> io::Result<()> {
+/// Erases what a stop or crash left of conversations: removed ones, and copies never finished. If
+/// records were lost, a conversation without one gets a new one instead, to be filled in when it is
+/// opened: its history may be all that is left of it anywhere.
+fn sweep(conversations: &Path, state: &mut State, own: AccountId, now: UnixMillis) -> io::Result<()> {
     for entry in fs::read_dir(conversations)? {
         let path = entry?.path();
         let id = path.file_name().and_then(|name| name.to_str()?.parse::<ConversationId>().ok());
         let record = id.and_then(|id| state.conversations.get(id));
         let set_aside = path.extension().is_some_and(|ending| ending == DAMAGED);
-        if !set_aside && record.is_none_or(ConversationRecord::is_removed) {
+        if let (Some(id), None, true) = (id, record, state.records_lost) {
+            tracing::warn!(%id, "a conversation without a record is taken up again");
+            let record = ConversationRecord::new(now, [own], Mode::OneToOne.number());
+            if let Err(error) = state.conversations.insert(id, record) {
+                tracing::error!(%id, %error, "it stays on disk unused");
+            }
+        } else if !set_aside && record.is_none_or(ConversationRecord::is_removed) {
             fs::remove_dir_all(&path)?;
         }
     }
@@ -500,8 +513,15 @@ impl Actor for AccountActor {
         self.resend(scope);
     }
 
-    fn child_failed(&mut self, name: &str, _: &mut Scope<'_, Self>) {
+    fn child_failed(&mut self, name: &str, scope: &mut Scope<'_, Self>) {
         tracing::error!(child = name, "a part of the account failed too often and is given up");
+        let Some(running) = &mut self.running else { return };
+        let failed = running.conversations.keys().copied().find(|id| id.short() == name);
+        if let Some(conversation) = failed {
+            running.conversations.remove(&conversation);
+            let reason = "it failed too often; it is opened again when the node restarts".to_owned();
+            self.emit(Event::ConversationFailed { conversation, reason }, scope);
+        }
     }
 
     fn flush(&mut self, scope: &mut Scope<'_, Self>) -> Option<LocalBoxFuture<'static, ()>> {
@@ -518,5 +538,59 @@ impl Actor for AccountActor {
             }
         };
         Some(write.boxed_local())
+    }
+}
+
+#[cfg(test)]
+mod sweep_tests {
+    use super::*;
+
+    const OWN: AccountId = AccountId([1; 20]);
+    const NOW: UnixMillis = UnixMillis(1_795_400_000_000);
+
+    fn id(number: u8) -> ConversationId {
+        ConversationId([number; 20])
+    }
+
+    /// An account's folder with two conversations on disk and a half-made copy of another.
+    fn folder() -> (tempfile::TempDir, AccountFolder, PathBuf) {
+        let data = tempfile::tempdir().unwrap();
+        let folder = AccountFolder::new(data.path(), LocalAccountId([1; 8]));
+        let conversations = folder.join("conversations");
+        for name in [id(1).to_hex(), id(2).to_hex(), format!("{}.clone", id(3))] {
+            storage::make_folder(&conversations.join(name)).unwrap();
+        }
+        (data, folder, conversations)
+    }
+
+    #[test]
+    fn histories_survive_the_loss_of_their_records() {
+        let (_data, folder, conversations) = folder();
+        storage::replace(&folder.join("convInfo"), b"\xc1 no records").unwrap();
+        let mut state = State::load(&folder, OWN).unwrap();
+        sweep(&conversations, &mut state, OWN, NOW).unwrap();
+        for number in [1, 2] {
+            assert!(conversations.join(id(number).to_hex()).exists());
+            assert!(state.conversations.get(id(number)).is_some());
+        }
+        assert!(!conversations.join(format!("{}.clone", id(3))).exists());
+    }
+
+    #[test]
+    fn only_removed_and_unfinished_conversations_are_erased() {
+        let (_data, _, conversations) = folder();
+        let mut state = State::new(OWN, "name");
+        state.conversations.insert(id(1), ConversationRecord::new(NOW, [OWN], 0)).unwrap();
+        sweep(&conversations, &mut state, OWN, NOW).unwrap();
+        assert!(conversations.join(id(1).to_hex()).exists());
+        assert_eq!(fs::read_dir(&conversations).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn records_of_conversations_are_written_before_the_contacts_that_need_them() {
+        let names: Vec<_> =
+            State::new(OWN, "name").files(Dirty::ALL).into_iter().map(|(name, _)| name).collect();
+        let place = |wanted| names.iter().position(|name| *name == wanted);
+        assert!(place("convInfo") < place("contacts"));
     }
 }

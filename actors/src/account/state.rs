@@ -35,6 +35,9 @@ pub(super) struct State {
     pub(super) pending: PendingRequests,
     pub(super) outgoing: OutgoingRequests,
     pub(super) conversations: ConversationRecords,
+    /// Whether records of conversations are missing or could not be read when the account was
+    /// loaded, so that a conversation without a record is none that was never finished.
+    pub(super) records_lost: bool,
 }
 
 impl State {
@@ -46,6 +49,7 @@ impl State {
             pending: PendingRequests::default(),
             outgoing: OutgoingRequests::default(),
             conversations: ConversationRecords::default(),
+            records_lost: false,
         }
     }
 
@@ -80,6 +84,12 @@ impl State {
     pub(super) fn load(folder: &AccountFolder, own: AccountId) -> io::Result<Self> {
         storage::sweep(folder.path())?;
         let name = storage::read(&folder.join(NAME), MAX_NAME)?.unwrap_or_default();
+        let mut records_skipped = 0;
+        let conversations = read(folder, CONVERSATIONS, MAX_CONVERSATIONS_FILE, |file| {
+            let (records, skipped) = ConversationRecords::decode(file).map_err(|error| error.to_string())?;
+            records_skipped = skipped;
+            Ok(first((records, skipped)))
+        })?;
         Ok(Self {
             name: String::from_utf8_lossy(&name).into_owned(),
             contacts: read(folder, CONTACTS, MAX_CONTACTS_FILE, |file| {
@@ -94,14 +104,13 @@ impl State {
                 OutgoingRequests::decode(file).map_err(|error| error.to_string())
             })?
             .unwrap_or_default(),
-            conversations: read(folder, CONVERSATIONS, MAX_CONVERSATIONS_FILE, |file| {
-                ConversationRecords::decode(file).map(first).map_err(|error| error.to_string())
-            })?
-            .unwrap_or_default(),
+            records_lost: conversations.is_none() || records_skipped > 0,
+            conversations: conversations.unwrap_or_default(),
         })
     }
 
-    /// The contents of the files named.
+    /// The contents of the files named, in the order in which they must be written: a crash between
+    /// two may leave a conversation that no contact has, never a contact whose conversation is gone.
     pub(super) fn files(&self, dirty: Dirty) -> Vec<(&'static str, Vec<u8>)> {
         let mut files = Vec::new();
         let mut add = |wanted: bool, name, content: &dyn Fn() -> Vec<u8>| {
@@ -109,11 +118,11 @@ impl State {
                 files.push((name, content()));
             }
         };
+        add(dirty.conversations, CONVERSATIONS, &|| self.conversations.encode());
         add(dirty.name, NAME, &|| self.name.clone().into_bytes());
         add(dirty.contacts, CONTACTS, &|| self.contacts.encode());
         add(dirty.contacts, PENDING, &|| self.pending.encode());
         add(dirty.contacts, OUTGOING, &|| self.outgoing.encode());
-        add(dirty.conversations, CONVERSATIONS, &|| self.conversations.encode());
         files
     }
 }
