@@ -147,6 +147,10 @@ pub struct Repository {
     /// Whether a folder of objects was made whose name may not be on disk yet.
     unforced_folders: Cell<bool>,
     cache: RefCell<ObjectCache>,
+    /// Packs stored of which it is not decided yet whether they are kept.
+    unsettled: usize,
+    /// Packs to be taken out when that is decided of all.
+    doomed: Vec<Received>,
 }
 
 impl Repository {
@@ -191,8 +195,14 @@ impl Repository {
         }
         durable::remove_leftovers(path)?;
         let git = open_git(path)?;
-        let repository =
-            Self { path: path.to_owned(), git, unforced_folders: Cell::new(true), cache: RefCell::default() };
+        let repository = Self {
+            path: path.to_owned(),
+            git,
+            unforced_folders: Cell::new(true),
+            cache: RefCell::default(),
+            unsettled: 0,
+            doomed: Vec::new(),
+        };
         if let Some(head) = repository.head()? {
             repository.check_tree(repository.commit_at(head)?.tree)?;
         }

@@ -112,14 +112,40 @@ impl Repository {
             }
             Spool::File(file) => (Vec::new(), self.store_large(&table, file)?),
         };
+        self.unsettled += 1;
         Ok(Received { objects, loose, pack, head })
     }
 
-    /// Takes out again what a pack brought, except what the history has come to need meanwhile.
+    /// Takes what a pack brought for good: `main` has it, or nobody minds it.
+    ///
+    /// # Errors
+    /// What the system says while packs refused meanwhile are taken out.
+    pub fn keep(&mut self, _: Received) -> Result<()> {
+        self.settle()
+    }
+
+    /// Takes out again what a pack brought, except what the history has come to need meanwhile. As
+    /// long as other packs are being validated it waits for their end: they may have brought the
+    /// same objects, which were stored only once.
     ///
     /// # Errors
     /// What the system says; some objects may stay then, unused.
     pub fn discard(&mut self, received: Received) -> Result<()> {
+        self.doomed.push(received);
+        self.settle()
+    }
+
+    fn settle(&mut self) -> Result<()> {
+        self.unsettled = self.unsettled.saturating_sub(1);
+        if self.unsettled == 0 {
+            for received in std::mem::take(&mut self.doomed) {
+                self.take_out(received)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn take_out(&mut self, received: Received) -> Result<()> {
         let needed = self.needed_since(received.head)?;
         for id in received.loose.iter().filter(|id| !needed.contains(id)) {
             durable::remove_file(&self.loose_path(*id))?;

@@ -88,6 +88,27 @@ fn the_same_large_pack_twice_is_stored_once() {
 }
 
 #[test]
+fn a_refused_pack_leaves_others_what_both_brought() {
+    for extra in [1, 100] {
+        let (_folder, mut repository) = empty();
+        let shared: Vec<_> = (0..extra).map(|number| blob(format!("{number}").as_bytes())).collect();
+        let bad = [shared.clone(), vec![blob(b"bad")]].concat();
+        let refused = receive(&mut repository, &pack(&bad)).unwrap();
+        let good = receive(&mut repository, &pack(&shared)).unwrap();
+        repository.discard(refused).unwrap();
+        assert!(shared.iter().all(|object| repository.contains(ObjectId(object.id))));
+        let root = tree(&[("file", &shared[0])]);
+        let commit = commit_object(TreeId(root.id), &[], 7_000, "uses one");
+        let id = CommitId(commit.id);
+        repository.write_objects(&[root, commit]).unwrap();
+        repository.move_main(None, id).unwrap();
+        repository.keep(good).unwrap();
+        assert!(!repository.contains(ObjectId(bad[extra].id)));
+        Repository::open(repository.path()).unwrap();
+    }
+}
+
+#[test]
 fn refused_packs_leave_nothing_behind() {
     let small = pack(&[blob(b"one")]);
     let large = pack(&[blob(&noise(3_000_000, 1))]);
