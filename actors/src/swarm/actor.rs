@@ -46,8 +46,20 @@ const SILENCE: Duration = Duration::from_secs(30);
 /// Longest time for one whole fetch: 256 MiB over a slow line.
 const FETCH: Duration = Duration::from_secs(3600);
 
+/// First pause before a fetch that failed is tried again; doubles each time.
+const FIRST_FETCH_PAUSE: Duration = Duration::from_secs(1);
+
+/// Fetches from a device that may fail in a row; after that it takes another announcement or link.
+const MAX_FETCH_TRIES: u32 = 5;
+
 /// Channels served at once: one for each device of a large conversation that is up.
 const MAX_SERVED: usize = 64;
+
+/// Channels served at once to one person, who has a handful of devices.
+const MAX_SERVED_EACH: usize = 16;
+
+/// Pause before an announcement that the links had no room for is made again.
+const ANNOUNCE_AGAIN: Duration = Duration::from_millis(200);
 
 /// Longest time a client may take to read what it asked for.
 const SERVE_STALL: Duration = Duration::from_secs(60);
@@ -109,10 +121,15 @@ pub struct ConversationActor {
     waiting: VecDeque<(Outgoing, SendReply)>,
     writing: bool,
     fetches: BTreeMap<DeviceId, FetchState>,
+    /// Devices from which fetching failed, and how often in a row.
+    failed_fetches: BTreeMap<DeviceId, u32>,
     /// Git channels to other devices, open between fetches.
     channels: BTreeMap<DeviceId, Channel>,
     refused: VecDeque<CommitId>,
-    served: usize,
+    /// Channels that are served, by whose device is at the other end.
+    served: BTreeMap<AccountId, usize>,
+    /// Whether the head is to be announced again.
+    announcing: bool,
     clone: CloneState,
     consolidating: bool,
 }
@@ -160,9 +177,11 @@ impl ConversationActor {
             waiting: VecDeque::new(),
             writing: false,
             fetches: BTreeMap::new(),
+            failed_fetches: BTreeMap::new(),
             channels: BTreeMap::new(),
             refused: VecDeque::new(),
-            served: 0,
+            served: BTreeMap::new(),
+            announcing: false,
             clone: CloneState::default(),
             consolidating: false,
         }
@@ -201,14 +220,17 @@ impl ConversationActor {
             match opened {
                 Ok(Ok(Some((replica, standing)))) => conversation.ready(replica, standing, false, scope),
                 Ok(Ok(None)) => conversation.tell(ConversationTold::Wanted, scope),
-                Ok(Err(error)) => conversation.damaged(&error, scope),
-                Err(error) => {
-                    tracing::warn!(%error, "a conversation is opened again later");
-                    scope.after(FIRST_CLONE_PAUSE, Self::open);
-                }
+                Ok(Err(error)) if error.is_damage() => conversation.damaged(&error, scope),
+                Ok(Err(error)) => conversation.open_later(&error, scope),
+                Err(error) => conversation.open_later(&error, scope),
             }
             scope.release();
         });
+    }
+
+    fn open_later(&mut self, error: &dyn std::error::Error, scope: &mut Scope<'_, Self>) {
+        tracing::error!(conversation = %self.config.id, %error, "a conversation is opened again later");
+        scope.after(FIRST_CLONE_PAUSE, Self::open);
     }
 
     /// The repository cannot be used: it is kept aside, and the conversation fetched anew.
@@ -297,14 +319,15 @@ impl ConversationActor {
             events.push(Event::MembersChanged { conversation });
             self.tell_standing(&standing, scope);
         }
-        self.announce(&standing, source, scope);
         self.standing = Some(standing);
+        self.announce(source, scope);
         self.emit(events, scope);
         self.consolidate_later(scope);
     }
 
     /// Tells the other members' devices of our head. The device that we have it from knows.
-    fn announce(&self, standing: &Standing, source: Option<DeviceId>, scope: &mut Scope<'_, Self>) {
+    fn announce(&mut self, source: Option<DeviceId>, scope: &mut Scope<'_, Self>) {
+        let Some(standing) = &self.standing else { return };
         let announcement = Announcement {
             conversation: self.config.id,
             commit: standing.head,
@@ -316,14 +339,16 @@ impl ConversationActor {
         for person in standing.people() {
             let to = Recipient::Account(person);
             let notify = LinksMessage::Notify { to, topic, notice: notice.clone(), except: source };
-            let links = self.config.links.clone();
-            // Without room the notice is not lost: the next link looks for news by itself.
-            match links.try_send(notify) {
-                Ok(()) => {}
-                Err(error) => tracing::debug!(%error, "an announcement was not taken"),
+            if let Err(error) = self.config.links.try_send(notify) {
+                tracing::debug!(%error, "an announcement was not taken; it is made again");
+                if !std::mem::replace(&mut self.announcing, true) {
+                    scope.after(ANNOUNCE_AGAIN, |conversation, scope| {
+                        conversation.announcing = false;
+                        conversation.announce(None, scope);
+                    });
+                }
             }
         }
-        let _ = scope;
     }
 
     fn send(&mut self, message: Outgoing, reply: SendReply, scope: &mut Scope<'_, Self>) {
@@ -410,8 +435,10 @@ impl ConversationActor {
     }
 
     fn fetched(&mut self, device: DeviceId, outcome: Outcome, scope: &mut Scope<'_, Self>) {
+        let account = self.fetches.get(&device).map(|fetch| fetch.account);
         match outcome {
             Outcome::Done(channel, moved) => {
+                self.failed_fetches.remove(&device);
                 self.channels.insert(device, channel);
                 if let Some(moved) = moved {
                     // Whose head we took over knows it; of a merge of ours it does not.
@@ -419,14 +446,36 @@ impl ConversationActor {
                     self.moved(*moved, source, scope);
                 }
             }
-            Outcome::Failed(error) => self.fetch_failed(device, &error, scope),
+            Outcome::Failed(error) => {
+                self.fetch_failed(device, &error, scope);
+                if let Some(account) = account.filter(|_| refusal(&error).is_none()) {
+                    self.fetch_later(device, account, scope);
+                }
+            }
             Outcome::NoChannel(error) => {
                 tracing::debug!(device = %device.short(), %error, "no channel to fetch over");
+                // Without a link there is nothing to try: the next one looks for news by itself.
+                let has_link = matches!(error, LinkError::Declined { .. } | LinkError::Busy(_));
+                if let Some(account) = account.filter(|_| has_link) {
+                    self.fetch_later(device, account, scope);
+                }
             }
         }
         if let Some(FetchState { account, again: Some(commit) }) = self.fetches.remove(&device) {
             self.announced(device, account, commit, scope);
         }
+    }
+
+    /// Looks for news at a device again after a while: what it announced may be its last.
+    fn fetch_later(&mut self, device: DeviceId, account: AccountId, scope: &mut Scope<'_, Self>) {
+        let failures = self.failed_fetches.entry(device).or_default();
+        if *failures >= MAX_FETCH_TRIES {
+            self.failed_fetches.remove(&device);
+            return;
+        }
+        let pause = FIRST_FETCH_PAUSE.saturating_mul(1 << *failures);
+        *failures += 1;
+        scope.after(pause, move |conversation, scope| conversation.announced(device, account, None, scope));
     }
 
     fn fetch_failed(&mut self, device: DeviceId, error: &ReplicaError, scope: &mut Scope<'_, Self>) {
@@ -510,14 +559,20 @@ impl ConversationActor {
         let own = self.config.identity.account_id();
         let standing = self.standing.as_ref();
         let may = standing.is_some_and(|it| it.people().contains(&offer.account)) || offer.account == own;
-        let Some(replica) = self.replica.clone().filter(|_| may && self.served < MAX_SERVED) else {
+        let account = offer.account;
+        let each = self.served.get(&account).copied().unwrap_or_default();
+        let room = each < MAX_SERVED_EACH && self.served.values().sum::<usize>() < MAX_SERVED;
+        let Some(replica) = self.replica.clone().filter(|_| may && room) else {
             tracing::debug!(device = %offer.device.short(), "a git channel was declined");
             return;
         };
-        self.served += 1;
+        self.served.insert(account, each + 1);
         let (pool, share) = (self.config.pool.clone(), self.config.share);
-        scope.spawn_background(serve(offer, replica, pool, share), |conversation, (), _| {
-            conversation.served -= 1;
+        scope.spawn_background(serve(offer, replica, pool, share), move |conversation, (), _| {
+            if let Some(served) = conversation.served.get_mut(&account) {
+                *served -= 1;
+            }
+            conversation.served.retain(|_, served| *served > 0);
         });
     }
 

@@ -83,6 +83,21 @@ pub enum ReplicaError {
     },
 }
 
+impl ReplicaError {
+    /// Whether the repository itself is at fault, so that trying again cannot help; as against the
+    /// system, which may have been out of files or memory.
+    pub(super) fn is_damage(&self) -> bool {
+        match self {
+            Self::Repository(RepositoryError::Io { source, .. }) => {
+                source.kind() == std::io::ErrorKind::FileTooLarge
+            }
+            Self::Repository(_) | Self::Invalid(_) | Self::Unreadable(_) => true,
+            Self::Empty | Self::OtherConversation => true,
+            _ => false,
+        }
+    }
+}
+
 /// Who makes or opens conversations.
 #[derive(Clone, Debug)]
 pub struct Founder {
@@ -538,9 +553,13 @@ impl Replica {
             let _writer = lock(&self.writer);
             self.take_in(theirs, &valid, now)
         });
+        let mut repository = self.repository.lock();
         if integrated.is_err() {
-            self.repository.lock().discard(received)?;
+            repository.discard(received)?;
+        } else if let Err(error) = repository.keep(received) {
+            tracing::warn!(%error, "what others brought and was refused is still on disk");
         }
+        drop(repository);
         integrated
     }
 
