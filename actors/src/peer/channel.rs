@@ -39,26 +39,36 @@ pub(crate) enum Outbound {
 pub struct ChannelSender {
     pub(crate) number: u16,
     pub(crate) outbound: mpsc::Sender<Outbound>,
+    /// Held by the link's task as long as the channel is open: its number may be another's after.
+    pub(crate) open: mpsc::WeakSender<Received>,
 }
 
 impl ChannelSender {
+    /// Whether the channel can still be sent over, as far as is known.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.open.upgrade().is_some()
+    }
+
     /// Sends bytes, waiting while the link is congested.
     ///
     /// # Errors
-    /// [`ChannelEnd::Lost`] when the link is gone.
+    /// [`ChannelEnd::Lost`] when the link is gone, [`ChannelEnd::Closed`] when the peer has closed
+    /// the channel.
     pub async fn send(&self, bytes: Bytes) -> Result<(), ChannelEnd> {
+        if !self.is_open() && !self.outbound.is_closed() {
+            return Err(ChannelEnd::Closed);
+        }
         let outbound = Outbound::Data { channel: self.number, bytes };
         self.outbound.send(outbound).await.map_err(|_| ChannelEnd::Lost)
-    }
-
-    /// Keeps the channel open until the link below it ends.
-    pub async fn ended(self) {
-        self.outbound.closed().await;
     }
 }
 
 impl Drop for ChannelSender {
     fn drop(&mut self) {
+        if !self.is_open() {
+            return;
+        }
         let close = Outbound::Close { channel: self.number };
         if let Err(mpsc::error::TrySendError::Full(close)) = self.outbound.try_send(close) {
             // The link is congested: the mark waits its turn in a task of its own, which ends with

@@ -39,6 +39,10 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Bytes that may wait to be written before users' sends wait, in bytes.
 const WRITE_BUFFER: usize = 1024 * 1024;
 
+/// Bytes that may wait to be written before we stop reading: beyond what users may queue there are
+/// only answers to a peer that asks and does not read.
+const ANSWER_BUFFER: usize = 2 * WRITE_BUFFER;
+
 /// Bytes read from TLS at once: a little more than its largest record.
 const READ_BUFFER: usize = 32 * 1024;
 
@@ -157,7 +161,7 @@ impl Connection {
             let alarm = self.multiplex.deadline().map(|moment| self.instant(moment));
             let blocked = self.blocked.as_ref().map(|blocked| (blocked.queue.clone(), blocked.until));
             tokio::select! {
-                read = reader.read(&mut buffer), if blocked.is_none() => match read {
+                read = reader.read(&mut buffer), if blocked.is_none() && self.write.len() < ANSWER_BUFFER => match read {
                     Ok(0) => self.multiplex.input_end(true),
                     Ok(length) => self.multiplex.input_bytes(buffer.get(..length).unwrap_or_default()),
                     Err(error) => {
@@ -242,14 +246,19 @@ impl Connection {
 
     fn channel(&mut self, number: ChannelNumber, name: String) -> Channel {
         let (queue, inbound) = mpsc::channel(RECEIVE_QUEUE);
-        self.open.insert(number, queue);
-        Channel {
+        let channel = Channel {
             name,
             device: self.remote.device,
             account: self.remote.account,
-            sender: ChannelSender { number: number.0, outbound: self.outbound_sender.clone() },
+            sender: ChannelSender {
+                number: number.0,
+                outbound: self.outbound_sender.clone(),
+                open: queue.downgrade(),
+            },
             receiver: ChannelReceiver { inbound },
-        }
+        };
+        self.open.insert(number, queue);
+        channel
     }
 
     fn opened(&mut self, number: ChannelNumber) {

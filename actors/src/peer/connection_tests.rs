@@ -153,3 +153,25 @@ async fn a_dropped_handle_ends_the_connection_in_order() {
     assert_eq!(theirs_end.receiver.receive().await, Err(ChannelEnd::Closed));
     assert_eq!(theirs.task.await.unwrap(), ShutdownReason::EndOfStream);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_asks_and_does_not_read_is_not_read_from_without_end() {
+    let (stream, mut peer) = tokio::io::duplex(1024);
+    let _ours = Side::start(stream, Role::Requester);
+    let beacon = [0x92, 0xcd, 0xff, 0xff, 0xc4, 0x04, 0x81, 0xa1, 0x70, 0xc3].repeat(1000);
+    let flood = async {
+        for _ in 0..4 * ANSWER_BUFFER / beacon.len() {
+            peer.write_all(&beacon).await.unwrap();
+        }
+    };
+    assert!(tokio::time::timeout(Duration::from_secs(60), flood).await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sender_learns_that_the_peer_closed_its_channel() {
+    let (ours, mut theirs) = pair();
+    let (mut ours_end, theirs_end) = channel(&ours, &mut theirs).await;
+    drop(theirs_end);
+    assert_eq!(ours_end.receiver.receive().await, Err(ChannelEnd::Closed));
+    assert_eq!(ours_end.sender.send(Bytes::from_static(b"late")).await, Err(ChannelEnd::Closed));
+}

@@ -259,6 +259,11 @@ impl PeerActor {
         let environment = self.config.link.environment.clone();
         let (ConnectionHandle { commands, mut offers }, run) =
             connection(stream, role, self.remote(), environment);
+        if !self.connections.is_empty() {
+            // The device may have lost the ones before without our knowing, and what was on its way.
+            let Remote { device, account } = self.remote();
+            self.tell(LinkEvent::Renewed { device, account }, scope);
+        }
         self.connections.insert(number, commands);
         scope.spawn_background(run, move |peer, reason, scope| {
             tracing::debug!(device = %peer.remote().device.short(), %reason, "a connection has ended");
@@ -266,6 +271,8 @@ impl PeerActor {
             peer.dialer.socket_ended(number);
             if peer.connections.is_empty() {
                 peer.down(scope);
+            } else {
+                peer.check_messages(scope);
             }
             peer.drive(scope);
         });
@@ -358,7 +365,7 @@ impl PeerActor {
                 match answer {
                     Ok(Channel { sender, receiver, .. }) => {
                         self.messages = Some(sender);
-                        self.read_messages(receiver, scope);
+                        self.read_messages(receiver, None, scope);
                         self.send_notices(scope);
                     }
                     Err(_) => self.retry_later(scope),
@@ -391,11 +398,23 @@ impl PeerActor {
         }
     }
 
-    /// Hands the notices to the link. What is lost with the link is made good when it is up again:
-    /// both sides then look for what they miss.
+    /// Forgets a message channel that has ended while there is a link, and wants another one if
+    /// something waits for it.
+    fn check_messages(&mut self, scope: &Scope<'_, Self>) {
+        if self.messages.as_ref().is_some_and(|messages| !messages.is_open()) {
+            self.messages = None;
+        }
+        let idle = self.messages.is_none() && !self.messages_wished && !self.sending;
+        if idle && !self.notices.is_empty() && self.retry_at.is_none() {
+            self.retry_later(scope);
+        }
+    }
+
+    /// Hands the notices to the link. What is lost with the last link is made good when one is up
+    /// again: both sides then look for what they miss.
     fn send_notices(&mut self, scope: &mut Scope<'_, Self>) {
         let Some(messages) = self.messages.take() else { return };
-        let notices: Vec<Notice> = self.notices.drain(..).map(|(_, notice)| notice).collect();
+        let notices = std::mem::take(&mut self.notices);
         if notices.is_empty() {
             self.messages = Some(messages);
             return;
@@ -403,30 +422,55 @@ impl PeerActor {
         let ids: Vec<u64> = notices.iter().map(|_| self.config.link.environment.random_u64()).collect();
         self.sending = true;
         let send = async move {
-            for (Notice { kind, content }, id) in notices.into_iter().zip(ids) {
-                let message = WireMessage { id, mime_type: kind, content };
-                messages.send(message.encode().into()).await?;
+            for ((_, Notice { kind, content }), id) in notices.iter().zip(ids) {
+                let message = WireMessage { id, mime_type: kind.clone(), content: content.clone() };
+                if messages.send(message.encode().into()).await.is_err() {
+                    return Err(notices);
+                }
             }
-            Ok::<_, super::channel::ChannelEnd>(messages)
+            Ok(messages)
         };
         scope.spawn_background(send, |peer, sent, scope| {
             peer.sending = false;
-            if let Ok(messages) = sent
-                && !peer.connections.is_empty()
-            {
-                peer.messages = Some(messages);
-                peer.send_notices(scope);
+            match sent {
+                Ok(messages) if !peer.connections.is_empty() => {
+                    if peer.tries < MAX_TRIES {
+                        // Not given up on purpose.
+                        peer.tries = 0;
+                    }
+                    peer.messages = Some(messages);
+                    peer.send_notices(scope);
+                }
+                Ok(_) => {}
+                Err(unsent) => peer.keep_unsent(unsent),
             }
+            peer.check_messages(scope);
+            peer.drive(scope);
         });
     }
 
-    fn read_messages(&mut self, mut receiver: ChannelReceiver, scope: &mut Scope<'_, Self>) {
-        if self.message_readers >= MAX_MESSAGE_CHANNELS {
-            return;
-        }
-        self.message_readers += 1;
+    /// Puts notices back that found their channel closed, unless newer ones have come.
+    fn keep_unsent(&mut self, unsent: Vec<(u64, Notice)>) {
+        let newer = std::mem::take(&mut self.notices);
+        self.notices = unsent;
+        self.notices.retain(|(topic, _)| newer.iter().all(|(other, _)| other != topic));
+        self.notices.extend(newer);
+        let excess = self.notices.len().saturating_sub(MAX_NOTICES);
+        self.notices.drain(..excess);
+    }
+
+    /// Reads a message channel to its end. `kept` is our half of it, if nothing else needs it:
+    /// dropping it would close the channel.
+    fn read_messages(
+        &mut self,
+        mut receiver: ChannelReceiver,
+        kept: Option<ChannelSender>,
+        scope: &mut Scope<'_, Self>,
+    ) {
         let (events, Remote { device, account }) = (self.config.events.clone(), self.remote());
+        self.message_readers += 1;
         let read = async move {
+            let _kept = kept;
             let mut reader = MessageReader::default();
             while let Ok(bytes) = receiver.receive().await {
                 let mut rest: &[u8] = &bytes;
@@ -447,7 +491,11 @@ impl PeerActor {
                 }
             }
         };
-        scope.spawn_background(read, |peer, (), _| peer.message_readers -= 1);
+        scope.spawn_background(read, |peer, (), scope| {
+            peer.message_readers -= 1;
+            peer.check_messages(scope);
+            peer.drive(scope);
+        });
     }
 
     fn offered(&mut self, offer: ChannelOffer, scope: &mut Scope<'_, Self>) {
@@ -456,9 +504,12 @@ impl PeerActor {
             Ok(ChannelName::Message { device }) if device == own => {
                 if self.message_readers < MAX_MESSAGE_CHANNELS {
                     scope.spawn_background(offer.accept(), |peer, accepted, scope| {
-                        if let Ok(Channel { sender, receiver, .. }) = accepted {
-                            peer.read_messages(receiver, scope);
-                            peer.keep_open(sender, scope);
+                        match accepted {
+                            Ok(channel) if peer.message_readers < MAX_MESSAGE_CHANNELS => {
+                                peer.accepted_messages(channel, scope);
+                            }
+                            // One too many, or gone already.
+                            _ => {}
                         }
                     });
                 }
@@ -473,14 +524,15 @@ impl PeerActor {
         }
     }
 
-    /// Keeps our half of the peer's message channel open, as dropping it would close the channel;
-    /// and uses it if our own is not there yet.
-    fn keep_open(&mut self, sender: ChannelSender, scope: &mut Scope<'_, Self>) {
+    /// Reads the peer's message channel, and writes to it too if our own is not there yet.
+    fn accepted_messages(&mut self, channel: Channel, scope: &mut Scope<'_, Self>) {
+        let Channel { sender, receiver, .. } = channel;
         if self.messages.is_none() && !self.messages_wished && !self.sending {
             self.messages = Some(sender);
+            self.read_messages(receiver, None, scope);
             self.send_notices(scope);
         } else {
-            scope.spawn_background(sender.ended(), |_, (), _| ());
+            self.read_messages(receiver, Some(sender), scope);
         }
     }
 

@@ -1,7 +1,7 @@
 //! The links of an account: takes connection requests and answers from the DHT, decides who may
 //! connect, and is the parent of one peer actor for each device.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,6 +32,13 @@ const MAX_PEERS: usize = 1024;
 
 /// Values decrypted at once. Anybody may put values at our key, and each costs two milliseconds.
 const MAX_OPENING: usize = 64;
+
+/// Requests of one device whose certificate is being looked up; it sends one, and another after a
+/// restart.
+const MAX_LOOKING_EACH: usize = 4;
+
+/// Devices whose certificate is being looked up for their requests.
+const MAX_LOOKING: usize = 256;
 
 /// People for whom notices wait until a device of theirs is known.
 const MAX_WAITING_ACCOUNTS: usize = 256;
@@ -97,12 +104,15 @@ pub struct LinksActor {
     saving: bool,
     save_again: bool,
     opening: usize,
+    /// Requests of each device that wait for its certificate.
+    looking: HashMap<DeviceId, usize>,
     waiting: HashMap<AccountId, Vec<(u64, Notice)>>,
 }
 
 #[derive(Debug)]
 struct Peer {
     account: AccountId,
+    chain: VerifiedChain,
     port: Port<PeerMessage>,
     up: bool,
 }
@@ -119,6 +129,7 @@ impl LinksActor {
             saving: false,
             save_again: false,
             opening: 0,
+            looking: HashMap::new(),
             waiting: HashMap::new(),
         }
     }
@@ -191,11 +202,17 @@ impl LinksActor {
             return;
         }
         self.save_treated(scope);
+        if !self.may_look_up(device) {
+            tracing::warn!(%device, "too many connection requests wait for certificates; one is ignored");
+            return;
+        }
+        *self.looking.entry(device).or_default() += 1;
         let (directory, short) = (self.config.directory.clone(), sender.device_short_id());
         let find = async move {
             directory.ask(LOOK_UP, |reply| DirectoryMessage::Device { device, short, reply }).await
         };
         scope.spawn_background(find, move |links, chain, scope| {
+            links.looked_up(device);
             let Ok(Some(chain)) = chain else {
                 tracing::debug!(%device, "a connection request of an unknown device is ignored");
                 return;
@@ -210,9 +227,30 @@ impl LinksActor {
         });
     }
 
+    /// Whether one more request of this device may wait for its certificate.
+    fn may_look_up(&self, device: DeviceId) -> bool {
+        match self.looking.get(&device) {
+            Some(requests) => *requests < MAX_LOOKING_EACH,
+            None => self.looking.len() < MAX_LOOKING,
+        }
+    }
+
+    fn looked_up(&mut self, device: DeviceId) {
+        if let Some(requests) = self.looking.get_mut(&device) {
+            *requests -= 1;
+            if *requests == 0 {
+                self.looking.remove(&device);
+            }
+        }
+    }
+
+    fn is_banned(&self, chain: &VerifiedChain) -> bool {
+        chain.chain().short_ids().any(|id| self.trust.banned.contains(&id))
+    }
+
     /// The rule of `spec: contacts 5`, for connections; the chain is verified already.
     fn may_connect(&self, chain: &VerifiedChain) -> bool {
-        if chain.chain().short_ids().any(|id| self.trust.banned.contains(&id)) {
+        if self.is_banned(chain) {
             return false;
         }
         self.trust.public || chain.chain().short_ids().any(|id| self.trust.allowed.contains(&id))
@@ -237,7 +275,8 @@ impl LinksActor {
         };
         let spec = ChildSpec::new(device.short()).restart(RestartPolicy::giving_up());
         let port = scope.start_child(spec, move || PeerActor::new(config.clone()));
-        self.peers.insert(device, Peer { account: chain.account_id(), port: port.clone(), up: false });
+        let (account, chain) = (chain.account_id(), chain.clone());
+        self.peers.insert(device, Peer { account, chain, port: port.clone(), up: false });
         Some(port)
     }
 
@@ -249,6 +288,7 @@ impl LinksActor {
         reply: Reply<Result<super::messages::Channel, LinkError>>,
     ) {
         match self.peers.get(&device) {
+            Some(peer) if self.is_banned(&peer.chain) => reply.send(Err(LinkError::Banned(device))),
             Some(peer) => {
                 let open = PeerMessage::Open { name, deadline, reply };
                 // Dropped with the message if the mailbox is full: the asker learns at once.
@@ -268,7 +308,7 @@ impl LinksActor {
         let mut found = false;
         for (device, peer) in self.peers.iter().filter(|(device, peer)| concerned(device, peer)) {
             found = true;
-            if except == Some(*device) {
+            if except == Some(*device) || self.is_banned(&peer.chain) {
                 continue;
             }
             let notify = PeerMessage::Notify { topic, notice: notice.clone() };
@@ -305,9 +345,10 @@ impl LinksActor {
 
     fn set_trust(&mut self, trust: Trust) {
         self.trust = trust;
-        let banned: Vec<AccountId> = self.trust.banned.iter().copied().collect();
-        for account in banned {
-            self.close(account);
+        let refused = self.peers.values().filter(|peer| !self.may_connect(&peer.chain));
+        let refused: BTreeSet<AccountId> = refused.map(|peer| peer.account).collect();
+        for account in refused.union(&self.trust.banned.clone()) {
+            self.close(*account);
         }
     }
 

@@ -143,6 +143,14 @@ pub enum LinkEvent {
         /// Whose.
         account: AccountId,
     },
+    /// Another link to a device is up beside those there are: it may have lost them, and with them
+    /// what was on its way.
+    Renewed {
+        /// Which device.
+        device: DeviceId,
+        /// Whose.
+        account: AccountId,
+    },
     /// The last link to a device has ended.
     Down {
         /// Which device.
