@@ -23,6 +23,10 @@ const MAX_CACHED: usize = 1024;
 /// Look-ups under way at once; further ones are answered with nothing, and asked again later.
 const MAX_LOOKUPS: usize = 256;
 
+/// Look-ups under way at once for which anybody can be the cause: the others are for people we want
+/// to reach, and strangers must not take their places.
+const MAX_LOOKUPS_OF_ANYBODY: usize = MAX_LOOKUPS / 2;
+
 /// Devices of one person looked up; a person has a handful.
 const MAX_DEVICES: usize = 32;
 
@@ -34,6 +38,15 @@ const QUERY: Duration = Duration::from_secs(15);
 
 /// Largest certificate file, in bytes (`spec: connection 6.2`).
 const MAX_FILE: usize = 64 * 1024;
+
+/// Why a device is looked up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Whose {
+    /// It wrote to us, as anybody may; its certificate is not kept on disk.
+    Anybody,
+    /// We want to reach its owner.
+    Wanted,
+}
 
 /// What the directory needs to start.
 #[derive(Clone, Debug)]
@@ -67,6 +80,7 @@ impl DirectoryActor {
         &mut self,
         device: DeviceId,
         short: DeviceShortId,
+        whose: Whose,
         reply: Reply<Option<VerifiedChain>>,
         scope: &mut Scope<'_, Self>,
     ) {
@@ -76,12 +90,16 @@ impl DirectoryActor {
         if let Some(waiting) = self.lookups.get_mut(&device) {
             return waiting.push(reply);
         }
-        if self.lookups.len() >= MAX_LOOKUPS {
+        let limit = match whose {
+            Whose::Anybody => MAX_LOOKUPS_OF_ANYBODY,
+            Whose::Wanted => MAX_LOOKUPS,
+        };
+        if self.lookups.len() >= limit {
             return reply.send(None);
         }
         self.lookups.insert(device, vec![reply]);
         let (config, now) = (self.config.clone(), scope.wall());
-        let find = async move { find_device(&config, device, short, now).await };
+        let find = async move { find_device(&config, device, short, whose, now).await };
         scope.spawn_background(find, move |actor, chain, _| {
             if let Some(chain) = &chain {
                 actor.cache.insert(chain.clone());
@@ -103,22 +121,13 @@ impl DirectoryActor {
         let mut answers = Vec::new();
         for key in keys.into_iter().take(MAX_DEVICES) {
             let (reply, answer) = Reply::channel();
-            self.look_up(key.device_id(), key.device_short_id(), reply, scope);
+            self.look_up(key.device_id(), key.device_short_id(), Whose::Wanted, reply, scope);
             answers.push(answer);
         }
         scope.spawn_background(join_all(answers), move |_, chains, _| {
             let chains = chains.into_iter().filter_map(|chain| chain.ok().flatten());
             reply.send(chains.filter(|chain| chain.account_id() == account).collect());
         });
-    }
-
-    fn learn(&mut self, chain: VerifiedChain, scope: &mut Scope<'_, Self>) {
-        if self.cache.get(chain.device_id(), scope.wall()).is_some() {
-            return;
-        }
-        self.cache.insert(chain.clone());
-        let config = self.config.clone();
-        scope.spawn(async move { save(&config, &chain).await }, |_, (), _| ());
     }
 }
 
@@ -128,7 +137,9 @@ impl Actor for DirectoryActor {
 
     fn handle(&mut self, message: DirectoryMessage, scope: &mut Scope<'_, Self>) {
         match message {
-            DirectoryMessage::Device { device, short, reply } => self.look_up(device, short, reply, scope),
+            DirectoryMessage::Device { device, short, reply } => {
+                self.look_up(device, short, Whose::Anybody, reply, scope);
+            }
             DirectoryMessage::Announced { account, keys, reply } => {
                 self.look_up_all(account, keys, reply, scope);
             }
@@ -139,7 +150,6 @@ impl Actor for DirectoryActor {
                     actor.look_up_all(account, keys, reply, scope)
                 });
             }
-            DirectoryMessage::Learn(chain) => self.learn(chain, scope),
         }
     }
 }
@@ -196,6 +206,7 @@ async fn find_device(
     config: &DirectoryConfig,
     device: DeviceId,
     short: DeviceShortId,
+    whose: Whose,
     now: UnixMillis,
 ) -> Option<VerifiedChain> {
     if let Some(bytes) = load(config, device).await
@@ -208,7 +219,9 @@ async fn find_device(
         let contents = values.iter().filter_map(Value::content);
         let found = contents.take(MAX_VALUES).find_map(|content| accept(&content.data, device, now));
         if let Some(chain) = found {
-            save(config, &chain).await;
+            if whose == Whose::Wanted {
+                save(config, &chain).await;
+            }
             return Some(chain);
         }
     }

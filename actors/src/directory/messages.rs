@@ -35,8 +35,6 @@ pub enum DirectoryMessage {
         /// Gets the chains.
         reply: Reply<Vec<VerifiedChain>>,
     },
-    /// A chain seen elsewhere, for example on a link.
-    Learn(VerifiedChain),
 }
 
 impl Message for DirectoryMessage {
@@ -45,14 +43,10 @@ impl Message for DirectoryMessage {
             Self::Device { .. } => "device",
             Self::Devices { .. } => "devices",
             Self::Announced { .. } => "announced",
-            Self::Learn(_) => "learn",
         }
     }
 
     fn policy(&self) -> Policy {
-        match self {
-            Self::Learn(_) => Policy::DropOldest,
-            _ => Policy::Wait,
-        }
+        Policy::Wait
     }
 }
