@@ -18,7 +18,7 @@ use crate::blocking::Lane;
 use crate::directory::messages::DirectoryMessage;
 use crate::event::Event;
 use crate::peer::messages::{ChannelOffer, LinkEvent, LinksMessage, Notice, Recipient};
-use crate::supervision::{ChildSpec, Reply, Scope};
+use crate::supervision::{ChildSpec, Reply, RestartPolicy, Scope};
 use crate::swarm::messages::{ConversationMessage, ConversationTold};
 use crate::swarm::{ConversationActor, ConversationConfig, Founder};
 
@@ -115,7 +115,9 @@ impl AccountActor {
             events: self.config.events.clone(),
             account: scope.port().outlet(move |told| AccountMessage::Conversation(id, told)),
         };
-        let spec = ChildSpec::new(id.short()).shard(u64::from(id.0[0]));
+        // One conversation's trouble must not become everybody's.
+        let restart = RestartPolicy::giving_up();
+        let spec = ChildSpec::new(id.short()).shard(u64::from(id.0[0])).restart(restart);
         let port = scope.start_child(spec, move || ConversationActor::new(config.clone()));
         let members = running.state.conversations.get(id).map(|record| record.members.clone());
         running.conversations.insert(id, Room { port, members: members.unwrap_or_default(), ready: false });
@@ -266,6 +268,7 @@ impl AccountActor {
                 self.presence_changed(events, scope);
                 self.look_at(device, account, scope);
             }
+            LinkEvent::Renewed { device, account } => self.look_at(device, account, scope),
             LinkEvent::Down { device, account } => {
                 if running.up.remove(&device).is_none() {
                     return;
@@ -324,6 +327,14 @@ impl AccountActor {
         match notice {
             SwarmNotice::Announcement(announcement) => match self.room_port(announcement.conversation) {
                 Ok(room) => {
+                    let Some(running) = &self.running else { return };
+                    let known = running.conversations.get(&announcement.conversation);
+                    let may_have_it = account == running.identity.account_id()
+                        || known.is_some_and(|room| room.ready || room.members.contains(&account));
+                    if !may_have_it {
+                        tracing::debug!(device = %device.short(), "a stranger's announcement is ignored");
+                        return;
+                    }
                     // Where to fetch is the device that told us, whatever it says.
                     let commit = Some(announcement.commit);
                     let announced = ConversationMessage::Announced { device, account, commit };
@@ -442,15 +453,19 @@ impl AccountActor {
         if let Some(room) = running.conversations.remove(&id) {
             scope.stop_child(&room.port, STOP);
         }
-        let erase = async move {
-            // After its actor has ended, which takes at most this long.
-            tokio::time::sleep(STOP).await;
-            pool.run(share, Lane::Quick, move || std::fs::remove_dir_all(folder).map_err(storage_error)).await
-        };
-        scope.spawn_background(erase, move |_, erased, _| {
-            if let Ok(Err(error)) = erased {
-                tracing::warn!(%id, %error, "a removed conversation is still on disk");
+        // After its actor has ended, which takes at most this long.
+        scope.after(STOP, move |account, scope| {
+            if account.room_port(id).is_ok() {
+                // It was taken up again meanwhile.
+                return;
             }
+            let erase = move || std::fs::remove_dir_all(folder).map_err(storage_error);
+            let erase = async move { pool.run(share, Lane::Quick, erase).await };
+            scope.spawn_background(erase, move |_, erased, _| {
+                if let Ok(Err(error)) = erased {
+                    tracing::warn!(%id, %error, "a removed conversation is still on disk");
+                }
+            });
         });
         self.emit(Event::ConversationRemoved { conversation: id }, scope);
     }
