@@ -91,6 +91,8 @@ pub(super) struct Running {
     /// People whose conversation is being made, and who waits for it.
     pub(super) adding: HashMap<AccountId, Vec<Reply<Result<ConversationId, AccountError>>>>,
     pub(super) opening: usize,
+    /// Letters by the device that sent them, while its certificate is looked for.
+    pub(super) senders: HashMap<DeviceId, usize>,
     dirty: Dirty,
     saving: bool,
     waiting: Vec<Waiter>,
@@ -116,7 +118,7 @@ impl AccountActor {
         Share(u64::from_be_bytes(self.config.local.0))
     }
 
-    /// Tells the owner. Events wait for room beside the turns, in their order.
+    /// Tells the owner. An event that finds no room is lost, and counted by the mailbox.
     pub(super) fn emit(&self, event: Event, scope: &mut Scope<'_, Self>) {
         let event = NodeEvent { account: self.config.local, time: scope.wall(), event };
         if let Err(error) = self.config.events.try_send(event) {
@@ -205,6 +207,7 @@ impl AccountActor {
             conversations: BTreeMap::new(),
             adding: HashMap::new(),
             opening: 0,
+            senders: HashMap::new(),
             dirty: Dirty::default(),
             saving: false,
             waiting: Vec::new(),

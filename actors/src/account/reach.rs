@@ -47,6 +47,12 @@ const WATCH: Duration = Duration::from_secs(5);
 /// Values of the inbox decrypted at once; each costs two milliseconds, and anybody may put them.
 const MAX_OPENING: usize = 64;
 
+/// Devices whose letters wait for a certificate at once.
+const MAX_SENDERS: usize = 256;
+
+/// Letters of one device that wait for its certificate at once: a request, a confirmation, repeated.
+const MAX_LETTERS_EACH: usize = 4;
+
 /// Announcements of one contact looked at; beyond it, somebody floods its key.
 const MAX_ANNOUNCED: usize = 256;
 
@@ -301,21 +307,48 @@ impl AccountActor {
         }
         running.opening += 1;
         let (pool, key) = (self.config.pool.clone(), running.identity.key().clone());
-        let directory = running.directory.clone();
         let open = async move {
             let opened =
                 pool.run(share, Lane::Quick, move || cipher::open(&cipher, &key)).await.ok()?.ok()?;
-            let (sender, message) = read_letter(&opened)?;
-            let (device, short) = (sender.device_id(), sender.device_short_id());
-            let ask = |reply| DirectoryMessage::Device { device, short, reply };
-            let chain = directory.ask(FIND, ask).await.ok()??;
-            Some((chain, sender, message))
+            read_letter(&opened)
         };
         scope.spawn_background(open, |account, letter, scope| {
             if let Some(running) = &mut account.running {
                 running.opening -= 1;
             }
-            if let Some((chain, sender, message)) = letter {
+            if let Some((sender, message)) = letter {
+                account.find_sender(sender, message, scope);
+            }
+        });
+    }
+
+    /// Finds the certificate of whoever sent a letter. Few letters of one device wait for that at
+    /// once, so that one whose certificate is nowhere does not take the places of others.
+    fn find_sender(&mut self, sender: PublicKey, message: TrustRequestMessage, scope: &mut Scope<'_, Self>) {
+        let Some(running) = &mut self.running else { return };
+        let (device, short) = (sender.device_id(), sender.device_short_id());
+        let room = running.senders.len() < MAX_SENDERS || running.senders.contains_key(&device);
+        let waiting = running.senders.get(&device).copied().unwrap_or_default();
+        if !room || waiting >= MAX_LETTERS_EACH {
+            tracing::warn!(%device, "too many letters wait for certificates; one is not read");
+            return;
+        }
+        running.senders.insert(device, waiting + 1);
+        let directory = running.directory.clone();
+        let find = async move {
+            let ask = |reply| DirectoryMessage::Device { device, short, reply };
+            directory.ask(FIND, ask).await.ok().flatten()
+        };
+        scope.spawn_background(find, move |account, chain, scope| {
+            if let Some(running) = &mut account.running
+                && let Some(waiting) = running.senders.get_mut(&device)
+            {
+                *waiting -= 1;
+                if *waiting == 0 {
+                    running.senders.remove(&device);
+                }
+            }
+            if let Some(chain) = chain {
                 account.take_letter(&chain, sender, message, scope);
             }
         });

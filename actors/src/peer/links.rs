@@ -343,19 +343,29 @@ impl LinksActor {
         }
     }
 
-    fn set_trust(&mut self, trust: Trust) {
+    fn set_trust(&mut self, trust: Trust, scope: &mut Scope<'_, Self>) {
         self.trust = trust;
         let refused = self.peers.values().filter(|peer| !self.may_connect(&peer.chain));
         let refused: BTreeSet<AccountId> = refused.map(|peer| peer.account).collect();
         for account in refused.union(&self.trust.banned.clone()) {
-            self.close(*account);
+            self.close(*account, scope);
         }
     }
 
-    fn close(&mut self, account: AccountId) {
+    /// Closes every link to a person. A peer that is too busy to be told is stopped instead.
+    fn close(&mut self, account: AccountId, scope: &mut Scope<'_, Self>) {
         self.waiting.remove(&account);
-        for peer in self.peers.values().filter(|peer| peer.account == account) {
-            let _ = peer.port.try_send(PeerMessage::Close);
+        let concerned = self.peers.iter().filter(|(_, peer)| peer.account == account);
+        let deaf: Vec<_> = concerned
+            .filter(|(_, peer)| peer.port.try_send(PeerMessage::Close).is_err())
+            .map(|(device, peer)| (*device, peer.port.clone()))
+            .collect();
+        for (device, port) in deaf {
+            scope.stop_child(&port, STOP_PEER);
+            self.peers.remove(&device);
+            let events = self.config.events.clone();
+            let down = async move { events.send(LinkEvent::Down { device, account }).await };
+            scope.spawn(down, |_, _, _| ());
         }
     }
 
@@ -459,9 +469,9 @@ impl Actor for LinksActor {
                 self.open_channel(device, name, deadline, reply);
             }
             LinksMessage::Notify { to, topic, notice, except } => self.notify(&to, topic, &notice, except),
-            LinksMessage::SetTrust(trust) => self.set_trust(trust),
+            LinksMessage::SetTrust(trust) => self.set_trust(trust, scope),
             LinksMessage::Present { account, devices } => self.present(account, &devices, scope),
-            LinksMessage::Drop { account } => self.close(account),
+            LinksMessage::Drop { account } => self.close(account, scope),
             LinksMessage::List(reply) => self.list(reply, scope),
             LinksMessage::Internal(Internal::Dht(kind, ListenEvent::Values(values))) => {
                 self.open_values(kind, &values, scope);

@@ -10,6 +10,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Ending of files that were being written when the node died; removed by [`sweep`].
 const TEMPORARY: &str = "tmp";
@@ -98,9 +99,10 @@ fn write_durably(path: &Path, content: &[u8]) -> io::Result<()> {
 }
 
 fn temporary_name(path: &Path) -> PathBuf {
+    /// Told apart, so that two writers of one file do not rename each other's half.
+    static WRITES: AtomicU64 = AtomicU64::new(0);
     let mut name = path.file_name().unwrap_or_default().to_os_string();
-    name.push(".");
-    name.push(TEMPORARY);
+    name.push(format!(".{}.{TEMPORARY}", WRITES.fetch_add(1, Ordering::Relaxed)));
     path.with_file_name(name)
 }
 
@@ -146,8 +148,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state");
         replace(&path, b"old").unwrap();
-        fs::create_dir(temporary_name(&path)).unwrap();
-        assert!(replace(&path, b"new").is_err());
+        fs::create_dir(folder.path().join("taken")).unwrap();
+        assert!(replace(&folder.path().join("taken"), b"new").is_err());
+        assert!(replace(&folder.path().join("missing/state"), b"new").is_err());
         assert_eq!(read(&path, 10).unwrap().unwrap(), b"old");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2, "nothing half written is left");
     }
 }

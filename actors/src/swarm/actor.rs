@@ -9,26 +9,23 @@
 //! At most one fetch runs for each device; what is announced meanwhile is looked at once more after
 //! it. History that was refused is remembered by its head and not fetched again.
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use skep_protocol::identity::DeviceIdentity;
 use skep_protocol::ids::{AccountId, CommitId, ConversationId, DeviceId, LocalAccountId};
-use skep_protocol::link::channel_name::ChannelName;
 use skep_protocol::swarm::notice::{Announcement, Notice as SwarmNotice};
 
+use super::exchange::{CloneError, CloneJob, Failure, FetchJob, Outcome, serve};
+use super::founder::Founder;
 use super::messages::{ConversationError, ConversationMessage, ConversationTold, MAX_PAGE, Outgoing};
-use super::replica::{Founder, Moved, Replica, ReplicaError, Sent, Standing, describe, refusal};
-use super::repository::Repository;
-use super::repository::fetch::{Fetch, FetchError, Fetched};
-use super::repository::serve::Serve;
+use super::replica::{Moved, Replica, ReplicaError, Sent, Standing, describe, refusal};
 use super::timeline::Change;
 use crate::blocking::{BlockingPool, Lane, Share};
 use crate::event::{Event, NodeEvent};
-use crate::peer::messages::{Channel, ChannelEnd, ChannelOffer, LinkError, LinksMessage, Notice, Recipient};
+use crate::peer::messages::{Channel, ChannelOffer, LinkError, LinksMessage, Notice, Recipient};
 use crate::supervision::{Actor, Outlet, Port, Reply, Scope};
 
 /// Messages written with one move of the head; a signature each makes this a sixth of a second.
@@ -36,15 +33,6 @@ const MAX_BATCH: usize = 64;
 
 /// Messages that wait to be written; more are refused.
 const MAX_WAITING: usize = 1024;
-
-/// How long opening a git channel may take: a new link over the DHT, and the TLS handshake.
-const OPEN: Duration = Duration::from_secs(60);
-
-/// Longest silence of a server in the middle of a fetch.
-const SILENCE: Duration = Duration::from_secs(30);
-
-/// Longest time for one whole fetch: 256 MiB over a slow line.
-const FETCH: Duration = Duration::from_secs(3600);
 
 /// First pause before a fetch that failed is tried again; doubles each time.
 const FIRST_FETCH_PAUSE: Duration = Duration::from_secs(1);
@@ -60,9 +48,6 @@ const MAX_SERVED_EACH: usize = 16;
 
 /// Pause before an announcement that the links had no room for is made again.
 const ANNOUNCE_AGAIN: Duration = Duration::from_millis(200);
-
-/// Longest time a client may take to read what it asked for.
-const SERVE_STALL: Duration = Duration::from_secs(60);
 
 /// First pause before a clone is tried again; doubles up to [`LONGEST_CLONE_PAUSE`]
 /// (`spec: swarm 9.3`).
@@ -158,14 +143,6 @@ struct CloneState {
     paused: bool,
 }
 
-/// How a fetch went.
-enum Outcome {
-    /// The channel can be used again; what the fetch changed, if anything.
-    Done(Channel, Option<Box<Moved>>),
-    Failed(ReplicaError),
-    NoChannel(LinkError),
-}
-
 impl ConversationActor {
     /// A conversation that opens its repository, or has to be cloned if there is none.
     #[must_use]
@@ -195,7 +172,8 @@ impl ConversationActor {
         }
     }
 
-    /// Tells the owner, waiting for room where it must, in the order of the events.
+    /// Tells the owner, in the order of the events. Events that find no room are lost, and counted by
+    /// the mailbox.
     fn emit(&self, events: Vec<Event>, scope: &mut Scope<'_, Self>) {
         for event in events {
             let event = NodeEvent { account: self.config.local, time: scope.wall(), event };
@@ -446,9 +424,9 @@ impl ConversationActor {
                     self.moved(*moved, source, scope);
                 }
             }
-            Outcome::Failed(error) => {
-                self.fetch_failed(device, &error, scope);
-                if let Some(account) = account.filter(|_| refusal(&error).is_none()) {
+            Outcome::Failed(failure) => {
+                self.fetch_failed(device, &failure, scope);
+                if let Some(account) = account.filter(|_| !failure.is_final()) {
                     self.fetch_later(device, account, scope);
                 }
             }
@@ -478,15 +456,17 @@ impl ConversationActor {
         scope.after(pause, move |conversation, scope| conversation.announced(device, account, None, scope));
     }
 
-    fn fetch_failed(&mut self, device: DeviceId, error: &ReplicaError, scope: &mut Scope<'_, Self>) {
+    fn fetch_failed(&mut self, device: DeviceId, failure: &Failure, scope: &mut Scope<'_, Self>) {
         let conversation = self.config.id;
+        let error = &failure.error;
         match refusal(error) {
             Some((commit, refusal)) => {
                 tracing::warn!(device = %device.short(), %commit, %refusal, "history was refused");
                 if self.refused.len() >= MAX_REFUSED_HEADS {
                     self.refused.pop_front();
                 }
-                self.refused.push_back(commit);
+                // What was served is refused from now on; what was announced may be another's head.
+                self.refused.push_back(failure.head.unwrap_or(commit));
                 let reason = refusal.to_string();
                 self.emit(vec![Event::HistoryRefused { conversation, commit: Some(commit), reason }], scope);
             }
@@ -653,226 +633,4 @@ impl Actor for ConversationActor {
 
 fn flatten<T>(result: Result<Result<T, ReplicaError>, ConversationError>) -> Result<T, ConversationError> {
     result.and_then(|inner| inner.map_err(|error| ConversationError::Storage(error.to_string())))
-}
-
-/// One fetch into a copy that is here.
-struct FetchJob {
-    replica: Arc<Replica>,
-    conversation: ConversationId,
-    device: DeviceId,
-    commit: Option<CommitId>,
-    links: Port<LinksMessage>,
-    pool: BlockingPool,
-    share: Share,
-    refused: HashSet<CommitId>,
-    now: skep_protocol::time::UnixMillis,
-}
-
-impl FetchJob {
-    /// Fetches over the channel given, or over a new one if that turns out to be dead.
-    async fn run(self, channel: Option<Channel>) -> Outcome {
-        if let Some(mut channel) = channel {
-            match self.fetch(&mut channel).await {
-                Ok(moved) => return Outcome::Done(channel, moved),
-                Err(ReplicaError::Fetch(FetchError::Download(_))) => {}
-                Err(error) => return Outcome::Failed(error),
-            }
-        }
-        let mut channel = match open_git(&self.links, self.device, self.conversation).await {
-            Ok(channel) => channel,
-            Err(error) => return Outcome::NoChannel(error),
-        };
-        match self.fetch(&mut channel).await {
-            Ok(moved) => Outcome::Done(channel, moved),
-            Err(error) => Outcome::Failed(error),
-        }
-    }
-
-    async fn fetch(&self, channel: &mut Channel) -> Result<Option<Box<Moved>>, ReplicaError> {
-        if let Some(commit) = self.commit {
-            let replica = Arc::clone(&self.replica);
-            let has = self.pool.run(self.share, Lane::Quick, move || replica.has(commit)).await;
-            if matches!(has, Ok(Ok(true))) {
-                return Ok(None);
-            }
-        }
-        let mut fetch = Fetch::new(self.conversation, self.device);
-        let mut bytes = Bytes::new();
-        let deadline = tokio::time::Instant::now() + FETCH;
-        loop {
-            let (replica, received) = (Arc::clone(&self.replica), bytes);
-            let step = move || {
-                let step = replica.fetch_step(&mut fetch, &received);
-                (step, fetch)
-            };
-            let (step, back) = run(&self.pool, self.share, Lane::Quick, step).await?;
-            fetch = back;
-            let step = step?;
-            for part in step.send {
-                channel.sender.send(part).await.map_err(vanished)?;
-            }
-            if let Some(fetched) = step.done {
-                return self.integrate(fetched).await;
-            }
-            let until = deadline.min(tokio::time::Instant::now() + SILENCE);
-            bytes = receive(channel, until).await?;
-        }
-    }
-
-    async fn integrate(&self, fetched: Fetched) -> Result<Option<Box<Moved>>, ReplicaError> {
-        if let Fetched::New { head, .. } = &fetched
-            && self.refused.contains(head)
-        {
-            tracing::debug!("a head that was refused before is offered again");
-        }
-        let (replica, now) = (Arc::clone(&self.replica), self.now);
-        let work = move || replica.integrate(fetched, now);
-        Ok(run(&self.pool, self.share, Lane::Bulk, work).await??.map(Box::new))
-    }
-}
-
-/// Why a conversation could not be cloned from a device.
-#[derive(Debug, thiserror::Error)]
-enum CloneError {
-    #[error(transparent)]
-    Link(#[from] LinkError),
-    #[error(transparent)]
-    Replica(#[from] ReplicaError),
-}
-
-impl CloneError {
-    /// Whether the history was refused, as against not received.
-    fn is_refusal(&self) -> bool {
-        matches!(self, Self::Replica(ReplicaError::Invalid(_) | ReplicaError::NotMember))
-    }
-}
-
-/// One try to clone a conversation from a device.
-struct CloneJob {
-    conversation: ConversationId,
-    device: DeviceId,
-    folder: PathBuf,
-    founder: Founder,
-    links: Port<LinksMessage>,
-    pool: BlockingPool,
-    share: Share,
-}
-
-impl CloneJob {
-    async fn run(self) -> Result<(Replica, Standing, Channel), CloneError> {
-        let mut channel = open_git(&self.links, self.device, self.conversation).await?;
-        let unfinished = self.folder.with_extension("clone");
-        let create = {
-            let unfinished = unfinished.clone();
-            move || Repository::erase(&unfinished).and_then(|()| Repository::create(&unfinished))
-        };
-        let mut repository =
-            run(&self.pool, self.share, Lane::Quick, create).await?.map_err(ReplicaError::from)?;
-        let mut fetch = Fetch::new(self.conversation, self.device);
-        let mut bytes = Bytes::new();
-        let deadline = tokio::time::Instant::now() + FETCH;
-        let head = loop {
-            let received = bytes;
-            let step = move || {
-                let step = fetch.advance(&mut repository, &received);
-                (step, fetch, repository)
-            };
-            let (step, fetch_back, repository_back) = run(&self.pool, self.share, Lane::Bulk, step).await?;
-            (fetch, repository) = (fetch_back, repository_back);
-            let step = step.map_err(ReplicaError::from)?;
-            for part in step.send {
-                channel.sender.send(part).await.map_err(vanished)?;
-            }
-            match step.done {
-                Some(Fetched::New { head, .. } | Fetched::UpToDate { head }) => break head,
-                None => {
-                    let until = deadline.min(tokio::time::Instant::now() + SILENCE);
-                    bytes = receive(&mut channel, until).await?;
-                }
-            }
-        };
-        let (id, folder, founder) = (self.conversation, self.folder, self.founder);
-        let adopt = move || {
-            let adopted = Replica::adopt(id, repository, head, &folder, &founder);
-            if adopted.is_err() {
-                let _ = Repository::erase(&unfinished);
-            }
-            adopted
-        };
-        let (replica, standing) = run(&self.pool, self.share, Lane::Bulk, adopt).await??;
-        Ok((replica, standing, channel))
-    }
-}
-
-async fn open_git(
-    links: &Port<LinksMessage>,
-    device: DeviceId,
-    conversation: ConversationId,
-) -> Result<Channel, LinkError> {
-    let name = ChannelName::Git { device, conversation }.to_string();
-    let open = |reply| LinksMessage::Open { device, name, deadline: OPEN, reply };
-    // A little longer, so that the links tell the reason.
-    match links.ask(OPEN + Duration::from_secs(5), open).await {
-        Ok(opened) => opened,
-        Err(_) => Err(LinkError::Lost(device)),
-    }
-}
-
-async fn run<T: Send + 'static>(
-    pool: &BlockingPool,
-    share: Share,
-    lane: Lane,
-    job: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, ReplicaError> {
-    let busy = |error: crate::blocking::PoolError| {
-        ReplicaError::from(FetchError::Channel(std::io::Error::other(error.to_string())))
-    };
-    pool.run(share, lane, job).await.map_err(busy)
-}
-
-async fn receive(channel: &mut Channel, until: tokio::time::Instant) -> Result<Bytes, ReplicaError> {
-    match tokio::time::timeout_at(until, channel.receiver.receive()).await {
-        Ok(Ok(bytes)) => Ok(bytes),
-        Ok(Err(end)) => Err(vanished(end)),
-        Err(_) => Err(vanished(ChannelEnd::Lost)),
-    }
-}
-
-fn vanished(_: ChannelEnd) -> ReplicaError {
-    FetchError::Download(skep_protocol::swarm::git::download::DownloadError::Vanished).into()
-}
-
-/// Serves one channel until the peer closes it.
-async fn serve(offer: ChannelOffer, replica: Arc<Replica>, pool: BlockingPool, share: Share) {
-    let device = offer.device;
-    let Ok(mut channel) = offer.accept().await else { return };
-    let mut serve = Serve::default();
-    while let Ok(mut bytes) = channel.receiver.receive().await {
-        loop {
-            let (copy, received) = (Arc::clone(&replica), bytes);
-            let step = move || {
-                let step = copy.serve_step(&mut serve, &received);
-                (step, serve)
-            };
-            let Ok((step, back)) = pool.run(share, Lane::Quick, step).await else { return };
-            serve = back;
-            let step = match step {
-                Ok(step) => step,
-                Err(error) => {
-                    tracing::debug!(device = %device.short(), %error, "a git session was ended");
-                    return;
-                }
-            };
-            for part in step.send {
-                let sent = tokio::time::timeout(SERVE_STALL, channel.sender.send(part)).await;
-                if !matches!(sent, Ok(Ok(()))) {
-                    return;
-                }
-            }
-            if !step.more {
-                break;
-            }
-            bytes = Bytes::new();
-        }
-    }
 }

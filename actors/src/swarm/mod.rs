@@ -1,12 +1,15 @@
 //! Conversations: one actor for each swarm (`spec: swarm`).
 //!
 //! ```text
-//!   actor ──► replica      one device's copy: writing, validating, merging, reading
+//!   actor ──► exchange     fetching, cloning and serving: what waits for peers
+//!         └─► replica      one device's copy: writing, validating, merging, reading
 //!               ├─► repository   objects and references on disk, git sessions
 //!               └─► timeline     the history as it is shown, loaded as far as needed
 //! ```
 
 mod actor;
+mod exchange;
+mod founder;
 pub mod messages;
 mod replica;
 pub mod repository;
@@ -14,5 +17,6 @@ mod timeline;
 
 pub(crate) use actor::DAMAGED;
 pub use actor::{ConversationActor, ConversationConfig};
-pub use replica::{Founder, ReplicaError};
+pub use founder::Founder;
+pub use replica::ReplicaError;
 pub use timeline::Unreadable;

@@ -6,13 +6,10 @@
 //! sent while a long fetch is being validated.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use skep_protocol::identity::DeviceIdentity;
 use skep_protocol::ids::{AccountId, BlobId, CommitId, ConversationId, TreeId};
 use skep_protocol::keys::PrivateKey;
 use skep_protocol::profile::{ConversationProfile, MAX_PROFILE};
@@ -31,6 +28,7 @@ use skep_protocol::swarm::refusal::{Refusal, ValidationError};
 use skep_protocol::swarm::validate::{Founding, ValidCommit, Validator};
 use skep_protocol::time::UnixMillis;
 
+use super::founder::Founder;
 use super::messages::{
     ConversationError, ConversationView, MAX_TEXT, MemberView, MessageView, Outgoing, Page,
 };
@@ -95,100 +93,6 @@ impl ReplicaError {
             Self::Empty | Self::OtherConversation => true,
             _ => false,
         }
-    }
-}
-
-/// Who makes or opens conversations.
-#[derive(Clone, Debug)]
-pub struct Founder {
-    /// Our device.
-    pub identity: Arc<DeviceIdentity>,
-    /// The account's display name.
-    pub name: String,
-    /// The time.
-    pub now: UnixMillis,
-}
-
-impl Founder {
-    /// Makes the one-to-one conversation with `other` below `folder`, under an id that is not
-    /// taken; durable when it returns.
-    ///
-    /// # Errors
-    /// [`ReplicaError`] when it cannot be written.
-    pub fn begin(
-        &self,
-        folder: &Path,
-        other: AccountId,
-        is_taken: impl Fn(ConversationId) -> bool,
-    ) -> Result<ConversationId, ReplicaError> {
-        let local = LocalDevice::new(self.identity.chain().chain(), &self.name)?;
-        let mut now = self.now;
-        let (id, commit, objects) = loop {
-            let draft = local.begin(Mode::OneToOne, Some(other), now)?;
-            let (commit, objects) = sign(draft, self.identity.key())?;
-            let id = ConversationId::from_initial_commit(commit.id);
-            if !is_taken(id) {
-                break (id, commit, objects);
-            }
-            // The same people in the same second make the same first commit: this one was removed.
-            now = now.plus(Duration::from_secs(1));
-        };
-        let unfinished = folder.join(format!("{id}.new"));
-        Repository::erase(&unfinished)?;
-        let repository = Repository::create(&unfinished)?;
-        repository.write_objects(&objects)?;
-        repository.move_main(None, commit.id)?;
-        repository.move_to(&folder.join(id.to_hex()))?;
-        Ok(id)
-    }
-
-    /// Opens a bundle, or copies a bare repository, below `folder`, after full validation. Returns
-    /// the conversation, those who may take part, and the number of its mode.
-    ///
-    /// # Errors
-    /// [`ReplicaError`] says why it is not taken; nothing is left of it then.
-    pub fn import(
-        &self,
-        path: &Path,
-        folder: &Path,
-    ) -> Result<(ConversationId, BTreeSet<AccountId>, i64), ReplicaError> {
-        let unfinished = folder.join("import.new");
-        Repository::erase(&unfinished)?;
-        let imported = self.import_to(path, &unfinished, folder);
-        if imported.is_err() {
-            Repository::erase(&unfinished)?;
-        }
-        imported
-    }
-
-    fn import_to(
-        &self,
-        path: &Path,
-        unfinished: &Path,
-        folder: &Path,
-    ) -> Result<(ConversationId, BTreeSet<AccountId>, i64), ReplicaError> {
-        let repository = if path.is_dir() {
-            copy_folder(path, unfinished)?;
-            Repository::open(unfinished)?
-        } else {
-            Repository::import_bundle(path, unfinished)?
-        };
-        let head = repository.head()?.ok_or(ReplicaError::Empty)?;
-        let commits = repository.commits_between(head, &[])?;
-        let root = commits.first().copied().ok_or(ReplicaError::Empty)?;
-        let id = ConversationId::from_initial_commit(root);
-        let founding = {
-            let mut validator = Validator::new(&repository, id);
-            validator.validate_history(head, |_| false)?;
-            validator.founding()?
-        };
-        let tree = repository.commit_at(head)?.tree;
-        let members = read_members(&repository, tree, &founding)?;
-        if members.role(self.identity.account_id()).is_none() {
-            return Err(ReplicaError::NotMember);
-        }
-        repository.move_to(&folder.join(id.to_hex()))?;
-        Ok((id, people(&members), founding.mode.number()))
     }
 }
 
@@ -700,12 +604,12 @@ pub(super) fn describe(id: ConversationId, standing: Option<&Standing>, state: &
     }
 }
 
-fn people(members: &Members) -> BTreeSet<AccountId> {
+pub(super) fn people(members: &Members) -> BTreeSet<AccountId> {
     let people = members.people.keys().copied();
     people.filter(|person| members.role(*person) != Some(Role::Banned)).collect()
 }
 
-fn read_members(
+pub(super) fn read_members(
     source: &impl ObjectSource,
     tree: TreeId,
     founding: &Founding,
@@ -718,26 +622,11 @@ fn read_members(
 }
 
 /// Signs a draft: the commit, and all new objects with it.
-fn sign(draft: Draft, key: &PrivateKey) -> Result<(SignedCommit, Vec<NewObject>), ReplicaError> {
+pub(super) fn sign(draft: Draft, key: &PrivateKey) -> Result<(SignedCommit, Vec<NewObject>), ReplicaError> {
     let commit = draft.commit.sign(key)?;
     let mut objects = draft.objects;
     objects.push(NewObject { kind: ObjectKind::Commit, id: commit.id.0, content: commit.content.clone() });
     Ok((commit, objects))
-}
-
-fn copy_folder(from: &Path, to: &Path) -> Result<(), ReplicaError> {
-    let failed = |source| ReplicaError::Io { path: from.to_owned(), source };
-    crate::storage::make_folder(to).map_err(failed)?;
-    for entry in fs::read_dir(from).map_err(failed)? {
-        let entry = entry.map_err(failed)?;
-        let (kind, place) = (entry.file_type().map_err(failed)?, to.join(entry.file_name()));
-        if kind.is_dir() {
-            copy_folder(&entry.path(), &place)?;
-        } else if kind.is_file() {
-            fs::copy(entry.path(), &place).map_err(failed)?;
-        }
-    }
-    Ok(())
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

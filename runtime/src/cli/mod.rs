@@ -77,8 +77,10 @@ async fn execute(cli: Cli, out: &mut dyn Write) -> Result<(), CliError> {
     match command {
         Command::ApiReference => return Ok(out.write_all(reference::markdown().as_bytes())?),
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "skep", &mut Output::plain(out));
-            return Ok(());
+            // Made in memory first: the generator panics when its output is closed early.
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "skep", &mut script);
+            return Ok(out.write_all(&script)?);
         }
         _ => (),
     }
@@ -109,11 +111,7 @@ struct Output<'a> {
     json: bool,
 }
 
-impl<'a> Output<'a> {
-    fn plain(out: &'a mut dyn Write) -> Self {
-        Self { out, json: false }
-    }
-
+impl Output<'_> {
     /// Shows a result in one form or the other.
     fn show<T: Serialize>(&mut self, value: &T, render: impl FnOnce(&T) -> String) -> Result<(), CliError> {
         if self.json {

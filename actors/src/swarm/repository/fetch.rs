@@ -4,6 +4,7 @@
 //! and hand each piece to the blocking pool. [`fetch`] does the waiting itself, for a thread that
 //! may.
 
+use std::collections::HashSet;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -48,6 +49,9 @@ pub enum FetchError {
     /// The pack was refused, or the repository failed.
     #[error(transparent)]
     Repository(#[from] RepositoryError),
+    /// The peer serves a head that was refused before; nothing was fetched.
+    #[error("the history up to {0} was refused before")]
+    RefusedBefore(CommitId),
     /// The channel failed.
     #[error("the channel of a fetch failed: {0}")]
     Channel(#[from] std::io::Error),
@@ -69,6 +73,7 @@ pub struct Fetch {
     head: Option<CommitId>,
     haves: Vec<CommitId>,
     receiver: Option<PackReceiver>,
+    refused: HashSet<CommitId>,
 }
 
 impl Fetch {
@@ -83,7 +88,7 @@ impl Fetch {
     #[must_use]
     pub fn with_limit(conversation: ConversationId, server: DeviceId, limit: u64) -> Self {
         let session = DownloadSession::with_limit(conversation, server, limit);
-        Self { session, head: None, haves: Vec::new(), receiver: None }
+        Self { session, head: None, haves: Vec::new(), receiver: None, refused: HashSet::new() }
     }
 
     /// Takes bytes of the channel. After an error the fetch is over: close the channel.
@@ -114,7 +119,17 @@ impl Fetch {
         Ok(self.session.closed()?)
     }
 
-    fn decide(&mut self, repository: &Repository, head: CommitId) -> Result<(), RepositoryError> {
+    /// The same, ending at once when the peer serves one of these heads.
+    #[must_use]
+    pub fn refusing(mut self, heads: HashSet<CommitId>) -> Self {
+        self.refused = heads;
+        self
+    }
+
+    fn decide(&mut self, repository: &Repository, head: CommitId) -> Result<(), FetchError> {
+        if self.refused.contains(&head) {
+            return Err(FetchError::RefusedBefore(head));
+        }
         self.head = Some(head);
         let ours = repository.head()?;
         if let Some(ours) = ours {

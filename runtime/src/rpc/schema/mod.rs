@@ -1,6 +1,6 @@
 //! The one description of the control interface: every method, event and error.
 //!
-//! Dispatch ([`Methods`], [`call`]), the client ([`Method`]) and the reference document
+//! Dispatch (`Methods`, `call`), the client ([`Method`]) and the reference document
 //! ([`super::reference`]) all derive from the list in this module, so none can forget a method.
 
 mod answers;

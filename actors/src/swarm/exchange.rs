@@ -1,0 +1,289 @@
+//! The work of a conversation that waits for peers: fetching, cloning and serving over git channels.
+//!
+//! These are futures of the conversation actor. They wait for the channel here and hand what came to
+//! the blocking pool, so a silent peer costs a future and a timer, never a thread.
+
+use std::collections::HashSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use skep_protocol::ids::{CommitId, ConversationId, DeviceId};
+use skep_protocol::link::channel_name::ChannelName;
+use skep_protocol::swarm::git::download::DownloadError;
+use skep_protocol::time::UnixMillis;
+
+use super::founder::Founder;
+use super::replica::{Moved, Replica, ReplicaError, Standing, refusal};
+use super::repository::Repository;
+use super::repository::fetch::{Fetch, FetchError, Fetched};
+use super::repository::serve::Serve;
+use crate::blocking::{BlockingPool, Lane, Share};
+use crate::peer::messages::{Channel, ChannelEnd, ChannelOffer, LinkError, LinksMessage};
+use crate::supervision::Port;
+
+/// How long opening a git channel may take: a new link over the DHT, and the TLS handshake.
+const OPEN: Duration = Duration::from_secs(60);
+
+/// Longest silence of a server in the middle of a fetch.
+const SILENCE: Duration = Duration::from_secs(30);
+
+/// Longest time for one whole fetch: 256 MiB over a slow line.
+const FETCH: Duration = Duration::from_secs(3600);
+
+/// Longest time a client may take to read what it asked for.
+const SERVE_STALL: Duration = Duration::from_secs(60);
+
+/// How a fetch went.
+pub(super) enum Outcome {
+    /// The channel can be used again; what the fetch changed, if anything.
+    Done(Channel, Option<Box<Moved>>),
+    Failed(Failure),
+    NoChannel(LinkError),
+}
+
+/// A fetch that failed.
+#[derive(Debug)]
+pub(super) struct Failure {
+    pub(super) error: ReplicaError,
+    /// The head that was served, if it came so far.
+    pub(super) head: Option<CommitId>,
+}
+
+impl Failure {
+    /// Whether the same head would fail again.
+    pub(super) fn is_final(&self) -> bool {
+        refusal(&self.error).is_some()
+            || matches!(self.error, ReplicaError::Fetch(FetchError::RefusedBefore(_)))
+    }
+}
+
+impl From<ReplicaError> for Failure {
+    fn from(error: ReplicaError) -> Self {
+        Self { error, head: None }
+    }
+}
+
+/// One fetch into a copy that is here.
+pub(super) struct FetchJob {
+    pub(super) replica: Arc<Replica>,
+    pub(super) conversation: ConversationId,
+    pub(super) device: DeviceId,
+    pub(super) commit: Option<CommitId>,
+    pub(super) links: Port<LinksMessage>,
+    pub(super) pool: BlockingPool,
+    pub(super) share: Share,
+    pub(super) refused: HashSet<CommitId>,
+    pub(super) now: UnixMillis,
+}
+
+impl FetchJob {
+    /// Fetches over the channel given, or over a new one if that turns out to be dead.
+    pub(super) async fn run(self, channel: Option<Channel>) -> Outcome {
+        if let Some(mut channel) = channel {
+            match self.fetch(&mut channel).await {
+                Ok(moved) => return Outcome::Done(channel, moved),
+                Err(Failure { error: ReplicaError::Fetch(FetchError::Download(_)), .. }) => {}
+                Err(failure) => return Outcome::Failed(failure),
+            }
+        }
+        let mut channel = match open_git(&self.links, self.device, self.conversation).await {
+            Ok(channel) => channel,
+            Err(error) => return Outcome::NoChannel(error),
+        };
+        match self.fetch(&mut channel).await {
+            Ok(moved) => Outcome::Done(channel, moved),
+            Err(failure) => Outcome::Failed(failure),
+        }
+    }
+
+    async fn fetch(&self, channel: &mut Channel) -> Result<Option<Box<Moved>>, Failure> {
+        if let Some(commit) = self.commit {
+            let replica = Arc::clone(&self.replica);
+            let has = self.pool.run(self.share, Lane::Quick, move || replica.has(commit)).await;
+            if matches!(has, Ok(Ok(true))) {
+                return Ok(None);
+            }
+        }
+        let mut fetch = Fetch::new(self.conversation, self.device).refusing(self.refused.clone());
+        let mut bytes = Bytes::new();
+        let deadline = tokio::time::Instant::now() + FETCH;
+        loop {
+            let (replica, received) = (Arc::clone(&self.replica), bytes);
+            let step = move || {
+                let step = replica.fetch_step(&mut fetch, &received);
+                (step, fetch)
+            };
+            let (step, back) = run(&self.pool, self.share, Lane::Quick, step).await?;
+            fetch = back;
+            let step = step.map_err(ReplicaError::from)?;
+            for part in step.send {
+                channel.sender.send(part).await.map_err(vanished)?;
+            }
+            if let Some(fetched) = step.done {
+                return self.integrate(fetched).await;
+            }
+            let until = deadline.min(tokio::time::Instant::now() + SILENCE);
+            bytes = receive(channel, until).await?;
+        }
+    }
+
+    async fn integrate(&self, fetched: Fetched) -> Result<Option<Box<Moved>>, Failure> {
+        let head = match &fetched {
+            Fetched::New { head, .. } | Fetched::UpToDate { head } => *head,
+        };
+        let (replica, now) = (Arc::clone(&self.replica), self.now);
+        let work = move || replica.integrate(fetched, now);
+        match run(&self.pool, self.share, Lane::Bulk, work).await? {
+            Ok(moved) => Ok(moved.map(Box::new)),
+            Err(error) => Err(Failure { error, head: Some(head) }),
+        }
+    }
+}
+
+/// Why a conversation could not be cloned from a device.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum CloneError {
+    #[error(transparent)]
+    Link(#[from] LinkError),
+    #[error(transparent)]
+    Replica(#[from] ReplicaError),
+}
+
+impl CloneError {
+    /// Whether the history was refused, as against not received.
+    pub(super) fn is_refusal(&self) -> bool {
+        matches!(self, Self::Replica(ReplicaError::Invalid(_) | ReplicaError::NotMember))
+    }
+}
+
+/// One try to clone a conversation from a device.
+pub(super) struct CloneJob {
+    pub(super) conversation: ConversationId,
+    pub(super) device: DeviceId,
+    pub(super) folder: PathBuf,
+    pub(super) founder: Founder,
+    pub(super) links: Port<LinksMessage>,
+    pub(super) pool: BlockingPool,
+    pub(super) share: Share,
+}
+
+impl CloneJob {
+    pub(super) async fn run(self) -> Result<(Replica, Standing, Channel), CloneError> {
+        let mut channel = open_git(&self.links, self.device, self.conversation).await?;
+        let unfinished = self.folder.with_extension("clone");
+        let create = {
+            let unfinished = unfinished.clone();
+            move || Repository::erase(&unfinished).and_then(|()| Repository::create(&unfinished))
+        };
+        let mut repository =
+            run(&self.pool, self.share, Lane::Quick, create).await?.map_err(ReplicaError::from)?;
+        let mut fetch = Fetch::new(self.conversation, self.device);
+        let mut bytes = Bytes::new();
+        let deadline = tokio::time::Instant::now() + FETCH;
+        let head = loop {
+            let received = bytes;
+            let step = move || {
+                let step = fetch.advance(&mut repository, &received);
+                (step, fetch, repository)
+            };
+            let (step, fetch_back, repository_back) = run(&self.pool, self.share, Lane::Bulk, step).await?;
+            (fetch, repository) = (fetch_back, repository_back);
+            let step = step.map_err(ReplicaError::from)?;
+            for part in step.send {
+                channel.sender.send(part).await.map_err(vanished)?;
+            }
+            match step.done {
+                Some(Fetched::New { head, .. } | Fetched::UpToDate { head }) => break head,
+                None => {
+                    let until = deadline.min(tokio::time::Instant::now() + SILENCE);
+                    bytes = receive(&mut channel, until).await?;
+                }
+            }
+        };
+        let (id, folder, founder) = (self.conversation, self.folder, self.founder);
+        let adopt = move || {
+            let adopted = Replica::adopt(id, repository, head, &folder, &founder);
+            if adopted.is_err() {
+                let _ = Repository::erase(&unfinished);
+            }
+            adopted
+        };
+        let (replica, standing) = run(&self.pool, self.share, Lane::Bulk, adopt).await??;
+        Ok((replica, standing, channel))
+    }
+}
+
+async fn open_git(
+    links: &Port<LinksMessage>,
+    device: DeviceId,
+    conversation: ConversationId,
+) -> Result<Channel, LinkError> {
+    let name = ChannelName::Git { device, conversation }.to_string();
+    let open = |reply| LinksMessage::Open { device, name, deadline: OPEN, reply };
+    // A little longer, so that the links tell the reason.
+    match links.ask(OPEN + Duration::from_secs(5), open).await {
+        Ok(opened) => opened,
+        Err(_) => Err(LinkError::Lost(device)),
+    }
+}
+
+async fn run<T: Send + 'static>(
+    pool: &BlockingPool,
+    share: Share,
+    lane: Lane,
+    job: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, ReplicaError> {
+    let busy = |error: crate::blocking::PoolError| {
+        ReplicaError::from(FetchError::Channel(std::io::Error::other(error.to_string())))
+    };
+    pool.run(share, lane, job).await.map_err(busy)
+}
+
+async fn receive(channel: &mut Channel, until: tokio::time::Instant) -> Result<Bytes, ReplicaError> {
+    match tokio::time::timeout_at(until, channel.receiver.receive()).await {
+        Ok(Ok(bytes)) => Ok(bytes),
+        Ok(Err(end)) => Err(vanished(end)),
+        Err(_) => Err(vanished(ChannelEnd::Lost)),
+    }
+}
+
+fn vanished(_: ChannelEnd) -> ReplicaError {
+    FetchError::Download(DownloadError::Vanished).into()
+}
+
+/// Serves one channel until the peer closes it.
+pub(super) async fn serve(offer: ChannelOffer, replica: Arc<Replica>, pool: BlockingPool, share: Share) {
+    let device = offer.device;
+    let Ok(mut channel) = offer.accept().await else { return };
+    let mut serve = Serve::default();
+    while let Ok(mut bytes) = channel.receiver.receive().await {
+        loop {
+            let (copy, received) = (Arc::clone(&replica), bytes);
+            let step = move || {
+                let step = copy.serve_step(&mut serve, &received);
+                (step, serve)
+            };
+            let Ok((step, back)) = pool.run(share, Lane::Quick, step).await else { return };
+            serve = back;
+            let step = match step {
+                Ok(step) => step,
+                Err(error) => {
+                    tracing::debug!(device = %device.short(), %error, "a git session was ended");
+                    return;
+                }
+            };
+            for part in step.send {
+                let sent = tokio::time::timeout(SERVE_STALL, channel.sender.send(part)).await;
+                if !matches!(sent, Ok(Ok(()))) {
+                    return;
+                }
+            }
+            if !step.more {
+                break;
+            }
+            bytes = Bytes::new();
+        }
+    }
+}
