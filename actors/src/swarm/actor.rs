@@ -230,8 +230,14 @@ impl ConversationActor {
         scope.spawn(set_aside, |conversation, _, scope| conversation.tell(ConversationTold::Wanted, scope));
     }
 
-    fn ready(&mut self, replica: Replica, standing: Standing, cloned: bool, scope: &mut Scope<'_, Self>) {
-        self.replica = Some(Arc::new(replica));
+    fn ready(
+        &mut self,
+        replica: Arc<Replica>,
+        standing: Standing,
+        cloned: bool,
+        scope: &mut Scope<'_, Self>,
+    ) {
+        self.replica = Some(replica);
         self.clone = CloneState::default();
         self.tell_standing(&standing, scope);
         self.standing = Some(standing);

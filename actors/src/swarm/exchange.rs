@@ -170,7 +170,7 @@ pub(super) struct CloneJob {
 }
 
 impl CloneJob {
-    pub(super) async fn run(self) -> Result<(Replica, Standing, Channel), CloneError> {
+    pub(super) async fn run(self) -> Result<(Arc<Replica>, Standing, Channel), CloneError> {
         let mut channel = open_git(&self.links, self.device, self.conversation).await?;
         let unfinished = self.folder.with_extension("clone");
         let create = {

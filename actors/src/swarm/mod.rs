@@ -11,6 +11,7 @@ mod actor;
 mod exchange;
 mod founder;
 pub mod messages;
+mod open_copies;
 mod replica;
 pub mod repository;
 mod timeline;

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use skep_protocol::ids::{AccountId, BlobId, CommitId, ConversationId, TreeId};
@@ -32,6 +32,7 @@ use super::founder::Founder;
 use super::messages::{
     ConversationError, ConversationView, MAX_TEXT, MemberView, MessageView, Outgoing, Page,
 };
+use super::open_copies;
 use super::repository::fetch::{Fetch, FetchError, FetchStep, Fetched};
 use super::repository::serve::{Serve, ServeError, ServeStep};
 use super::repository::{Repository, RepositoryError};
@@ -194,17 +195,21 @@ impl ObjectSource for Overlay<'_> {
 }
 
 impl Replica {
-    /// Opens the copy at `path`; none if there is none yet.
+    /// Opens the copy at `path`, or takes the one that is open already; none if there is none yet.
     pub(super) fn open(
         id: ConversationId,
         path: &Path,
         founder: &Founder,
-    ) -> Result<Option<(Self, Standing)>, ReplicaError> {
+    ) -> Result<Option<(Arc<Self>, Standing)>, ReplicaError> {
         if !path.exists() {
             return Ok(None);
         }
+        if let Some(open) = open_copies::find(path) {
+            let standing = open.standing(open.head()?)?;
+            return Ok(Some((open, standing)));
+        }
         let repository = Repository::open(path)?;
-        Self::over(id, repository, founder).map(Some)
+        Self::over(id, repository, path, founder).map(Some)
     }
 
     /// Takes a cloned repository that is still elsewhere: validates it, moves it to its place and
@@ -215,7 +220,7 @@ impl Replica {
         head: CommitId,
         path: &Path,
         founder: &Founder,
-    ) -> Result<(Self, Standing), ReplicaError> {
+    ) -> Result<(Arc<Self>, Standing), ReplicaError> {
         {
             let mut validator = Validator::new(&repository, id);
             validator.validate_history(head, |_| false)?;
@@ -228,14 +233,15 @@ impl Replica {
         }
         repository.move_main(None, head)?;
         let repository = repository.move_to(path)?;
-        Self::over(id, repository, founder)
+        Self::over(id, repository, path, founder)
     }
 
     fn over(
         id: ConversationId,
         repository: Repository,
+        path: &Path,
         founder: &Founder,
-    ) -> Result<(Self, Standing), ReplicaError> {
+    ) -> Result<(Arc<Self>, Standing), ReplicaError> {
         let head = repository.head()?.ok_or(ReplicaError::Empty)?;
         let founding = Validator::new(&repository, id).founding()?;
         let mut timeline = Timeline::default();
@@ -252,6 +258,8 @@ impl Replica {
             known: Mutex::new(None),
         };
         let standing = replica.standing(head)?;
+        let replica = Arc::new(replica);
+        open_copies::remember(path, &replica);
         Ok((replica, standing))
     }
 
