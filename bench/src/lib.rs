@@ -11,7 +11,7 @@
 //!   statistics, report, machine    numbers, the table and the JSON file
 //! ```
 //!
-//! Both kinds of node go through the same [`messenger`] scenario, so their numbers mean the same.
+//! Both kinds of node go through the same `messenger` scenario, so their numbers mean the same.
 
 mod conversation;
 mod daemon;
