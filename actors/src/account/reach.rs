@@ -20,7 +20,7 @@ use skep_protocol::sync::ConversationRecord;
 
 use super::actor::{ASK, AccountActor};
 use super::messages::{AccountError, AccountMessage, DhtPlace};
-use super::state::Dirty;
+use super::state::{Dirty, State};
 use crate::blocking::Lane;
 use crate::dht::envelope::{EnvelopeRandom, random_value_id, seal};
 use crate::dht::messages::{DhtMessage, ListenEvent, ListenId};
@@ -369,13 +369,13 @@ impl AccountActor {
             tracing::debug!(%denial, "a contact request is ignored");
             return;
         }
-        let records = running.state.conversations.clone();
+        let State { contacts, pending, conversations, .. } = &mut running.state;
         let actions = receive(
             scope.wall(),
             own,
-            &mut running.state.contacts,
-            &mut running.state.pending,
-            |id| records.get(id).is_some(),
+            contacts,
+            pending,
+            |id| conversations.get(id).is_some(),
             Incoming { account: chain.account_id(), device, message },
         );
         if actions.iter().any(|action| !matches!(action, Action::Ignore(_))) {
