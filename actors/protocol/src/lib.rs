@@ -13,6 +13,7 @@
 //!   contact/                      trust requests, contact list, whose devices may talk to us, presence
 //!   swarm/                        commits, tree rules, validation, history, git sessions and packs
 //!   sync/                         what an account remembers of its conversations
+//!   sip/                          SIP messages; what Jami of 2023 says over them
 //!   profile/                      vCards of people and conversations
 //! ```
 //!
@@ -30,6 +31,7 @@ pub mod keys;
 pub mod link;
 pub mod msgpack;
 pub mod profile;
+pub mod sip;
 pub mod swarm;
 pub mod sync;
 pub mod time;

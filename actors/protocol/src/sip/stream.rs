@@ -1,0 +1,210 @@
+//! Whole SIP messages out of a stream (`spec: calls 2.1`).
+
+use bytes::Bytes;
+use ezk_sip_types::header::typed::ContentLength;
+use ezk_sip_types::msg::{Line, MessageLine, PullParser};
+use ezk_sip_types::parse::Parse as _;
+use ezk_sip_types::{Headers, Method, Name};
+
+/// Longest message read, in bytes, head and body together. Daemons neither send nor take 8000 and more;
+/// this leaves room for a whole write of a channel.
+pub const MAX_SIP_MESSAGE: usize = 64 * 1024;
+
+/// Most header lines of a message; calls have about twenty.
+pub const MAX_HEADERS: usize = 128;
+
+/// Ends the head of a message.
+const HEAD_END: &[u8] = b"\r\n\r\n";
+
+/// Why a stream of SIP messages cannot be read on: close the channel.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SipError {
+    /// Longer than [`MAX_SIP_MESSAGE`].
+    #[error("a SIP message of more than {MAX_SIP_MESSAGE} bytes")]
+    TooLong,
+    /// The head is not text, or its first line is neither a request nor a response.
+    #[error("what came is no SIP message")]
+    Malformed,
+    /// More than [`MAX_HEADERS`] lines.
+    #[error("a SIP message with more than {MAX_HEADERS} headers")]
+    TooManyHeaders,
+    /// Without it the end of a message is unknown.
+    #[error("a SIP message without a readable Content-Length")]
+    NoLength,
+}
+
+/// One message, request or response.
+#[derive(Clone, Debug)]
+pub struct SipMessage {
+    /// Method and address, or status.
+    pub line: MessageLine,
+    /// All headers; each kind in its order.
+    pub headers: Headers,
+    /// As many bytes as `Content-Length` says.
+    pub body: Bytes,
+}
+
+impl SipMessage {
+    /// The first value of a header, as it stands.
+    #[must_use]
+    pub fn header(&self, name: &Name) -> Option<&str> {
+        self.headers.get_raw(name).next().map(|value| value.as_str().trim())
+    }
+
+    /// Whether it is a request with this method.
+    #[must_use]
+    pub fn is_request(&self, method: &Method) -> bool {
+        self.line.request_method() == Some(method)
+    }
+
+    fn parse_head(head: &Bytes) -> Result<(MessageLine, Headers), SipError> {
+        let mut lines = PullParser::new(head, 0);
+        let mut next = || -> Result<Option<&str>, SipError> {
+            let Some(line) = lines.next() else { return Ok(None) };
+            let line = line.map_err(|_| SipError::Malformed)?;
+            std::str::from_utf8(line).map(Some).map_err(|_| SipError::Malformed)
+        };
+        let first = next()?.ok_or(SipError::Malformed)?;
+        let (_, line) = MessageLine::parse(head)(first).map_err(|_| SipError::Malformed)?;
+        let mut headers = Headers::new();
+        let mut count = 0;
+        while let Some(text) = next()? {
+            count += 1;
+            if count > MAX_HEADERS {
+                return Err(SipError::TooManyHeaders);
+            }
+            // A line that is no header is passed over, as the reference's stack does.
+            if let Ok((_, Line { name, value })) = Line::parse(head, text) {
+                headers.insert(name, value);
+            }
+        }
+        Ok((line, headers))
+    }
+}
+
+/// Takes messages out of the bytes of a channel, cut anywhere.
+#[derive(Debug, Default)]
+pub struct SipReader {
+    waiting: Vec<u8>,
+    /// How many of the waiting bytes were searched for the end of the head.
+    searched: usize,
+    /// The message whose body is not complete yet, and where its head ends.
+    head: Option<(MessageLine, Headers, usize, usize)>,
+}
+
+impl SipReader {
+    /// The next message, taken from the front of `input`. `None` means that all of `input` is used up
+    /// and more is needed.
+    ///
+    /// # Errors
+    /// When the stream cannot be read on: close the channel.
+    pub fn next(&mut self, input: &mut &[u8]) -> Result<Option<SipMessage>, SipError> {
+        loop {
+            if let Some((_, _, _, end)) = self.head {
+                if !self.take_until(end, input) {
+                    return Ok(None);
+                }
+                let Some((line, headers, start, _)) = self.head.take() else { return Ok(None) };
+                let whole = Bytes::from(std::mem::take(&mut self.waiting));
+                self.searched = 0;
+                return Ok(Some(SipMessage { line, headers, body: whole.slice(start..) }));
+            }
+            if !self.take_head(input)? {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Fills up to `end` bytes; whether they are there.
+    fn take_until(&mut self, end: usize, input: &mut &[u8]) -> bool {
+        let wanted = end.saturating_sub(self.waiting.len()).min(input.len());
+        let (taken, rest) = input.split_at(wanted);
+        self.waiting.extend_from_slice(taken);
+        *input = rest;
+        self.waiting.len() >= end
+    }
+
+    /// Fills up to the end of a head and reads it; whether that was there.
+    fn take_head(&mut self, input: &mut &[u8]) -> Result<bool, SipError> {
+        if self.waiting.is_empty() {
+            // Empty lines between messages keep paths open.
+            let blank = input.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+            *input = input.get(blank..).unwrap_or_default();
+        }
+        let before = self.waiting.len();
+        let room = MAX_SIP_MESSAGE - before.min(MAX_SIP_MESSAGE);
+        self.waiting.extend_from_slice(input.get(..room.min(input.len())).unwrap_or_default());
+        let from = self.searched.saturating_sub(HEAD_END.len() - 1);
+        let unsearched = self.waiting.get(from..).unwrap_or_default();
+        let Some(found) = unsearched.windows(HEAD_END.len()).position(|window| window == HEAD_END) else {
+            if self.waiting.len() >= MAX_SIP_MESSAGE {
+                return Err(SipError::TooLong);
+            }
+            self.searched = self.waiting.len();
+            *input = &[];
+            return Ok(false);
+        };
+        let start = from + found + HEAD_END.len();
+        self.waiting.truncate(start);
+        *input = input.get(start.saturating_sub(before)..).unwrap_or_default();
+
+        let (line, headers) = SipMessage::parse_head(&Bytes::copy_from_slice(&self.waiting))?;
+        let ContentLength(length) = headers.get_named().map_err(|_| SipError::NoLength)?;
+        let end = start.checked_add(length).filter(|end| *end <= MAX_SIP_MESSAGE);
+        self.head = Some((line, headers, start, end.ok_or(SipError::TooLong)?));
+        Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read_all(stream: &[u8], segment: usize) -> Result<Vec<SipMessage>, SipError> {
+        let mut reader = SipReader::default();
+        let mut messages = Vec::new();
+        for mut piece in stream.chunks(segment) {
+            while let Some(message) = reader.next(&mut piece)? {
+                messages.push(message);
+            }
+        }
+        Ok(messages)
+    }
+
+    #[test]
+    fn messages_come_out_of_a_stream_cut_anywhere() {
+        let stream = b"\r\n\r\nMESSAGE sips:a@10.0.0.1:1;transport=tls SIP/2.0\r\nContent-Length: 5\r\n\r\nhello\
+            \r\nSIP/2.0 200 OK\r\nl:0\r\nno header\r\n\r\n\nBYE sip:b@c SIP/2.0\r\nContent-Length:   1\r\n\r\nx";
+        for segment in 1..stream.len() {
+            let messages = read_all(stream, segment).unwrap();
+            let bodies: Vec<_> = messages.iter().map(|message| &message.body[..]).collect();
+            assert_eq!(bodies, [&b"hello"[..], b"", b"x"], "segments of {segment}");
+            assert!(messages[0].is_request(&Method::MESSAGE));
+            assert!(!messages[1].line.is_request());
+            assert!(messages[2].is_request(&Method::BYE));
+        }
+    }
+
+    #[test]
+    fn a_head_without_end_and_a_huge_body_end_the_channel() {
+        let endless = vec![b'a'; 2 * MAX_SIP_MESSAGE];
+        assert_eq!(read_all(&endless, 1000).unwrap_err(), SipError::TooLong);
+        for length in ["65536", "18446744073709551615"] {
+            let huge = format!("MESSAGE sips:a@b SIP/2.0\r\nContent-Length: {length}\r\n\r\n");
+            assert_eq!(read_all(huge.as_bytes(), 7).unwrap_err(), SipError::TooLong);
+        }
+    }
+
+    #[test]
+    fn what_is_no_sip_ends_the_channel() {
+        let without = "MESSAGE sips:a@b SIP/2.0\r\nFrom: x\r\n\r\n";
+        assert_eq!(read_all(without.as_bytes(), 100).unwrap_err(), SipError::NoLength);
+        let negative = "MESSAGE sips:a@b SIP/2.0\r\nContent-Length: -1\r\n\r\n";
+        assert_eq!(read_all(negative.as_bytes(), 100).unwrap_err(), SipError::NoLength);
+        assert_eq!(read_all(b"GET / HTTP/1.1\r\n\r\n", 100).unwrap_err(), SipError::Malformed);
+        assert_eq!(read_all(b"\xff\xfe\r\n\r\n", 100).unwrap_err(), SipError::Malformed);
+        let many = format!("BYE sip:a@b SIP/2.0\r\n{}\r\n", "a: b\r\n".repeat(MAX_HEADERS + 1));
+        assert_eq!(read_all(many.as_bytes(), 100).unwrap_err(), SipError::TooManyHeaders);
+    }
+}
