@@ -277,11 +277,12 @@ impl History {
         self.view(self.graph.place(id)?)
     }
 
-    /// Whether `commit` is the entry `marker` or older, as shown; read markers cover those.
+    /// Whether `commit` is `marker` or older in the order shown; markers cover those (`spec: swarm 13`).
+    /// Commits that are never shown have their place in it too. False if one of them is not here.
     #[must_use]
     pub fn is_covered(&self, commit: CommitId, marker: CommitId) -> bool {
-        let shown = |id| self.record(id).and_then(|record| record.shown);
-        matches!((shown(commit), shown(marker)), (Some(commit), Some(marker)) if commit <= marker)
+        let rank = |id| self.record(id).map(|record| record.rank);
+        matches!((rank(commit), rank(marker)), (Some(commit), Some(marker)) if commit <= marker)
     }
 
     /// Entries whose present text or file name contains `words`, whatever the case; newest first,

@@ -12,6 +12,7 @@
 //!   create     making commits; edit changes trees, merge joins two heads
 //!   history    the order of display, with edits and reactions applied
 //!   notice     announcements, invitations, read markers, typing
+//!   typing     who is shown as typing
 //! ```
 
 pub mod create;
@@ -28,6 +29,7 @@ pub mod object;
 pub mod reconcile;
 pub mod refusal;
 mod rules;
+pub mod typing;
 pub mod validate;
 
 #[cfg(test)]

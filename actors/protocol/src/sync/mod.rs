@@ -2,7 +2,11 @@
 //! own devices (`spec: sync`).
 
 mod conversation;
+mod status;
 
 pub use conversation::{
     ConversationRecord, ConversationRecords, MAX_CONVERSATIONS, MAX_CONVERSATIONS_FILE, RecordsError,
+};
+pub use status::{
+    MAX_STATUS_FILE, MAX_STATUS_MEMBERS, Marker, MarkerKind, MemberStatus, MessageStatus, StatusError,
 };
