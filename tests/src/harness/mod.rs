@@ -59,5 +59,6 @@ pub fn check(holds: bool, expected: impl FnOnce() -> String) -> Result<()> {
 #[allow(clippy::expect_used, reason = "nothing can be tested without an event loop")]
 pub fn run<T>(scenario: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.expect("an event loop").block_on(scenario)
+    let runtime = runtime.expect("an event loop");
+    tokio::task::LocalSet::new().block_on(&runtime, scenario)
 }

@@ -174,6 +174,14 @@ impl Node {
             .await
     }
 
+    /// The memory its process uses now, in bytes.
+    ///
+    /// # Errors
+    /// [`Failure::File`] when it has ended.
+    pub fn resident(&self) -> Result<usize> {
+        self.process.resident()
+    }
+
     /// Kills the process: it gets no chance to tidy up.
     pub fn kill(&mut self) {
         self.process.kill();

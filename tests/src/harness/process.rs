@@ -1,7 +1,7 @@
 //! Child processes that never outlive this one.
 
 use std::ffi::OsStr;
-use std::fs::File;
+use std::fs::{self, File};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -61,6 +61,18 @@ impl Process {
     /// Asks it to end.
     pub fn terminate(&self) {
         self.signal(Signal::TERM);
+    }
+
+    /// Its memory that is in use now, in bytes.
+    ///
+    /// # Errors
+    /// [`Failure::File`] when the system does not tell.
+    pub fn resident(&self) -> Result<usize> {
+        let path = format!("/proc/{}/smaps_rollup", self.child.id());
+        let text = fs::read_to_string(&path).map_err(Failure::file(path.as_ref()))?;
+        let kilobytes = text.lines().find_map(|line| line.strip_prefix("Rss:")?.strip_suffix("kB"));
+        let kilobytes = kilobytes.and_then(|number| number.trim().parse::<usize>().ok());
+        kilobytes.map(|number| number * 1024).ok_or_else(|| Failure::Expected(format!("a size in {path}")))
     }
 
     /// How it ended, if it has.

@@ -1,4 +1,4 @@
-//! Whole nodes as processes: they talk, are killed, meet broken files and full disks.
+//! Whole nodes as processes: they talk, are killed, meet broken files, full disks and silent peers.
 //!
 //! Accounts come from the golden vectors, so that no keys have to be made.
 
@@ -9,6 +9,7 @@ mod alone;
 mod contacts;
 mod crash;
 mod disk;
+mod silent;
 mod talk;
 
 use skep_tests::harness::{Golden, NodeSetup, Person, Result};
