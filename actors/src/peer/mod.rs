@@ -8,7 +8,7 @@
 //! ```
 
 mod attempt;
-mod channel;
+pub(crate) mod channel;
 mod connection;
 mod device;
 mod links;

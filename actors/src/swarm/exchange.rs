@@ -26,7 +26,8 @@ use crate::supervision::Port;
 /// How long opening a git channel may take: a new link over the DHT, and the TLS handshake.
 const OPEN: Duration = Duration::from_secs(60);
 
-/// Longest silence of a server in the middle of a fetch.
+/// Longest silence of a server in the middle of a fetch, and longest time it may take to read what it
+/// is asked.
 const SILENCE: Duration = Duration::from_secs(30);
 
 /// Longest time for one whole fetch: 256 MiB over a slow line.
@@ -119,7 +120,7 @@ impl FetchJob {
             fetch = back;
             let step = step.map_err(ReplicaError::from)?;
             for part in step.send {
-                channel.sender.send(part).await.map_err(vanished)?;
+                send(channel, part).await?;
             }
             if let Some(fetched) = step.done {
                 return self.integrate(fetched).await;
@@ -192,7 +193,7 @@ impl CloneJob {
             (fetch, repository) = (fetch_back, repository_back);
             let step = step.map_err(ReplicaError::from)?;
             for part in step.send {
-                channel.sender.send(part).await.map_err(vanished)?;
+                send(&channel, part).await?;
             }
             match step.done {
                 Some(Fetched::New { head, .. } | Fetched::UpToDate { head }) => break head,
@@ -241,6 +242,13 @@ async fn run<T: Send + 'static>(
     pool.run(share, lane, job).await.map_err(busy)
 }
 
+async fn send(channel: &Channel, part: Bytes) -> Result<(), ReplicaError> {
+    match tokio::time::timeout(SILENCE, channel.sender.send(part)).await {
+        Ok(sent) => sent.map_err(vanished),
+        Err(_) => Err(vanished(ChannelEnd::Lost)),
+    }
+}
+
 async fn receive(channel: &mut Channel, until: tokio::time::Instant) -> Result<Bytes, ReplicaError> {
     match tokio::time::timeout_at(until, channel.receiver.receive()).await {
         Ok(Ok(bytes)) => Ok(bytes),
@@ -287,3 +295,7 @@ pub(super) async fn serve(offer: ChannelOffer, replica: Arc<Replica>, pool: Bloc
         }
     }
 }
+
+#[cfg(test)]
+#[path = "exchange_tests.rs"]
+mod tests;

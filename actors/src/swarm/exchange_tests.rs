@@ -1,0 +1,127 @@
+//! Peers that stop talking in the middle of an exchange, in virtual time.
+
+use std::fs;
+use std::path::Path;
+
+use skep_protocol::identity::{Archive, ArchiveSecret, Chain, DeviceIdentity, SignedReceipt};
+use skep_protocol::ids::AccountId;
+use skep_protocol::keys::PrivateKey;
+use skep_protocol::swarm::git::download::{DownloadOutput, DownloadSession};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::LocalSet;
+use tokio::time::Instant;
+
+use super::*;
+use crate::peer::channel::{Outbound, Received};
+use crate::peer::messages::{ChannelReceiver, ChannelSender};
+use crate::supervision::{Actor, Environment, Scope, start_root};
+
+const PEER: DeviceId = DeviceId([7; 32]);
+const CONTACT: AccountId = AccountId([8; 20]);
+const NOW: UnixMillis = UnixMillis(1_795_400_000_000);
+
+/// The other end of a channel, at which nobody is unless the test plays it.
+struct Silent {
+    outbound: mpsc::Receiver<Outbound>,
+    inbound: mpsc::Sender<Received>,
+}
+
+/// A channel that takes `room` frames until the peer reads.
+fn channel(room: usize) -> (Channel, Silent) {
+    let (outbound_sender, outbound) = mpsc::channel(room);
+    let (inbound_sender, inbound) = mpsc::channel(64);
+    let sender = ChannelSender { number: 1, outbound: outbound_sender, open: inbound_sender.downgrade() };
+    let receiver = ChannelReceiver { inbound };
+    let channel = Channel { name: String::new(), device: PEER, account: CONTACT, sender, receiver };
+    (channel, Silent { outbound, inbound: inbound_sender })
+}
+
+fn recorded_device() -> DeviceIdentity {
+    let accounts = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/data/vectors/newest/accounts"));
+    let archive = fs::read(accounts.join("alice-nopassword.gz")).unwrap();
+    let (archive, _) = Archive::open(&archive, ArchiveSecret::None).unwrap();
+    let key = fs::read_to_string(accounts.join("alice/ring_device.key")).unwrap();
+    let key = PrivateKey::from_pem(&key).unwrap();
+    let chain = Chain::parse(&fs::read(accounts.join("alice/ring_device.crt")).unwrap()).unwrap();
+    let address = archive.ethereum_key.as_ref().unwrap().address();
+    let receipt = SignedReceipt::issue(&archive.account_key, key.public(), address).unwrap();
+    DeviceIdentity::load(&chain, key, receipt, &[], NOW).unwrap()
+}
+
+/// A new conversation with one commit.
+fn conversation(folder: &Path) -> (ConversationId, Arc<Replica>) {
+    let founder = Founder { identity: Arc::new(recorded_device()), name: String::new(), now: NOW };
+    let id = founder.begin(folder, CONTACT, |_| false).unwrap();
+    let (replica, _) = Replica::open(id, &folder.join(id.to_hex()), &founder).unwrap().unwrap();
+    (id, replica)
+}
+
+/// Links that open nothing: a fetch over a channel given asks for no other.
+struct NoLinks;
+
+impl Actor for NoLinks {
+    type Message = LinksMessage;
+    const KIND: &'static str = "links";
+
+    fn handle(&mut self, _: LinksMessage, _: &mut Scope<'_, Self>) {}
+}
+
+/// Fetches over a channel; how it fails, and after how many seconds.
+async fn fetch(conversation: ConversationId, replica: Arc<Replica>, mut channel: Channel) -> (Failure, u64) {
+    let links = start_root(Environment::single_thread(NOW, 1), || NoLinks);
+    let job = FetchJob {
+        replica,
+        conversation,
+        device: PEER,
+        commit: None,
+        links: links.port().clone(),
+        pool: BlockingPool::new(2),
+        share: Share(1),
+        refused: HashSet::new(),
+        now: NOW,
+    };
+    let begun = Instant::now();
+    (job.fetch(&mut channel).await.unwrap_err(), begun.elapsed().as_secs())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_says_nothing_is_given_up_after_half_a_minute() {
+    let place = tempfile::tempdir().unwrap();
+    let (id, replica) = conversation(place.path());
+    let (channel, _silent) = channel(8);
+    let (failure, seconds) = LocalSet::new().run_until(fetch(id, replica, channel)).await;
+    assert!(matches!(failure.error, ReplicaError::Fetch(FetchError::Download(DownloadError::Vanished))));
+    assert_eq!(seconds, SILENCE.as_secs());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_does_not_read_the_request_is_given_up_as_well() {
+    let place = tempfile::tempdir().unwrap();
+    let (id, replica) = conversation(place.path());
+    let (channel, _silent) = channel(1);
+    channel.sender.send(Bytes::from_static(b"what fills the link")).await.unwrap();
+    let (failure, seconds) = LocalSet::new().run_until(fetch(id, replica, channel)).await;
+    assert!(matches!(failure.error, ReplicaError::Fetch(FetchError::Download(DownloadError::Vanished))));
+    assert_eq!(seconds, SILENCE.as_secs());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_does_not_read_what_it_asked_for_is_given_up_after_a_minute() {
+    let place = tempfile::tempdir().unwrap();
+    let (id, replica) = conversation(place.path());
+    let (accept, accepted) = oneshot::channel();
+    let offer = ChannelOffer { name: String::new(), device: PEER, account: CONTACT, accept };
+    let (channel, silent) = channel(1);
+    channel.sender.send(Bytes::from_static(b"what fills the link")).await.unwrap();
+    let mut client = DownloadSession::new(id, PEER);
+    let Ok(Some(DownloadOutput::Send(request))) = client.poll() else { panic!("no request") };
+    silent.inbound.send(Received::Data(request)).await.unwrap();
+    let begun = Instant::now();
+    let hand_over = async {
+        let user: oneshot::Sender<Channel> = accepted.await.unwrap();
+        user.send(channel).unwrap();
+    };
+    tokio::join!(serve(offer, replica, BlockingPool::new(2), Share(1)), hand_over);
+    assert_eq!(begun.elapsed().as_secs(), SERVE_STALL.as_secs());
+    drop(silent.outbound);
+}
