@@ -118,6 +118,10 @@ id!(
     DhtKey, 20, "a DHT key"
 );
 id!(
+    /// Id of a node of OpenDHT: a place among the keys, which are 20 bytes too.
+    NodeId, 20, "a DHT node id"
+);
+id!(
     /// Id of a conversation: the id of its first commit.
     ConversationId, 20, "a conversation id"
 );

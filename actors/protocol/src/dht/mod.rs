@@ -9,9 +9,11 @@
 //!   filter    which values of a key are wanted
 //!   store     the values a node keeps for others          listeners       whom it tells of changes
 //!   announce  the values a node keeps alive elsewhere     subscriptions   the keys it listens at
+//!   opendht   how OpenDHT's nodes speak
 //! ```
 //!
-//! How values travel between nodes is not decided here.
+//! How values travel between nodes is not decided here, but in `opendht` and in the network of
+//! `skep-actors`.
 
 pub mod announce;
 pub mod cipher;
@@ -20,6 +22,7 @@ pub mod filter;
 pub mod key;
 pub mod kind;
 pub mod listeners;
+pub mod opendht;
 pub mod store;
 pub mod subscriptions;
 pub mod value;
