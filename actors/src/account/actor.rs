@@ -16,6 +16,7 @@ use skep_protocol::sync::ConversationRecord;
 use skep_protocol::time::UnixMillis;
 
 use super::identity::{self, AccountFolder, storage_error};
+use super::leaving;
 use super::messages::{
     AccountError, AccountMessage, AccountRequest, AccountView, ContactView, Password, RequestView,
 };
@@ -88,6 +89,10 @@ pub(super) struct Running {
     /// Devices with a link, and whose they are.
     pub(super) up: BTreeMap<DeviceId, AccountId>,
     pub(super) conversations: BTreeMap<ConversationId, Room>,
+    /// Conversations that were left, and are kept until somebody else's device knows.
+    pub(super) leaving: BTreeMap<ConversationId, Port<ConversationMessage>>,
+    /// Conversations whose actor is ending, and whose folder goes then.
+    pub(super) erasing: BTreeSet<ConversationId>,
     /// People whose conversation is being made, and who waits for it.
     pub(super) adding: HashMap<AccountId, Vec<Reply<Result<ConversationId, AccountError>>>>,
     pub(super) opening: usize,
@@ -192,6 +197,8 @@ impl AccountActor {
         };
         let contacts: Vec<AccountId> = state.contacts.active().map(|(contact, _)| contact).collect();
         let conversations: Vec<ConversationId> = state.conversations.present().map(|(id, _)| id).collect();
+        let left: Vec<ConversationId> =
+            state.conversations.iter().filter(|(_, record)| record.is_leaving()).map(|(id, _)| id).collect();
         self.running = Some(Running {
             identity,
             protected,
@@ -205,6 +212,8 @@ impl AccountActor {
             reachable: false,
             up: BTreeMap::new(),
             conversations: BTreeMap::new(),
+            leaving: BTreeMap::new(),
+            erasing: BTreeSet::new(),
             adding: HashMap::new(),
             opening: 0,
             senders: HashMap::new(),
@@ -214,6 +223,9 @@ impl AccountActor {
         });
         for id in conversations {
             self.start_conversation(id, scope);
+        }
+        for id in left {
+            self.go_on_leaving(id, scope);
         }
         self.announce(scope);
         self.listen_inbox(scope);
@@ -462,10 +474,19 @@ impl AccountActor {
     }
 }
 
-/// Erases what a stop or crash left of conversations: removed ones, and copies never finished. If
-/// records were lost, a conversation without one gets a new one instead, to be filled in when it is
-/// opened: its history may be all that is left of it anywhere.
+/// Erases what a stop or crash left of conversations: copies never finished, and those removed that
+/// nobody has to fetch from us any more. If records were lost, a conversation without one gets a new
+/// one instead, to be filled in when it is opened: its history may be all that is left of it anywhere.
 fn sweep(conversations: &Path, state: &mut State, own: AccountId, now: UnixMillis) -> io::Result<()> {
+    let leaving: Vec<_> =
+        state.conversations.iter().filter(|(_, record)| record.is_leaving()).map(|(id, _)| id).collect();
+    for id in leaving {
+        if let Some(record) = state.conversations.get_mut(id)
+            && (leaving::is_given_up(record, now) || !conversations.join(id.to_hex()).exists())
+        {
+            record.erased = record.removed;
+        }
+    }
     for entry in fs::read_dir(conversations)? {
         let path = entry?.path();
         let id = path.file_name().and_then(|name| name.to_str()?.parse::<ConversationId>().ok());
@@ -477,7 +498,7 @@ fn sweep(conversations: &Path, state: &mut State, own: AccountId, now: UnixMilli
             if let Err(error) = state.conversations.insert(id, record) {
                 tracing::error!(%id, %error, "it stays on disk unused");
             }
-        } else if !set_aside && record.is_none_or(ConversationRecord::is_removed) {
+        } else if !set_aside && record.is_none_or(|record| record.is_removed() && !record.is_leaving()) {
             fs::remove_dir_all(&path)?;
         }
     }
@@ -519,6 +540,7 @@ impl Actor for AccountActor {
     fn child_failed(&mut self, name: &str, scope: &mut Scope<'_, Self>) {
         tracing::error!(child = name, "a part of the account failed too often and is given up");
         let Some(running) = &mut self.running else { return };
+        running.leaving.retain(|id, _| id.short() != name);
         let failed = running.conversations.keys().copied().find(|id| id.short() == name);
         if let Some(conversation) = failed {
             running.conversations.remove(&conversation);
@@ -587,6 +609,26 @@ mod sweep_tests {
         sweep(&conversations, &mut state, OWN, NOW).unwrap();
         assert!(conversations.join(id(1).to_hex()).exists());
         assert_eq!(fs::read_dir(&conversations).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_was_left_is_kept_for_others_to_fetch_but_not_for_ever() {
+        let (_data, _, conversations) = folder();
+        let mut state = State::new(OWN, "name");
+        for number in [1, 2, 4] {
+            let record = ConversationRecord { removed: NOW, ..ConversationRecord::new(NOW, [OWN], 0) };
+            state.conversations.insert(id(number), record).unwrap();
+        }
+        state.conversations.get_mut(id(2)).unwrap().erased = NOW;
+        let soon = NOW.plus(std::time::Duration::from_secs(29 * 24 * 3600));
+        sweep(&conversations, &mut state, OWN, soon).unwrap();
+        let kept = |number| conversations.join(id(number).to_hex()).exists();
+        assert!(kept(1), "nobody has fetched it");
+        assert!(!kept(2), "somebody has fetched it");
+        assert!(!state.conversations.get(id(4)).unwrap().is_leaving(), "it was never here");
+        let late = NOW.plus(std::time::Duration::from_secs(30 * 24 * 3600));
+        sweep(&conversations, &mut state, OWN, late).unwrap();
+        assert!(!kept(1) && !state.conversations.get(id(1)).unwrap().is_leaving());
     }
 
     #[test]

@@ -11,6 +11,7 @@
 
 mod actor;
 pub mod identity;
+mod leaving;
 pub mod messages;
 mod reach;
 mod rooms;

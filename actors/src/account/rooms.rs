@@ -1,5 +1,4 @@
-//! The conversations of an account: making, fetching, opening and leaving them, and what peers say
-//! about them.
+//! The conversations of an account: making, fetching and opening them, and what peers say about them.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,22 +10,21 @@ use skep_protocol::swarm::notice::{Invitation, Notice as SwarmNotice};
 use skep_protocol::sync::ConversationRecord;
 
 use super::actor::{AccountActor, Room};
-use super::identity::storage_error;
 use super::messages::{AccountError, AccountMessage};
 use super::state::Dirty;
 use crate::blocking::Lane;
 use crate::directory::messages::DirectoryMessage;
 use crate::event::Event;
 use crate::peer::messages::{ChannelOffer, LinkEvent, LinksMessage, Notice, Recipient};
-use crate::supervision::{ChildSpec, Reply, RestartPolicy, Scope};
+use crate::supervision::{ChildSpec, Port, Reply, RestartPolicy, Scope};
 use crate::swarm::messages::{ConversationMessage, ConversationTold};
 use crate::swarm::{ConversationActor, ConversationConfig, Founder};
 
 /// How long finding the devices to fetch from may take.
-const FIND: Duration = Duration::from_secs(60);
+pub(super) const FIND: Duration = Duration::from_secs(60);
 
 /// Time a conversation that is removed gets to end.
-const STOP: Duration = Duration::from_secs(5);
+pub(super) const STOP: Duration = Duration::from_secs(5);
 
 impl AccountActor {
     fn founder(&self, scope: &Scope<'_, Self>) -> Option<Founder> {
@@ -97,30 +95,40 @@ impl AccountActor {
 
     /// Starts the actor of a conversation on record, here or still to be fetched.
     pub(super) fn start_conversation(&mut self, id: ConversationId, scope: &mut Scope<'_, Self>) {
-        let share = self.share();
-        let folder = self.conversation_folder(id);
-        let Some(running) = &mut self.running else { return };
-        if running.conversations.contains_key(&id) {
+        let Some(running) = &self.running else { return };
+        // What is being erased begins anew when it is gone.
+        if running.conversations.contains_key(&id) || running.erasing.contains(&id) {
             return;
         }
+        let members = running.state.conversations.get(id).map(|record| record.members.clone());
+        let Some(port) = self.start_actor(id, scope) else { return };
+        let Some(running) = &mut self.running else { return };
+        running.conversations.insert(id, Room { port, members: members.unwrap_or_default(), ready: false });
+    }
+
+    /// Starts the actor of a conversation.
+    pub(super) fn start_actor(
+        &self,
+        id: ConversationId,
+        scope: &mut Scope<'_, Self>,
+    ) -> Option<Port<ConversationMessage>> {
+        let running = self.running.as_ref()?;
         let config = ConversationConfig {
             id,
             local: self.config.local,
-            folder,
+            folder: self.conversation_folder(id),
             identity: running.identity.clone(),
             name: running.state.name.clone(),
             links: running.links.clone(),
             pool: self.config.pool.clone(),
-            share,
+            share: self.share(),
             events: self.config.events.clone(),
             account: scope.port().outlet(move |told| AccountMessage::Conversation(id, told)),
         };
         // One conversation's trouble must not become everybody's.
         let restart = RestartPolicy::giving_up();
         let spec = ChildSpec::new(id.short()).shard(u64::from(id.0[0])).restart(restart);
-        let port = scope.start_child(spec, move || ConversationActor::new(config.clone()));
-        let members = running.state.conversations.get(id).map(|record| record.members.clone());
-        running.conversations.insert(id, Room { port, members: members.unwrap_or_default(), ready: false });
+        Some(scope.start_child(spec, move || ConversationActor::new(config.clone())))
     }
 
     /// Records a conversation that somebody has and we do not, and fetches it from them.
@@ -139,6 +147,10 @@ impl AccountActor {
             if let Err(error) = running.state.conversations.insert(id, record) {
                 return done(Err(AccountError::TooMany(error.to_string())));
             }
+        }
+        if running.leaving.contains_key(&id) {
+            // The copy with our leave gives way to a new one.
+            self.erase_conversation(id, scope);
         }
         self.start_conversation(id, scope);
         self.fetch_from(from, id, scope);
@@ -170,7 +182,12 @@ impl AccountActor {
         told: ConversationTold,
         scope: &mut Scope<'_, Self>,
     ) {
+        if self.running.as_ref().is_some_and(|running| running.leaving.contains_key(&id)) {
+            return self.leaving_told(id, &told, scope);
+        }
         match told {
+            // Told while it was being left; the answer to that says the same.
+            ConversationTold::LeaveFetched => {}
             ConversationTold::Ready { members, joined, mode } => {
                 self.conversation_ready(id, members, &joined, mode, scope);
             }
@@ -410,64 +427,14 @@ impl AccountActor {
         let Some(running) = &self.running else { return };
         match offer.name.parse() {
             Ok(ChannelName::Git { device, conversation }) if device == running.identity.device_id() => {
-                if let Some(room) = running.conversations.get(&conversation) {
+                let room = running.conversations.get(&conversation).map(|room| &room.port);
+                if let Some(port) = room.or_else(|| running.leaving.get(&conversation)) {
                     // A conversation that is too busy to serve declines.
-                    let _ = room.port.try_send(ConversationMessage::Serve(offer));
+                    let _ = port.try_send(ConversationMessage::Serve(offer));
                 }
             }
             _ => tracing::debug!(name = offer.name, "a channel was declined"),
         }
-    }
-
-    pub(super) fn leave_conversation(
-        &mut self,
-        id: ConversationId,
-        reply: Reply<Result<(), AccountError>>,
-        scope: &mut Scope<'_, Self>,
-    ) {
-        let room = match self.room_port(id) {
-            Ok(room) => room,
-            Err(error) => return reply.send(Err(error)),
-        };
-        let leave = async move { room.ask(FIND, ConversationMessage::Leave).await };
-        scope.spawn(leave, move |account, left, scope| match left {
-            Ok(Ok(())) => {
-                account.forget_conversation(id, scope);
-                account.save(Dirty::CONVERSATIONS, scope, |saved| reply.send(saved));
-            }
-            Ok(Err(error)) => reply.send(Err(AccountError::Conversation(error.to_string()))),
-            Err(error) => reply.send(Err(AccountError::Busy(error.to_string()))),
-        });
-    }
-
-    /// Ends a conversation here: its record says so, its actor stops, its repository is erased.
-    pub(super) fn forget_conversation(&mut self, id: ConversationId, scope: &mut Scope<'_, Self>) {
-        let now = scope.wall();
-        let folder = self.conversation_folder(id);
-        let (pool, share) = (self.config.pool.clone(), self.share());
-        let Some(running) = &mut self.running else { return };
-        if let Some(record) = running.state.conversations.get_mut(id) {
-            record.removed = now.max(record.created);
-            record.erased = record.removed;
-        }
-        if let Some(room) = running.conversations.remove(&id) {
-            scope.stop_child(&room.port, STOP);
-        }
-        // After its actor has ended, which takes at most this long.
-        scope.after(STOP, move |account, scope| {
-            if account.room_port(id).is_ok() {
-                // It was taken up again meanwhile.
-                return;
-            }
-            let erase = move || std::fs::remove_dir_all(folder).map_err(storage_error);
-            let erase = async move { pool.run(share, Lane::Quick, erase).await };
-            scope.spawn_background(erase, move |_, erased, _| {
-                if let Ok(Err(error)) = erased {
-                    tracing::warn!(%id, %error, "a removed conversation is still on disk");
-                }
-            });
-        });
-        self.emit(Event::ConversationRemoved { conversation: id }, scope);
     }
 }
 

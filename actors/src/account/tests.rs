@@ -8,11 +8,12 @@ use std::time::Duration;
 use skep_protocol::identity::{Archive, ArchiveSecret, Chain, SignedReceipt};
 use skep_protocol::ids::{AccountId, CommitId, ConversationId, LocalAccountId};
 use skep_protocol::keys::PrivateKey;
+use skep_protocol::sync::{ConversationRecord, ConversationRecords};
 use skep_protocol::time::UnixMillis;
 use tokio::sync::mpsc;
 
 use super::identity::AccountFolder;
-use super::messages::{AccountMessage, AccountRequest, AccountView};
+use super::messages::{AccountError, AccountMessage, AccountRequest, AccountView};
 use super::{AccountActor, AccountConfig};
 use crate::blocking::BlockingPool;
 use crate::dht::kad::config::{BootstrapAddress, NodeSecret};
@@ -316,6 +317,50 @@ fn a_node_that_was_away_catches_up() {
         let mut bob = Node::start(3, &folders[1], vec![bootstrap]).await;
         bob.text(id, "while you were away").await;
         same_history(&alice, &bob, id).await;
+        alice.stop().await;
+        bob.stop().await;
+    });
+}
+
+/// The record that an account's folder has of a conversation.
+fn record(folder: &AccountFolder, id: ConversationId) -> ConversationRecord {
+    let file = fs::read(folder.join("convInfo")).unwrap();
+    ConversationRecords::decode(&file).unwrap().0.get(id).unwrap().clone()
+}
+
+async fn until(mut reached: impl FnMut() -> bool) {
+    let wait = async {
+        while !reached() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, wait).await.unwrap();
+}
+
+#[test]
+fn a_conversation_that_was_left_is_kept_over_a_restart_until_somebody_else_knows() {
+    run(async {
+        let place = tempfile::tempdir().unwrap();
+        let (mut alice, mut bob, folders) = pair(place.path()).await;
+        let id = befriend(&mut alice, &mut bob).await;
+        alice.send(id, "good bye").await;
+        bob.text(id, "good bye").await;
+        let bootstrap = alice.address().await;
+        alice.stop().await;
+        // Bob leaves while nobody is there to hear it.
+        bob.ask(|reply| AccountRequest::LeaveConversation { conversation: id, reply }).await.unwrap();
+        assert!(record(&folders[1], id).is_leaving());
+        let gone = bob.ask(|reply| AccountRequest::Conversation { conversation: id, reply }).await;
+        assert_eq!(gone.unwrap_err(), AccountError::UnknownConversation(id));
+        bob.stop().await;
+        let copy = folders[1].join("conversations").join(id.to_hex());
+        assert!(copy.exists());
+        let bob = Node::start(3, &folders[1], vec![bootstrap]).await;
+        let mut alice = Node::start(4, &folders[0], vec![bob.address().await]).await;
+        assert!(copy.exists());
+        alice.event(|event| matches!(event, Event::MembersChanged { .. }).then_some(())).await;
+        until(|| !copy.exists()).await;
+        assert!(record(&folders[1], id).is_removed() && !record(&folders[1], id).is_leaving());
         alice.stop().await;
         bob.stop().await;
     });

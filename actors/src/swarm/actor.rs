@@ -20,7 +20,7 @@ use skep_protocol::swarm::notice::{Announcement, Notice as SwarmNotice};
 
 use super::exchange::{CloneError, CloneJob, Failure, FetchJob, Outcome, serve};
 use super::founder::Founder;
-use super::messages::{ConversationError, ConversationMessage, ConversationTold, MAX_PAGE, Outgoing};
+use super::messages::{ConversationError, ConversationMessage, ConversationTold, Left, MAX_PAGE, Outgoing};
 use super::replica::{Moved, Replica, ReplicaError, Sent, Standing, describe, refusal};
 use super::timeline::Change;
 use crate::blocking::{BlockingPool, Lane, Share};
@@ -117,6 +117,8 @@ pub struct ConversationActor {
     announcing: bool,
     clone: CloneState,
     consolidating: bool,
+    /// Whether we have left, and are only here until somebody knows.
+    leaving: bool,
 }
 
 impl std::fmt::Debug for ConversationActor {
@@ -161,6 +163,7 @@ impl ConversationActor {
             announcing: false,
             clone: CloneState::default(),
             consolidating: false,
+            leaving: false,
         }
     }
 
@@ -320,7 +323,9 @@ impl ConversationActor {
         let notice = SwarmNotice::Announcement(announcement);
         let notice = Notice { kind: notice.mime_type().to_owned(), content: notice.to_text() };
         let topic = self.config.id.0.iter().take(8).fold(0, |key, byte| key << 8 | u64::from(*byte));
-        for person in standing.people() {
+        // Our own devices learn that we have left from each other.
+        let own = self.leaving.then(|| self.config.identity.account_id());
+        for person in standing.people().into_iter().filter(|person| Some(*person) != own) {
             let to = Recipient::Account(person);
             let notify = LinksMessage::Notify { to, topic, notice: notice.clone(), except: source };
             if let Err(error) = self.config.links.try_send(notify) {
@@ -386,6 +391,9 @@ impl ConversationActor {
         commit: Option<CommitId>,
         scope: &mut Scope<'_, Self>,
     ) {
+        if self.leaving {
+            return;
+        }
         let Some(standing) = &self.standing else {
             // Not here yet: whoever tells of it has it.
             return self.clone_from(&[device], scope);
@@ -421,6 +429,12 @@ impl ConversationActor {
     fn fetched(&mut self, device: DeviceId, outcome: Outcome, scope: &mut Scope<'_, Self>) {
         let account = self.fetches.get(&device).map(|fetch| fetch.account);
         match outcome {
+            // What came says nothing to us any more, except that they know.
+            Outcome::Done(_, moved) if self.leaving => {
+                if let (Some(account), Some(_)) = (account, moved.filter(|moved| moved.adopted)) {
+                    self.leave_fetched(account, scope);
+                }
+            }
             Outcome::Done(channel, moved) => {
                 self.failed_fetches.remove(&device);
                 self.channels.insert(device, channel);
@@ -481,7 +495,7 @@ impl ConversationActor {
     }
 
     fn clone_from(&mut self, devices: &[DeviceId], scope: &mut Scope<'_, Self>) {
-        if self.replica.is_some() {
+        if self.replica.is_some() || self.leaving {
             return;
         }
         for device in devices {
@@ -554,7 +568,9 @@ impl ConversationActor {
         };
         self.served.insert(account, each + 1);
         let (pool, share) = (self.config.pool.clone(), self.config.share);
-        scope.spawn_background(serve(offer, replica, pool, share), move |conversation, (), _| {
+        let told = scope.port().outlet(|(account, commit)| ConversationMessage::Served { account, commit });
+        let served = serve(offer, replica, pool, share, told);
+        scope.spawn_background(served, move |conversation, (), _| {
             if let Some(served) = conversation.served.get_mut(&account) {
                 *served -= 1;
             }
@@ -576,9 +592,11 @@ impl ConversationActor {
         });
     }
 
-    fn leave(&mut self, reply: Reply<Result<(), ConversationError>>, scope: &mut Scope<'_, Self>) {
+    fn leave(&mut self, reply: Reply<Result<Left, ConversationError>>, scope: &mut Scope<'_, Self>) {
         if self.replica.is_none() {
-            return reply.send(Ok(()));
+            // What was never here has nothing to tell.
+            self.leaving = true;
+            return reply.send(Ok(Left::Alone));
         }
         let now = scope.wall();
         self.with_replica(
@@ -586,14 +604,40 @@ impl ConversationActor {
             scope,
             move |replica| replica.leave(now),
             |conversation, left, scope| match left {
-                Ok(Ok(moved)) => {
-                    conversation.moved(moved, None, scope);
-                    reply.send(Ok(()));
-                }
+                Ok(Ok(moved)) => reply.send(Ok(conversation.left(moved, scope))),
                 Ok(Err(error)) => reply.send(Err(ConversationError::Storage(error.to_string()))),
                 Err(error) => reply.send(Err(error)),
             },
         );
+    }
+
+    /// That we have left is durable: has the others fetch it, if there are any.
+    fn left(&mut self, moved: Option<Moved>, scope: &mut Scope<'_, Self>) -> Left {
+        let first = !std::mem::replace(&mut self.leaving, true);
+        self.channels.clear();
+        match moved {
+            Some(moved) => self.moved(moved, None, scope),
+            None if first => self.announce(None, scope),
+            None => {}
+        }
+        let own = self.config.identity.account_id();
+        match &self.standing {
+            Some(standing) if standing.must_learn_of_leave(own) => Left::Announced,
+            _ => Left::Alone,
+        }
+    }
+
+    fn served(&mut self, account: AccountId, commit: CommitId, scope: &mut Scope<'_, Self>) {
+        if self.standing.as_ref().is_some_and(|standing| standing.head == commit) {
+            self.leave_fetched(account, scope);
+        }
+    }
+
+    /// Somebody has all that we have. If we are leaving, that is what we stayed for.
+    fn leave_fetched(&self, account: AccountId, scope: &mut Scope<'_, Self>) {
+        if self.leaving && account != self.config.identity.account_id() {
+            self.tell(ConversationTold::LeaveFetched, scope);
+        }
     }
 
     fn state(&self) -> &'static str {
@@ -633,6 +677,7 @@ impl Actor for ConversationActor {
             }
             ConversationMessage::Clone { devices } => self.clone_from(&devices, scope),
             ConversationMessage::Serve(offer) => self.serve(offer, scope),
+            ConversationMessage::Served { account, commit } => self.served(account, commit, scope),
         }
     }
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use skep_protocol::ids::{CommitId, ConversationId, DeviceId};
+use skep_protocol::ids::{AccountId, CommitId, ConversationId, DeviceId};
 use skep_protocol::link::channel_name::ChannelName;
 use skep_protocol::swarm::git::download::DownloadError;
 use skep_protocol::time::UnixMillis;
@@ -18,10 +18,10 @@ use super::founder::Founder;
 use super::replica::{Moved, Replica, ReplicaError, Standing, refusal};
 use super::repository::Repository;
 use super::repository::fetch::{Fetch, FetchError, Fetched};
-use super::repository::serve::Serve;
+use super::repository::serve::{Serve, Served};
 use crate::blocking::{BlockingPool, Lane, Share};
 use crate::peer::messages::{Channel, ChannelEnd, ChannelOffer, LinkError, LinksMessage};
-use crate::supervision::Port;
+use crate::supervision::{Outlet, Port};
 
 /// How long opening a git channel may take: a new link over the DHT, and the TLS handshake.
 const OPEN: Duration = Duration::from_secs(60);
@@ -119,9 +119,7 @@ impl FetchJob {
             let (step, back) = run(&self.pool, self.share, Lane::Quick, step).await?;
             fetch = back;
             let step = step.map_err(ReplicaError::from)?;
-            for part in step.send {
-                send(channel, part).await?;
-            }
+            send_all(channel, step.send, step.done.is_some()).await?;
             if let Some(fetched) = step.done {
                 return self.integrate(fetched).await;
             }
@@ -192,9 +190,7 @@ impl CloneJob {
             let (step, fetch_back, repository_back) = run(&self.pool, self.share, Lane::Bulk, step).await?;
             (fetch, repository) = (fetch_back, repository_back);
             let step = step.map_err(ReplicaError::from)?;
-            for part in step.send {
-                send(&channel, part).await?;
-            }
+            send_all(&channel, step.send, step.done.is_some()).await?;
             match step.done {
                 Some(Fetched::New { head, .. } | Fetched::UpToDate { head }) => break head,
                 None => {
@@ -242,6 +238,18 @@ async fn run<T: Send + 'static>(
     pool.run(share, lane, job).await.map_err(busy)
 }
 
+/// Sends what a step of a fetch wants sent. A server that has sent everything may be gone before our
+/// last word.
+async fn send_all(channel: &Channel, parts: Vec<Bytes>, done: bool) -> Result<(), ReplicaError> {
+    for part in parts {
+        match send(channel, part).await {
+            Err(error) if !done => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
 async fn send(channel: &Channel, part: Bytes) -> Result<(), ReplicaError> {
     match tokio::time::timeout(SILENCE, channel.sender.send(part)).await {
         Ok(sent) => sent.map_err(vanished),
@@ -261,12 +269,28 @@ fn vanished(_: ChannelEnd) -> ReplicaError {
     FetchError::Download(DownloadError::Vanished).into()
 }
 
-/// Serves one channel until the peer closes it.
-pub(super) async fn serve(offer: ChannelOffer, replica: Arc<Replica>, pool: BlockingPool, share: Share) {
-    let device = offer.device;
+/// Serves one channel until the peer closes it, and tells which commits the peer has then: those it
+/// said it has, and those it was sent before it went on or closed the channel in order.
+pub(super) async fn serve(
+    offer: ChannelOffer,
+    replica: Arc<Replica>,
+    pool: BlockingPool,
+    share: Share,
+    told: Outlet<(AccountId, CommitId)>,
+) {
+    let (device, account) = (offer.device, offer.account);
     let Ok(mut channel) = offer.accept().await else { return };
     let mut serve = Serve::default();
-    while let Ok(mut bytes) = channel.receiver.receive().await {
+    let mut sent = None;
+    loop {
+        let received = channel.receiver.receive().await;
+        if !matches!(received, Err(ChannelEnd::Lost))
+            && let Some(commit) = sent.take()
+            && told.send((account, commit)).await.is_err()
+        {
+            return;
+        }
+        let Ok(mut bytes) = received else { return };
         loop {
             let (copy, received) = (Arc::clone(&replica), bytes);
             let step = move || {
@@ -286,6 +310,16 @@ pub(super) async fn serve(offer: ChannelOffer, replica: Arc<Replica>, pool: Bloc
                 let sent = tokio::time::timeout(SERVE_STALL, channel.sender.send(part)).await;
                 if !matches!(sent, Ok(Ok(()))) {
                     return;
+                }
+            }
+            for served in step.served {
+                match served {
+                    Served::Sent(commit) => sent = Some(commit),
+                    Served::UpToDate(commit) => {
+                        if told.send((account, commit)).await.is_err() {
+                            return;
+                        }
+                    }
                 }
             }
             if !step.more {

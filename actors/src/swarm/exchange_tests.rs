@@ -4,7 +4,6 @@ use std::fs;
 use std::path::Path;
 
 use skep_protocol::identity::{Archive, ArchiveSecret, Chain, DeviceIdentity, SignedReceipt};
-use skep_protocol::ids::AccountId;
 use skep_protocol::keys::PrivateKey;
 use skep_protocol::swarm::git::download::{DownloadOutput, DownloadSession};
 use tokio::sync::{mpsc, oneshot};
@@ -121,7 +120,8 @@ async fn a_client_that_does_not_read_what_it_asked_for_is_given_up_after_a_minut
         let user: oneshot::Sender<Channel> = accepted.await.unwrap();
         user.send(channel).unwrap();
     };
-    tokio::join!(serve(offer, replica, BlockingPool::new(2), Share(1)), hand_over);
+    let (told, _) = Outlet::channel("served", 1);
+    tokio::join!(serve(offer, replica, BlockingPool::new(2), Share(1), told), hand_over);
     assert_eq!(begun.elapsed().as_secs(), SERVE_STALL.as_secs());
     drop(silent.outbound);
 }

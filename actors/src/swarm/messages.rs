@@ -181,7 +181,7 @@ pub struct ConversationView {
     /// The newest commit, when the conversation is here.
     #[schemars(with = "Option<String>")]
     pub head: Option<CommitId>,
-    /// `ready`, `fetching` or `removing`.
+    /// `ready` or `fetching`.
     pub state: String,
 }
 
@@ -222,8 +222,9 @@ pub enum ConversationMessage {
         /// Gets their ids, newest first, merges included.
         reply: Reply<Result<Vec<CommitId>, ConversationError>>,
     },
-    /// Leave, and end the actor once the commit is durable.
-    Leave(Reply<Result<(), ConversationError>>),
+    /// Leave; answered when the commit is durable. Asked again, it says the same. The actor goes on
+    /// serving, and nothing else.
+    Leave(Reply<Result<Left, ConversationError>>),
     /// Look whether this device has something new; several collapse into one fetch.
     Announced {
         /// The device that has it.
@@ -240,6 +241,13 @@ pub enum ConversationMessage {
     },
     /// A peer wants to fetch from us.
     Serve(ChannelOffer),
+    /// A peer has our history up to this commit; from the actor to itself.
+    Served {
+        /// Whose device it is.
+        account: AccountId,
+        /// The commit.
+        commit: CommitId,
+    },
 }
 
 impl Message for ConversationMessage {
@@ -254,6 +262,7 @@ impl Message for ConversationMessage {
             Self::Announced { .. } => "announced",
             Self::Clone { .. } => "clone",
             Self::Serve(_) => "serve",
+            Self::Served { .. } => "served",
         }
     }
 
@@ -265,6 +274,16 @@ impl Message for ConversationMessage {
             _ => Policy::Wait,
         }
     }
+}
+
+/// What is to be done after leaving (`spec: swarm 12`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Left {
+    /// Others have to learn of it from this copy, which is kept until
+    /// [`ConversationTold::LeaveFetched`].
+    Announced,
+    /// There is nobody who has to learn of it: the copy is not needed any more.
+    Alone,
 }
 
 /// What a conversation tells its account.
@@ -282,6 +301,8 @@ pub enum ConversationTold {
     },
     /// It has to be fetched first, and nobody is being asked now.
     Wanted,
+    /// We have left, and somebody else's device has the commit that says so.
+    LeaveFetched,
 }
 
 fn device_key(device: &DeviceId) -> u64 {

@@ -112,6 +112,14 @@ impl Standing {
         people(&self.members)
     }
 
+    /// Whether there is anybody who has to learn that `own` has left: those who may fetch it from
+    /// us. Who was only ever invited has nothing to tell.
+    pub(super) fn must_learn_of_leave(&self, own: AccountId) -> bool {
+        let others = self.members.people.keys().filter(|person| **person != own);
+        self.members.role(own) == Some(Role::Left)
+            && others.into_iter().any(|person| self.members.may_fetch(*person))
+    }
+
     /// Those who have joined.
     pub(super) fn joined(&self) -> BTreeSet<AccountId> {
         let joined =
@@ -415,24 +423,28 @@ impl Replica {
         Ok(Moved { standing: self.standing(new)?, changes, adopted: false })
     }
 
-    /// Makes the commit by which we join, if we have not joined yet.
+    /// Makes the commit by which we join, if we are invited.
     pub(super) fn join(&self, now: UnixMillis) -> Result<Option<Moved>, ReplicaError> {
         let _writer = lock(&self.writer);
         let head = self.head()?;
         let standing = self.standing(head)?;
-        if matches!(standing.members.role(self.account), Some(Role::Admin | Role::Member)) {
+        if standing.members.role(self.account) != Some(Role::Invited) {
             return Ok(None);
         }
         let draft = Writer::new(&self.repository, &self.local, head, now)?.join()?;
         self.commit(head, draft).map(Some)
     }
 
-    /// Makes the commit by which we leave.
-    pub(super) fn leave(&self, now: UnixMillis) -> Result<Moved, ReplicaError> {
+    /// Makes the commit by which we leave, unless we have left or never joined.
+    pub(super) fn leave(&self, now: UnixMillis) -> Result<Option<Moved>, ReplicaError> {
         let _writer = lock(&self.writer);
         let head = self.head()?;
+        let standing = self.standing(head)?;
+        if !matches!(standing.members.role(self.account), Some(Role::Admin | Role::Member)) {
+            return Ok(None);
+        }
         let draft = Writer::new(&self.repository, &self.local, head, now)?.leave()?;
-        self.commit(head, draft)
+        self.commit(head, draft).map(Some)
     }
 
     fn commit(&self, head: CommitId, draft: Draft) -> Result<Moved, ReplicaError> {
@@ -517,6 +529,8 @@ impl Replica {
                 Ok(Some(Moved { standing: self.standing(theirs)?, changes, adopted: true }))
             }
             Reconciliation::Keep => Ok(None),
+            // Who has left writes no more; the others merge.
+            Reconciliation::Merge if !self.standing(ours)?.joined().contains(&self.account) => Ok(None),
             Reconciliation::Merge => self.merge(ours, theirs, news, now).map(Some),
         }
     }

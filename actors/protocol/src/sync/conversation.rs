@@ -61,6 +61,12 @@ impl ConversationRecord {
         self.removed != UnixMillis(0) && self.removed >= self.created
     }
 
+    /// Whether it was removed and its repository is kept until others know (`spec: swarm 12`).
+    #[must_use]
+    pub fn is_leaving(&self) -> bool {
+        self.is_removed() && self.erased < self.removed
+    }
+
     /// The record as MessagePack, with both units of time.
     #[must_use]
     pub fn to_object(&self, id: ConversationId) -> Object {

@@ -1,0 +1,194 @@
+//! Leaving conversations, and erasing what is left of them (`spec: swarm 12`).
+//!
+//! ```text
+//!   leave ──► commit durable ──► record: removed ──► answer
+//!                                  │ announced and served, also after a restart
+//!                                  ▼
+//!             somebody else's device has it, or nobody has come for it in a month
+//!                                  │
+//!                                  ▼
+//!             record: erased ──► actor ends ──► folder goes
+//! ```
+
+use std::time::Duration;
+
+use skep_protocol::ids::ConversationId;
+use skep_protocol::sync::ConversationRecord;
+use skep_protocol::time::UnixMillis;
+
+use super::actor::AccountActor;
+use super::identity::storage_error;
+use super::messages::AccountError;
+use super::rooms::{FIND, STOP};
+use super::state::Dirty;
+use crate::blocking::Lane;
+use crate::event::Event;
+use crate::supervision::{AskError, Reply, Scope};
+use crate::swarm::messages::{ConversationError, ConversationMessage, ConversationTold, Left};
+
+/// How long a conversation that was left is kept for others to fetch that. The protocol has no
+/// limit; who has not been there for a month may never come back, and sees us silent anyway.
+const LEAVING: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// Whether a conversation that was left has been kept long enough.
+pub(super) fn is_given_up(record: &ConversationRecord, now: UnixMillis) -> bool {
+    record.removed.plus(LEAVING) <= now
+}
+
+impl AccountActor {
+    pub(super) fn leave_conversation(
+        &mut self,
+        id: ConversationId,
+        reply: Reply<Result<(), AccountError>>,
+        scope: &mut Scope<'_, Self>,
+    ) {
+        let room = match self.room_port(id) {
+            Ok(room) => room,
+            Err(error) => return reply.send(Err(error)),
+        };
+        let leave = async move { room.ask(FIND, ConversationMessage::Leave).await };
+        scope.spawn(leave, move |account, left, scope| match left {
+            Ok(Ok(left)) => {
+                account.conversation_left(id, left, scope);
+                account.save(Dirty::CONVERSATIONS, scope, |saved| reply.send(saved));
+            }
+            Ok(Err(error)) => reply.send(Err(AccountError::Conversation(error.to_string()))),
+            Err(error) => reply.send(Err(AccountError::Busy(error.to_string()))),
+        });
+    }
+
+    /// That we have left is durable in the conversation; the caller writes it to the records.
+    fn conversation_left(&mut self, id: ConversationId, left: Left, scope: &mut Scope<'_, Self>) {
+        if left == Left::Alone {
+            return self.forget_conversation(id, scope);
+        }
+        let now = scope.wall();
+        let Some(running) = &mut self.running else { return };
+        let Some(room) = running.conversations.remove(&id) else { return };
+        running.leaving.insert(id, room.port);
+        if let Some(record) = running.state.conversations.get_mut(id) {
+            record.removed = now.max(record.created);
+        }
+        self.give_up_later(id, LEAVING, scope);
+        self.emit(Event::ConversationRemoved { conversation: id }, scope);
+    }
+
+    /// Takes up leaving where a stop or crash has cut it off.
+    pub(super) fn go_on_leaving(&mut self, id: ConversationId, scope: &mut Scope<'_, Self>) {
+        let now = scope.wall();
+        // It is asked to leave once more when it has opened its copy.
+        let Some(port) = self.start_actor(id, scope) else { return };
+        let Some(running) = &mut self.running else { return };
+        running.leaving.insert(id, port);
+        let until = running.state.conversations.get(id).map(|record| record.removed.plus(LEAVING));
+        let rest = until.map(|until| until.since(now)).unwrap_or_default();
+        self.give_up_later(id, rest, scope);
+    }
+
+    fn give_up_later(&self, id: ConversationId, time: Duration, scope: &mut Scope<'_, Self>) {
+        scope.after(time, move |account, scope| {
+            let now = scope.wall();
+            let Some(running) = &account.running else { return };
+            let record = running.state.conversations.get(id);
+            if running.leaving.contains_key(&id) && record.is_some_and(|record| is_given_up(record, now)) {
+                tracing::warn!(%id, "nobody has fetched that we left; the conversation is erased");
+                account.leaving_ended(id, scope);
+            }
+        });
+    }
+
+    /// What the actor of a conversation that was left has to say.
+    pub(super) fn leaving_told(
+        &mut self,
+        id: ConversationId,
+        told: &ConversationTold,
+        scope: &mut Scope<'_, Self>,
+    ) {
+        match told {
+            ConversationTold::Ready { .. } => {
+                let port = self.running.as_ref().and_then(|running| running.leaving.get(&id).cloned());
+                let Some(port) = port else { return };
+                let leave = async move { port.ask(FIND, ConversationMessage::Leave).await };
+                scope.spawn_background(leave, move |account, left, scope| {
+                    account.left_again(id, &left, scope);
+                });
+            }
+            // There is no copy that could be fetched.
+            ConversationTold::Wanted | ConversationTold::LeaveFetched => self.leaving_ended(id, scope),
+        }
+    }
+
+    fn left_again(
+        &mut self,
+        id: ConversationId,
+        left: &Result<Result<Left, ConversationError>, AskError>,
+        scope: &mut Scope<'_, Self>,
+    ) {
+        let leaving = self.running.as_ref().is_some_and(|running| running.leaving.contains_key(&id));
+        match left {
+            Ok(Ok(Left::Alone)) if leaving => self.leaving_ended(id, scope),
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => tracing::warn!(%id, %error, "a conversation is left when the node restarts"),
+            Err(error) => tracing::warn!(%id, %error, "a conversation is left when the node restarts"),
+        }
+    }
+
+    /// A conversation that was left has served its purpose.
+    fn leaving_ended(&mut self, id: ConversationId, scope: &mut Scope<'_, Self>) {
+        self.mark_erased(id, scope.wall());
+        self.save(Dirty::CONVERSATIONS, scope, |_| ());
+        self.erase_conversation(id, scope);
+    }
+
+    /// Ends a conversation here without a word to the others: its record says so, its actor stops,
+    /// its repository is erased. The caller writes the record.
+    pub(super) fn forget_conversation(&mut self, id: ConversationId, scope: &mut Scope<'_, Self>) {
+        self.mark_erased(id, scope.wall());
+        self.erase_conversation(id, scope);
+        self.emit(Event::ConversationRemoved { conversation: id }, scope);
+    }
+
+    fn mark_erased(&mut self, id: ConversationId, now: UnixMillis) {
+        let record = self.running.as_mut().and_then(|running| running.state.conversations.get_mut(id));
+        if let Some(record) = record {
+            if !record.is_removed() {
+                record.removed = now.max(record.created);
+            }
+            record.erased = now.max(record.removed);
+        }
+    }
+
+    /// Stops the actor of a conversation and erases its folder. If it is taken up again meanwhile,
+    /// it starts anew afterwards.
+    pub(super) fn erase_conversation(&mut self, id: ConversationId, scope: &mut Scope<'_, Self>) {
+        let folder = self.conversation_folder(id);
+        let (pool, share) = (self.config.pool.clone(), self.share());
+        let Some(running) = &mut self.running else { return };
+        let room = running.conversations.remove(&id).map(|room| room.port);
+        if let Some(port) = room.or_else(|| running.leaving.remove(&id)) {
+            scope.stop_child(&port, STOP);
+        }
+        if !running.erasing.insert(id) {
+            return;
+        }
+        // After its actor has ended, which takes at most this long.
+        scope.after(STOP, move |_, scope| {
+            let erase = move || match std::fs::remove_dir_all(folder) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(storage_error(error)),
+                _ => Ok(()),
+            };
+            let erase = async move { pool.run(share, Lane::Quick, erase).await };
+            scope.spawn_background(erase, move |account, erased, scope| {
+                if let Ok(Err(error)) = erased {
+                    tracing::warn!(%id, %error, "a removed conversation is still on disk");
+                }
+                let Some(running) = &mut account.running else { return };
+                running.erasing.remove(&id);
+                let record = running.state.conversations.get(id);
+                if record.is_some_and(|record| !record.is_removed()) {
+                    account.start_conversation(id, scope);
+                }
+            });
+        });
+    }
+}
