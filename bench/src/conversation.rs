@@ -1,13 +1,14 @@
 //! Long conversations, measured in this process: on disk, without a network.
 
-use std::io::{self, Read as _, Write as _};
-use std::os::unix::net::UnixStream;
+use std::io;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::Instant;
 
+use bytes::Bytes;
 use skep_actors::swarm::repository::Repository;
-use skep_actors::swarm::repository::fetch::{Fetch, Fetched, fetch};
-use skep_actors::swarm::repository::serve::{Duplex, serve};
+use skep_actors::swarm::repository::fetch::{Fetch, Fetched};
+use skep_actors::swarm::repository::serve::Serve;
 use skep_protocol::ids::{ConversationId, DeviceId};
 use skep_protocol::swarm::validate::Validator;
 
@@ -25,8 +26,8 @@ const PROGRESS: usize = 10_000;
 /// Signatures made; each takes about two milliseconds.
 const SIGNATURES: u8 = 100;
 
-/// How long a clone may take.
-const PATIENCE: Duration = Duration::from_secs(600);
+/// Pieces of at most 64 KiB that may be on their way: as much as a channel between nodes holds back.
+const PIECES_UNDER_WAY: usize = 16;
 
 /// Milliseconds for an RSA-4096 signature, as every commit needs one.
 pub(crate) fn rsa_sign() -> Result<Samples> {
@@ -96,31 +97,38 @@ impl Bundles {
         Ok(f64::from(u32::try_from(valid.len()).unwrap_or(u32::MAX)) / seconds)
     }
 
-    /// Seconds to clone `origin` over a socket into `path`, as a node does: the server packs, the
-    /// client scans, stores and validates, and moves its `main` last.
+    /// Seconds to clone `origin` into `path`, as two nodes do: the server packs, the client scans,
+    /// stores and validates, and moves its `main` last.
     pub(crate) fn clone_time(&self, origin: Repository, path: &Path) -> Result<f64> {
-        let (server_end, client_end) = UnixStream::pair().map_err(BenchError::file("a socket"))?;
+        let (requests, asked) = sync_channel(PIECES_UNDER_WAY);
+        let (answers, answered) = sync_channel(PIECES_UNDER_WAY);
         let begin = Instant::now();
-        let server = std::thread::spawn(move || {
-            let mut deadline = || Instant::now() + PATIENCE;
-            serve(&origin, &mut Socket(server_end), &mut deadline, &mut |_| ())
-        });
-        let cloned = self.fetch_all(client_end, path);
+        let server = std::thread::spawn(move || serve(&origin, &asked, &answers));
+        let cloned = self.fetch(path, requests, &answered);
         let seconds = begin.elapsed().as_secs_f64();
+        // The client knows less than the server about why the server ended.
+        drop(answered);
+        server.join().map_err(|_| BenchError::conversation(io::Error::other("the server panicked")))??;
         cloned?;
-        match server.join() {
-            Ok(served) => served.map_err(BenchError::conversation)?,
-            Err(_) => return Err(BenchError::conversation(io::Error::other("the server panicked"))),
-        }
         Ok(seconds)
     }
 
-    fn fetch_all(&self, channel: UnixStream, path: &Path) -> Result<()> {
+    fn fetch(&self, path: &Path, requests: SyncSender<Bytes>, answers: &Receiver<Bytes>) -> Result<()> {
         let mut copy = Repository::create(path).map_err(BenchError::conversation)?;
-        let session = Fetch::new(self.conversation, DeviceId([0; 32]));
-        let deadline = Instant::now() + PATIENCE;
-        let fetched = fetch(&mut copy, &mut Socket(channel), session, deadline);
-        let Fetched::New { head, commits, .. } = fetched.map_err(BenchError::conversation)? else {
+        let mut session = Fetch::new(self.conversation, DeviceId([0; 32]));
+        let mut received = Bytes::new();
+        let fetched = loop {
+            let step = session.advance(&mut copy, &received).map_err(BenchError::conversation)?;
+            for bytes in step.send {
+                requests.send(bytes).map_err(BenchError::conversation)?;
+            }
+            if let Some(fetched) = step.done {
+                break fetched;
+            }
+            received = answers.recv().map_err(BenchError::conversation)?;
+        };
+        drop(requests);
+        let Fetched::New { head, commits, .. } = fetched else {
             return Err(BenchError::conversation(io::Error::other("the clone brought nothing")));
         };
         let mut validator = Validator::new(&copy, self.conversation);
@@ -131,17 +139,22 @@ impl Bundles {
     }
 }
 
-/// A socket as a channel.
-struct Socket(UnixStream);
-
-impl Duplex for Socket {
-    fn read(&mut self, buffer: &mut [u8], deadline: Instant) -> io::Result<usize> {
-        self.0.set_read_timeout(Some(deadline.saturating_duration_since(Instant::now())))?;
-        self.0.read(buffer)
+/// Serves a client until it asks for nothing more.
+fn serve(origin: &Repository, asked: &Receiver<Bytes>, answers: &SyncSender<Bytes>) -> Result<()> {
+    let mut session = Serve::default();
+    while let Ok(mut bytes) = asked.recv() {
+        loop {
+            let step = session.advance(origin, &bytes).map_err(BenchError::conversation)?;
+            for bytes in step.send {
+                if answers.send(bytes).is_err() {
+                    return Ok(());
+                }
+            }
+            if !step.more {
+                break;
+            }
+            bytes = Bytes::new();
+        }
     }
-
-    fn write(&mut self, bytes: &[u8], deadline: Instant) -> io::Result<()> {
-        self.0.set_write_timeout(Some(deadline.saturating_duration_since(Instant::now())))?;
-        self.0.write_all(bytes)
-    }
+    Ok(())
 }

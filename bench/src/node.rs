@@ -323,7 +323,7 @@ fn clone(folder: &Path, bundles: &Bundles) -> Result<Measurement> {
         let commits = f64::from(u32::try_from(length).unwrap_or(u32::MAX));
         growth.push(format!("{length} in {took:.2} s ({:.3} ms a commit)", took * 1000.0 / commits));
     }
-    let conditions = format!("over a socket, packed, stored and validated: {}", growth.join(", "));
+    let conditions = format!("packed, stored and validated, in one process: {}", growth.join(", "));
     Ok(Measurement::new(CLONE_100K, &seconds, conditions))
 }
 

@@ -623,7 +623,7 @@ impl Actor for PeerActor {
 fn link_error(device: skep_protocol::ids::DeviceId, error: &DialError) -> LinkError {
     match error {
         DialError::OwnDevice => LinkError::Oneself(device),
-        DialError::TooManyWaiting | DialError::TooManyConnections => LinkError::Busy(device),
+        DialError::TooManyWaiting => LinkError::Busy(device),
         DialError::Attempt(AttemptError::NoAnswer) => LinkError::NoAnswer(device),
         DialError::Attempt(error) => LinkError::NoConnection { device, reason: error.to_string() },
         _ => LinkError::Lost(device),

@@ -125,20 +125,22 @@ impl Contact {
     /// From the account archive; what is missing or wrong takes zero, false or none.
     #[must_use]
     pub fn from_json(json: &Map<String, Json>) -> Self {
-        let time = |seconds: &str, millis: &str| {
-            let number = |key| json.get(key).and_then(Json::as_i64);
-            UnixMillis::from_either(number(millis), number(seconds)).unwrap_or_default()
-        };
         let truth = |key: &str| json.get(key).and_then(Json::as_bool).unwrap_or(false);
         let conversation = json.get("conversationId").and_then(Json::as_str);
         Self {
-            added: time("added", "addedMs"),
-            removed: time("removed", "removedMs"),
+            added: json_time(json, "added", "addedMs"),
+            removed: json_time(json, "removed", "removedMs"),
             confirmed: truth("confirmed"),
             banned: truth("banned"),
             conversation: conversation.and_then(|id| id.parse().ok()),
         }
     }
+}
+
+/// A time of an account archive in milliseconds if there is one, else in seconds, else 0.
+pub(crate) fn json_time(json: &Map<String, Json>, seconds: &str, millis: &str) -> UnixMillis {
+    let number = |key| json.get(key).and_then(Json::as_i64);
+    UnixMillis::from_either(number(millis), number(seconds)).unwrap_or_default()
 }
 
 /// A time in milliseconds if there is one, else in seconds, else 0. None if it is no number.

@@ -49,9 +49,6 @@ pub enum DialError {
     /// Too many channels wait for this device.
     #[error("more than {MAX_WAITING} channels wait for the device; try again later")]
     TooManyWaiting,
-    /// Too many connections to this device exist.
-    #[error("more than {MAX_CONNECTIONS_PER_DEVICE} connections to the device; use one of them")]
-    TooManyConnections,
     /// The last running attempt failed.
     #[error("no connection to the device: {0}")]
     Attempt(#[from] AttemptError),
@@ -114,8 +111,6 @@ struct Wish {
     connection_type: String,
     /// Whether a socket has already died under it.
     retried: bool,
-    /// The connection it insists on.
-    only_on: Option<ConnectionNumber>,
 }
 
 /// All that concerns one device.
@@ -155,14 +150,6 @@ impl Peer {
         };
         self.asked.push_back((connection, wish));
         output
-    }
-
-    /// Takes the waiting wishes that `which` picks, in order.
-    fn take_waiting(&mut self, which: impl Fn(&Wish) -> bool) -> Vec<Wish> {
-        let (taken, kept): (Vec<Wish>, Vec<Wish>) =
-            std::mem::take(&mut self.waiting).into_iter().partition(which);
-        self.waiting = kept.into();
-        taken
     }
 
     /// Takes the unanswered wishes of one socket, in order.
@@ -208,22 +195,9 @@ impl Dialer {
 
     /// Wants a channel to `device`, on any socket.
     pub fn connect(&mut self, ticket: Ticket, device: DeviceId, name: String, connection_type: String) {
-        let wish = Wish { ticket, name, connection_type, retried: false, only_on: None };
+        let wish = Wish { ticket, name, connection_type, retried: false };
         if let Some(wish) = self.admit(device, wish) {
             self.place(device, wish);
-        }
-    }
-
-    /// Wants a channel to `device` on a new socket, whatever exists.
-    pub fn connect_anew(&mut self, ticket: Ticket, device: DeviceId, name: String, connection_type: String) {
-        let wish = Wish { ticket, name, connection_type, retried: false, only_on: None };
-        let Some(mut wish) = self.admit(device, wish) else { return };
-        match self.start_attempt(device, &wish.connection_type) {
-            Some(connection) => {
-                wish.only_on = Some(connection);
-                self.peers.entry(device).or_default().waiting.push_back(wish);
-            }
-            None => self.fail(&wish, DialError::TooManyConnections),
         }
     }
 
@@ -260,9 +234,8 @@ impl Dialer {
         }
         self.outputs.extend(peer.sockets.iter().map(|(_, older)| Output::Beacon(*older)));
         peer.sockets.insert((id, connection));
-        let wishes = peer.take_waiting(|wish| wish.only_on.is_none_or(|only| only == connection));
-        for wish in wishes {
-            let socket = wish.only_on.or_else(|| peer.best_socket()).unwrap_or(connection);
+        let socket = peer.best_socket().unwrap_or(connection);
+        for wish in std::mem::take(&mut peer.waiting) {
             let output = peer.ask(socket, wish);
             self.outputs.push_back(output);
         }
@@ -273,10 +246,10 @@ impl Dialer {
         let Some(device) = self.end_attempt(connection) else { return };
         self.devices.remove(&connection);
         let Some(peer) = self.peers.get_mut(&device) else { return };
-        let was_last = peer.attempts.is_empty() && peer.sockets.is_empty();
-        let failed = peer.take_waiting(|wish| was_last || wish.only_on == Some(connection));
-        for wish in failed {
-            self.fail(&wish, error.clone().into());
+        if peer.attempts.is_empty() && peer.sockets.is_empty() {
+            for wish in std::mem::take(&mut peer.waiting) {
+                self.fail(&wish, error.clone().into());
+            }
         }
         self.forget_if_empty(device);
     }
@@ -290,7 +263,7 @@ impl Dialer {
             if wish.retried {
                 self.fail(&wish, DialError::SocketLost);
             } else {
-                self.place(device, Wish { retried: true, only_on: None, ..wish });
+                self.place(device, Wish { retried: true, ..wish });
             }
         }
         self.forget_if_empty(device);
@@ -353,16 +326,14 @@ impl Dialer {
         peer.waiting.push_back(wish);
         let dialling = peer.attempts.iter().any(|attempt| !self.incoming.contains(attempt));
         if !dialling {
-            // Without room for another the wish waits for the attempts of the device itself.
-            let _ = self.start_attempt(device, &connection_type);
+            self.start_attempt(device, connection_type);
         }
     }
 
-    fn start_attempt(&mut self, device: DeviceId, connection_type: &str) -> Option<ConnectionNumber> {
-        let connection = self.new_connection(device)?;
-        let connection_type = connection_type.to_owned();
+    /// Without room for another, what waits gets the attempts of the device itself.
+    fn start_attempt(&mut self, device: DeviceId, connection_type: String) {
+        let Some(connection) = self.new_connection(device) else { return };
         self.outputs.push_back(Output::StartAttempt { connection, device, connection_type });
-        Some(connection)
     }
 
     fn new_connection(&mut self, device: DeviceId) -> Option<ConnectionNumber> {

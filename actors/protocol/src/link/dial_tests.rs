@@ -106,19 +106,6 @@ fn simultaneous_dials_make_two_sockets_and_new_channels_use_the_smaller_id() {
 }
 
 #[test]
-fn a_forced_socket_is_new_and_the_older_ones_must_prove_themselves() {
-    let mut dialer = connected();
-    dialer.connect_anew(Ticket(1), PEER, "git://1".into(), String::new());
-    assert_eq!(drain(&mut dialer), [started(1)]);
-    let expected = [Output::Beacon(ConnectionNumber(0)), open(1, 1)];
-    assert_eq!(ready(&mut dialer, 1, 90), expected, "and it is not reported as the first");
-    dialer.connect_anew(Ticket(2), PEER, "git://2".into(), String::new());
-    drain(&mut dialer);
-    let error = DialError::Attempt(AttemptError::NoAnswer);
-    assert_eq!(attempt_failed(&mut dialer, 2), [failed(2, error)]);
-}
-
-#[test]
 fn a_request_whose_socket_dies_is_made_once_more_and_no_more() {
     let mut dialer = connected();
     assert_eq!(want(&mut dialer, 1), [open(0, 1)]);
@@ -164,18 +151,17 @@ fn a_network_change_makes_every_socket_prove_itself() {
 fn removing_a_contact_drops_all_its_connections_and_wishes() {
     let mut dialer = connected();
     want(&mut dialer, 1);
-    dialer.connect_anew(Ticket(2), PEER, "git://2".into(), String::new());
-    drain(&mut dialer);
+    let theirs = dialer.incoming_attempt(PEER).unwrap();
     dialer.remove(PEER);
-    let expected = [
-        Output::Drop(ConnectionNumber(1)),
-        Output::Drop(ConnectionNumber(0)),
-        failed(2, DialError::Removed),
-        failed(1, DialError::Removed),
-    ];
+    let expected = [Output::Drop(theirs), Output::Drop(ConnectionNumber(0)), failed(1, DialError::Removed)];
     assert_eq!(drain(&mut dialer), expected);
-    assert_eq!(ready(&mut dialer, 1, 9), [], "too late");
+    assert_eq!(ready(&mut dialer, theirs.0, 9), [], "too late");
     assert_eq!(ended(&mut dialer, 0), []);
+
+    assert_eq!(want(&mut dialer, 2), [started(2)]);
+    dialer.remove(PEER);
+    assert_eq!(drain(&mut dialer), [Output::Drop(ConnectionNumber(2)), failed(2, DialError::Removed)]);
+    assert!(dialer.peers.is_empty() && dialer.devices.is_empty());
 }
 
 #[test]
@@ -185,8 +171,6 @@ fn connections_and_wishes_are_bounded() {
         assert!(dialer.incoming_attempt(PEER).is_some());
     }
     assert_eq!(dialer.incoming_attempt(PEER), None);
-    dialer.connect_anew(Ticket(0), PEER, "sip".into(), String::new());
-    assert_eq!(drain(&mut dialer), [failed(0, DialError::TooManyConnections)]);
     for ticket in 0..u64::try_from(MAX_WAITING).unwrap() {
         assert_eq!(want(&mut dialer, ticket), [], "waits for the attempts of the device");
     }
@@ -204,7 +188,7 @@ fn connections_and_wishes_are_bounded() {
 
 #[derive(Clone, Copy, Debug)]
 enum Action {
-    Want(bool),
+    Want,
     Incoming,
     Ready(u64),
     Fail(u64),
@@ -216,7 +200,7 @@ enum Action {
 fn action() -> impl Strategy<Value = Action> {
     let number = 0..12_u64;
     prop_oneof![
-        any::<bool>().prop_map(Action::Want),
+        Just(Action::Want),
         Just(Action::Incoming),
         number.clone().prop_map(Action::Ready),
         number.clone().prop_map(Action::Fail),
@@ -236,15 +220,11 @@ proptest! {
         let mut next = 0;
         for action in actions {
             match action {
-                Action::Want(anew) => {
+                Action::Want => {
                     let ticket = Ticket(next);
                     next += 1;
                     pending.insert(ticket, 0);
-                    if anew {
-                        dialer.connect_anew(ticket, PEER, "x".into(), String::new());
-                    } else {
-                        dialer.connect(ticket, PEER, "x".into(), String::new());
-                    }
+                    dialer.connect(ticket, PEER, "x".into(), String::new());
                 }
                 Action::Incoming => drop(dialer.incoming_attempt(PEER)),
                 Action::Ready(it) => dialer.attempt_ready(ConnectionNumber(it), RequestId(it % 5)),

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value as Json, json};
 
+use crate::contact::json_time;
 use crate::ids::{AccountId, ConversationId};
 use crate::msgpack::{self, DecodeError, Value as Object};
 use crate::time::UnixMillis;
@@ -148,16 +149,12 @@ impl ConversationRecord {
     /// From the account archive; what is missing or wrong takes zero or nothing.
     #[must_use]
     pub fn from_json(json: &Map<String, Json>) -> Self {
-        let time = |seconds: &str, millis: &str| {
-            let number = |key| json.get(key).and_then(Json::as_i64);
-            UnixMillis::from_either(number(millis), number(seconds)).unwrap_or_default()
-        };
         let members = json.get("members").and_then(Json::as_array).into_iter().flatten();
         let invited = json.get("invited").and_then(Json::as_object).into_iter().flatten();
         Self {
-            created: time("created", "createdMs"),
-            removed: time("removed", "removedMs"),
-            erased: time("erased", "erasedMs"),
+            created: json_time(json, "created", "createdMs"),
+            removed: json_time(json, "removed", "removedMs"),
+            erased: json_time(json, "erased", "erasedMs"),
             members: members.filter_map(|member| member.get("uri")?.as_str()?.parse().ok()).collect(),
             last_displayed: json.get("lastDisplayed").and_then(Json::as_str).unwrap_or_default().to_owned(),
             mode: json.get("mode").and_then(Json::as_i64),

@@ -23,7 +23,8 @@
 //!   IceAgent::gather(Controlled)
 //!   send local_text  ──────DHT──────▶     IceAgent::gather(Controlling)
 //!                    ◀─────DHT───────     send local_text
-//!   establish(...)   ◀═════TCP═════▶      establish(...)
+//!   connect(...)     ◀═════TCP═════▶      connect(...)
+//!   secure(...)      ◀═════TLS═════▶      secure(...)
 //! ```
 
 mod binding;
@@ -38,48 +39,10 @@ mod stream;
 mod testing;
 mod tls;
 
-use skep_protocol::ids::DeviceId;
-use skep_protocol::link::ice_text::IceText;
-use skep_protocol::time::UnixMillis;
-use tokio::time::Instant;
-
 pub use ice::{GatherOptions, IceAgent, IceError, IceRole};
 pub use peer_verifier::PeerRefused;
 pub use stream::IceStream;
 pub use tls::{HANDSHAKE_TIMEOUT, SecureStream, TlsError, TlsIdentity, secure};
-
-/// Why an attempt to reach a device failed.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum EstablishError {
-    /// There was no way to it.
-    #[error(transparent)]
-    Ice(#[from] IceError),
-    /// There was a way to somebody, who did not prove to be the device.
-    #[error(transparent)]
-    Tls(#[from] TlsError),
-}
-
-/// Connects to the device `expected`, which sent `remote`, and makes sure that it is the one. The
-/// roles in ICE and in TLS are those `agent` was made for.
-///
-/// `deadline` is when the two must have agreed on a path; the handshake has [`HANDSHAKE_TIMEOUT`] after
-/// that. Certificates must be valid `now`. Everything is closed when the future is dropped.
-///
-/// # Errors
-/// When no path is found, or the device at its end is not `expected`.
-pub async fn establish(
-    agent: IceAgent,
-    identity: &TlsIdentity,
-    expected: DeviceId,
-    remote: &IceText,
-    deadline: Instant,
-    now: UnixMillis,
-) -> Result<SecureStream, EstablishError> {
-    let role = agent.role();
-    let stream = Box::pin(agent.connect(remote, deadline)).await?;
-    Ok(secure(stream, role, identity, expected, now).await?)
-}
 
 #[cfg(test)]
 mod gnutls_tests;

@@ -115,22 +115,6 @@ impl PeerVerifier {
             .map_err(|_| bad)?;
         Ok(HandshakeSignatureValid::assertion())
     }
-
-    fn verify_tls12(
-        &self,
-        message: &[u8],
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.verify_signature(message, signed, pss(signed.scheme).or_else(|| pkcs1(signed.scheme)))
-    }
-
-    fn verify_tls13(
-        &self,
-        message: &[u8],
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.verify_signature(message, signed, pss(signed.scheme))
-    }
 }
 
 fn pss(scheme: SignatureScheme) -> Option<&'static RsaParameters> {
@@ -152,39 +136,46 @@ fn pkcs1(scheme: SignatureScheme) -> Option<&'static RsaParameters> {
     }
 }
 
+/// Signatures are judged alike in both roles; rustls asks each through a trait of its own.
+macro_rules! judges_signatures {
+    () => {
+        fn verify_tls12_signature(
+            &self,
+            message: &[u8],
+            _leaf: &CertificateDer<'_>,
+            signed: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, rustls::Error> {
+            self.verify_signature(message, signed, pss(signed.scheme).or_else(|| pkcs1(signed.scheme)))
+        }
+
+        fn verify_tls13_signature(
+            &self,
+            message: &[u8],
+            _leaf: &CertificateDer<'_>,
+            signed: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, rustls::Error> {
+            self.verify_signature(message, signed, pss(signed.scheme))
+        }
+
+        fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+            SCHEMES.to_vec()
+        }
+    };
+}
+
 impl ServerCertVerifier for PeerVerifier {
     fn verify_server_cert(
         &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
+        leaf: &CertificateDer<'_>,
+        issuers: &[CertificateDer<'_>],
         _server_name: &ServerName<'_>,
         _ocsp_response: &[u8],
         _now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        self.judge(end_entity, intermediates).map(|()| ServerCertVerified::assertion())
+        self.judge(leaf, issuers).map(|()| ServerCertVerified::assertion())
     }
 
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        _leaf: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.verify_tls12(message, signed)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        _leaf: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.verify_tls13(message, signed)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        SCHEMES.to_vec()
-    }
+    judges_signatures!();
 }
 
 impl ClientCertVerifier for PeerVerifier {
@@ -194,32 +185,12 @@ impl ClientCertVerifier for PeerVerifier {
 
     fn verify_client_cert(
         &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
+        leaf: &CertificateDer<'_>,
+        issuers: &[CertificateDer<'_>],
         _now: UnixTime,
     ) -> Result<ClientCertVerified, rustls::Error> {
-        self.judge(end_entity, intermediates).map(|()| ClientCertVerified::assertion())
+        self.judge(leaf, issuers).map(|()| ClientCertVerified::assertion())
     }
 
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        _leaf: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.verify_tls12(message, signed)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        _leaf: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.verify_tls13(message, signed)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        SCHEMES.to_vec()
-    }
+    judges_signatures!();
 }

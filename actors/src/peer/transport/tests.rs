@@ -4,26 +4,38 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use skep_protocol::ids::DeviceId;
+use skep_protocol::link::ice_text::IceText;
+use tokio::time::Instant;
+
 use super::testing::{Device, NOW};
 use super::*;
-
-fn soon() -> Instant {
-    Instant::now() + Duration::from_secs(20)
-}
 
 /// Responder and requester, with what each expects of the other.
 async fn meet(
     (responder, wanted_by_responder): (&Device, DeviceId),
     (requester, wanted_by_requester): (&Device, DeviceId),
-) -> (Result<SecureStream, EstablishError>, Result<SecureStream, EstablishError>) {
+) -> (Result<SecureStream, TlsError>, Result<SecureStream, TlsError>) {
     let options = GatherOptions { include_loopback: true };
     let controlling = IceAgent::gather(IceRole::Controlling, options).unwrap();
     let controlled = IceAgent::gather(IceRole::Controlled, options).unwrap();
     let (left, right) = (controlling.local_text().clone(), controlled.local_text().clone());
     tokio::join!(
-        establish(controlling, &responder.identity, wanted_by_responder, &right, soon(), NOW),
-        establish(controlled, &requester.identity, wanted_by_requester, &left, soon(), NOW),
+        reach(controlling, responder, wanted_by_responder, &right),
+        reach(controlled, requester, wanted_by_requester, &left),
     )
+}
+
+async fn reach(
+    agent: IceAgent,
+    own: &Device,
+    wanted: DeviceId,
+    remote: &IceText,
+) -> Result<SecureStream, TlsError> {
+    let role = agent.role();
+    let soon = Instant::now() + Duration::from_secs(20);
+    let stream = Box::pin(agent.connect(remote, soon)).await.unwrap();
+    secure(stream, role, &own.identity, wanted, NOW).await
 }
 
 #[tokio::test]
@@ -59,9 +71,7 @@ async fn close_in_good_order(mut left: SecureStream, mut right: SecureStream) {
 #[tokio::test]
 async fn a_device_that_is_not_the_expected_one_is_refused() {
     let (alice, bob, carla) = (Device::alice(), Device::bob(), Device::load("newest/accounts/carla"));
-    let refused = |result| {
-        matches!(result, Err(EstablishError::Tls(TlsError::PeerRefused(PeerRefused::OtherDevice { .. }))))
-    };
+    let refused = |result| matches!(result, Err(TlsError::PeerRefused(PeerRefused::OtherDevice { .. })));
     let (left, _) = meet((&alice, carla.id), (&bob, alice.id)).await;
     assert!(refused(left));
     let (_, right) = meet((&alice, bob.id), (&bob, carla.id)).await;

@@ -1,11 +1,9 @@
 //! Fetching over a channel: the client session, the pack it brings and the checks it needs.
 //!
 //! [`Fetch`] advances by whatever bytes arrived and never waits, so an actor can read its channel
-//! and hand each piece to the blocking pool. [`fetch`] does the waiting itself, for a thread that
-//! may.
+//! and hand each piece to the blocking pool.
 
 use std::collections::HashSet;
-use std::time::Instant;
 
 use bytes::Bytes;
 use skep_protocol::ids::{CommitId, ConversationId, DeviceId};
@@ -13,11 +11,7 @@ use skep_protocol::swarm::git::download::{
     DownloadError, DownloadOutput, DownloadSession, MAX_FETCH_BYTES, MAX_HAVES,
 };
 
-use super::serve::Duplex;
 use super::{PackReceiver, Received, Repository, RepositoryError};
-
-/// Bytes read from the channel at a time.
-const READ_BUFFER: usize = 64 * 1024;
 
 /// What a fetch brought.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -162,37 +156,6 @@ impl Fetch {
                 repository.discard(received)?;
                 Err(error.into())
             }
-        }
-    }
-}
-
-/// Runs a whole fetch on a thread that may wait until `deadline`.
-///
-/// # Errors
-/// [`FetchError`]; close the channel then.
-pub fn fetch(
-    repository: &mut Repository,
-    channel: &mut impl Duplex,
-    mut fetch: Fetch,
-    deadline: Instant,
-) -> Result<Fetched, FetchError> {
-    let mut buffer = vec![0; READ_BUFFER];
-    let mut filled = 0;
-    loop {
-        let step = fetch.advance(repository, buffer.get(..filled).unwrap_or_default())?;
-        for bytes in step.send {
-            let written = channel.write(&bytes, deadline);
-            // A server that has sent its pack may be gone before our last flush.
-            if step.done.is_none() {
-                written?;
-            }
-        }
-        if let Some(fetched) = step.done {
-            return Ok(fetched);
-        }
-        filled = channel.read(&mut buffer, deadline)?;
-        if filled == 0 {
-            return Err(DownloadError::Vanished.into());
         }
     }
 }

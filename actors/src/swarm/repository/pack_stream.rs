@@ -41,23 +41,6 @@ impl Repository {
         let writer = Some(PackWriter::new(count, &mut out));
         Ok(PackStream { objects: objects.into_iter(), writer, out })
     }
-
-    /// Hands a whole pack to `sink`, piece by piece; see [`Self::pack_stream`].
-    ///
-    /// # Errors
-    /// As [`Self::pack_stream`], or what the sink says.
-    pub fn build_pack<E: From<RepositoryError>>(
-        &self,
-        want: CommitId,
-        haves: &[CommitId],
-        sink: &mut dyn FnMut(&[u8]) -> std::result::Result<(), E>,
-    ) -> std::result::Result<(), E> {
-        let mut stream = self.pack_stream(want, haves)?;
-        while let Some(bytes) = stream.next_bytes(self)? {
-            sink(&bytes)?;
-        }
-        Ok(())
-    }
 }
 
 impl PackStream {

@@ -1,11 +1,7 @@
 //! Serving a channel: the server session and the packs it needs.
 //!
 //! [`Serve`] advances by whatever bytes arrived and produces a bounded piece of a pack each time,
-//! so that an actor can send at the speed of its channel. [`serve`] does the waiting itself, for a
-//! thread that may.
-
-use std::io;
-use std::time::Instant;
+//! so that an actor can send at the speed of its channel.
 
 use bytes::Bytes;
 use skep_protocol::ids::CommitId;
@@ -13,26 +9,8 @@ use skep_protocol::swarm::git::upload::{UploadClose, UploadOutput, UploadSession
 
 use super::{PackStream, Repository, RepositoryError};
 
-/// Bytes read from the channel at a time.
-const READ_BUFFER: usize = 16 * 1024;
-
 /// Bytes of a pack produced in one step before the driver sends them.
 const STEP_BYTES: usize = 256 * 1024;
-
-/// A channel that can wait.
-pub trait Duplex {
-    /// Reads at least one byte; 0 when the channel was closed.
-    ///
-    /// # Errors
-    /// [`io::ErrorKind::TimedOut`] after `deadline`, or what the channel says.
-    fn read(&mut self, buffer: &mut [u8], deadline: Instant) -> io::Result<usize>;
-
-    /// Writes all bytes.
-    ///
-    /// # Errors
-    /// [`io::ErrorKind::TimedOut`] after `deadline`, or what the channel says.
-    fn write(&mut self, bytes: &[u8], deadline: Instant) -> io::Result<()>;
-}
 
 /// What happened while serving.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,9 +41,6 @@ pub enum ServeError {
     /// The repository could not answer.
     #[error(transparent)]
     Repository(#[from] RepositoryError),
-    /// The channel failed.
-    #[error("the channel of a git server failed: {0}")]
-    Channel(#[from] io::Error),
 }
 
 /// What to do after a step.
@@ -145,37 +120,5 @@ impl Serve {
             UploadOutput::Close(reason) => return Err(reason.into()),
         }
         Ok(())
-    }
-}
-
-/// Serves a channel until the peer closes it, on a thread that may wait; `deadline` gives the end of
-/// the wait for each read or write, and `served` is told what the peer has.
-///
-/// # Errors
-/// [`ServeError`]; close the channel then.
-pub fn serve(
-    repository: &Repository,
-    channel: &mut impl Duplex,
-    deadline: &mut dyn FnMut() -> Instant,
-    served: &mut dyn FnMut(Served),
-) -> Result<(), ServeError> {
-    let mut serve = Serve::default();
-    let mut buffer = vec![0; READ_BUFFER];
-    loop {
-        let filled = channel.read(&mut buffer, deadline())?;
-        if filled == 0 {
-            return Ok(());
-        }
-        let mut step = serve.advance(repository, buffer.get(..filled).unwrap_or_default())?;
-        loop {
-            for bytes in &step.send {
-                channel.write(bytes, deadline())?;
-            }
-            step.served.iter().copied().for_each(&mut *served);
-            if !step.more {
-                break;
-            }
-            step = serve.advance(repository, &[])?;
-        }
     }
 }

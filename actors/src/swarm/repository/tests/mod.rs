@@ -1,6 +1,7 @@
 //! Repositories against real git, damage, crashes and hostile peers.
 
 mod crash;
+mod driver;
 mod receive;
 mod recorded;
 mod steps;

@@ -1,34 +1,18 @@
 //! Our server against the git program, and our client against git's server.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::process::{Child, ChildStdin, ChildStdout, Stdio};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use super::super::fetch::{Fetch, FetchError, Fetched, fetch};
-use super::super::serve::{Duplex, ServeError, Served, serve};
+use super::super::fetch::{Fetch, FetchError, Fetched};
+use super::super::serve::{ServeError, Served};
+use super::driver::{fetch, serve};
 use super::*;
 
 /// Far more than any of these tests needs.
 const PATIENCE: Duration = Duration::from_secs(60);
-
-struct Tcp(TcpStream);
-
-impl Duplex for Tcp {
-    fn read(&mut self, buffer: &mut [u8], deadline: Instant) -> std::io::Result<usize> {
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Err(ErrorKind::TimedOut.into());
-        }
-        self.0.set_read_timeout(Some(left))?;
-        self.0.read(buffer)
-    }
-
-    fn write(&mut self, bytes: &[u8], _deadline: Instant) -> std::io::Result<()> {
-        self.0.write_all(bytes)
-    }
-}
 
 /// `git daemon` on the other end of two pipes.
 struct Daemon {
@@ -59,15 +43,27 @@ impl Drop for Daemon {
     }
 }
 
-impl Duplex for Daemon {
-    fn read(&mut self, buffer: &mut [u8], _deadline: Instant) -> std::io::Result<usize> {
+impl Read for Daemon {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.stdout.read(buffer)
     }
+}
 
-    fn write(&mut self, bytes: &[u8], _deadline: Instant) -> std::io::Result<()> {
-        self.stdin.write_all(bytes)?;
+impl Write for Daemon {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.stdin.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
         self.stdin.flush()
     }
+}
+
+/// The next connection; a peer that says nothing for too long ends it.
+fn accept(listener: &TcpListener) -> TcpStream {
+    let channel = listener.accept().unwrap().0;
+    channel.set_read_timeout(Some(PATIENCE)).unwrap();
+    channel
 }
 
 type Outcome = (Repository, Vec<Served>, Vec<ServeError>);
@@ -79,21 +75,13 @@ fn serve_with_git(repository: Repository, connections: usize) -> (String, JoinHa
     let thread = std::thread::spawn(move || {
         let (mut all, mut errors) = (Vec::new(), Vec::new());
         for _ in 0..connections {
-            let mut channel = Tcp(listener.accept().unwrap().0);
-            let mut deadline = || Instant::now() + PATIENCE;
-            if let Err(error) =
-                serve(&repository, &mut channel, &mut deadline, &mut |served| all.push(served))
-            {
-                errors.push(error);
-            }
+            let (served, ended) = serve(&repository, &mut accept(&listener));
+            all.extend(served);
+            errors.extend(ended.err());
         }
         (repository, all, errors)
     });
     (url, thread)
-}
-
-fn deadline() -> Instant {
-    Instant::now() + PATIENCE
 }
 
 #[test]
@@ -171,7 +159,7 @@ fn we_clone_and_fetch_from_gits_own_server() {
     let theirs = Repository::import_bundle(&bundle(BUNDLES[5]), &path).unwrap();
     let mut ours = Repository::create(&folder.path().join("ours")).unwrap();
     let run = |ours: &mut Repository| {
-        fetch(ours, &mut Daemon::start(folder.path()), Fetch::new(CONVERSATION, SERVER), deadline()).unwrap()
+        fetch(ours, &mut Daemon::start(folder.path()), Fetch::new(CONVERSATION, SERVER)).unwrap()
     };
     let Fetched::New { head, commits, .. } = run(&mut ours) else { panic!() };
     assert_eq!(commits.len(), history_length(&theirs));
@@ -200,20 +188,16 @@ fn several_fetches_run_on_one_connection() {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let address = listener.local_addr().unwrap();
     let thread = std::thread::spawn(move || {
-        let mut channel = Tcp(listener.accept().unwrap().0);
-        let mut served = Vec::new();
-        let ended = serve(&theirs, &mut channel, &mut deadline, &mut |commit| served.push(commit));
+        let (served, ended) = serve(&theirs, &mut accept(&listener));
         assert!(ended.is_ok(), "{ended:?}");
         served
     });
-    let mut channel = Tcp(TcpStream::connect(address).unwrap());
+    let mut channel = TcpStream::connect(address).unwrap();
     let request = || Fetch::new(CONVERSATION, SERVER);
-    let Fetched::New { head, .. } = fetch(&mut ours, &mut channel, request(), deadline()).unwrap() else {
-        panic!()
-    };
+    let Fetched::New { head, .. } = fetch(&mut ours, &mut channel, request()).unwrap() else { panic!() };
     ours.move_main(None, head).unwrap();
     for _ in 0..3 {
-        let again = fetch(&mut ours, &mut channel, request(), deadline()).unwrap();
+        let again = fetch(&mut ours, &mut channel, request()).unwrap();
         assert_eq!(again, Fetched::UpToDate { head });
     }
     drop(channel);
@@ -221,15 +205,11 @@ fn several_fetches_run_on_one_connection() {
 }
 
 #[test]
-fn a_silent_peer_ends_at_the_deadline_and_a_closing_one_at_once() {
+fn a_closing_peer_ends_the_fetch_at_once() {
     let (_ours, mut ours) = empty();
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let mut silent = Tcp(TcpStream::connect(listener.local_addr().unwrap()).unwrap());
-    let peer = listener.accept().unwrap().0;
-    let now = Instant::now();
-    let ended = fetch(&mut ours, &mut silent, Fetch::new(CONVERSATION, SERVER), now);
-    assert!(matches!(ended, Err(FetchError::Channel(error)) if error.kind() == ErrorKind::TimedOut));
-    peer.shutdown(std::net::Shutdown::Write).unwrap();
-    let ended = fetch(&mut ours, &mut silent, Fetch::new(CONVERSATION, SERVER), deadline());
+    let mut channel = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    accept(&listener).shutdown(std::net::Shutdown::Write).unwrap();
+    let ended = fetch(&mut ours, &mut channel, Fetch::new(CONVERSATION, SERVER));
     assert!(matches!(ended, Err(FetchError::Download(_))));
 }
