@@ -1,7 +1,8 @@
 //! Why a benchmark could not be run.
 
 use std::path::PathBuf;
-use std::time::Duration;
+
+use skep_tests::harness::Failure;
 
 /// A result of this crate.
 pub type Result<T> = std::result::Result<T, BenchError>;
@@ -10,22 +11,6 @@ pub type Result<T> = std::result::Result<T, BenchError>;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BenchError {
-    /// Something that must be installed or built is not there.
-    #[error("{what} is missing: {remedy}")]
-    Missing {
-        /// What.
-        what: String,
-        /// What to do about it.
-        remedy: String,
-    },
-    /// A program that was to do something failed.
-    #[error("`{command}` failed: {output}")]
-    Command {
-        /// Its command line.
-        command: String,
-        /// What it printed.
-        output: String,
-    },
     /// The system refused.
     #[error("{}: {source}", path.display())]
     File {
@@ -34,32 +19,20 @@ pub enum BenchError {
         /// What the system says.
         source: std::io::Error,
     },
-    /// Something did not happen in time.
-    #[error("{node}: no {event} within {} s", within.as_secs())]
-    Timeout {
-        /// The node that was to tell it.
-        node: String,
-        /// What was expected.
-        event: String,
-        /// How long it was waited for.
-        within: Duration,
-    },
-    /// A node answered a request with an error, or not in the expected form.
-    #[error("{node}: {request}: {problem}")]
-    Refused {
-        /// The node.
-        node: String,
-        /// The request.
-        request: String,
-        /// What was wrong.
-        problem: String,
-    },
-    /// The bus of a daemon failed.
-    #[error("D-Bus: {0}")]
-    Bus(#[from] zbus::Error),
+    /// A node, or what it needs, did otherwise than expected.
+    #[error(transparent)]
+    Node(#[from] Failure),
     /// A synthetic conversation could not be made, read or validated.
     #[error("the synthetic conversation: {0}")]
     Conversation(Box<dyn std::error::Error + Send + Sync>),
+    /// Earlier results are in a file that cannot be read.
+    #[error("{} holds no earlier results that can be kept beside new ones ({problem}); delete it", path.display())]
+    Results {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: serde_json::Error,
+    },
     /// The user stopped it.
     #[error("interrupted")]
     Interrupted,

@@ -146,6 +146,7 @@ impl SyntheticHistory {
 #[cfg(test)]
 mod tests {
     use skep_protocol::swarm::validate::Validator;
+    use skep_tests::harness::run_to_end;
 
     use super::*;
 
@@ -166,7 +167,7 @@ mod tests {
         std::fs::write(&bundle, history.bundle(8).unwrap()).unwrap();
         let git = |arguments: &[&str]| {
             let mut command = std::process::Command::new("git");
-            crate::process::run(command.current_dir(folder.path()).args(arguments)).unwrap()
+            run_to_end(command.current_dir(folder.path()).args(arguments)).unwrap()
         };
         git(&["clone", "-q", "--bare", "bundle", "copy"]);
         assert_eq!(git(&["-C", "copy", "rev-list", "--count", "main"]), "8");

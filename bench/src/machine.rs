@@ -33,13 +33,13 @@ impl fmt::Display for Machine {
 }
 
 /// The value of the first line `name : value`; empty if there is none.
-pub(crate) fn field(text: &str, name: &str) -> String {
+fn field(text: &str, name: &str) -> String {
     let mut lines = text.lines().filter_map(|line| line.split_once(':'));
     lines.find(|(key, _)| key.trim() == name).map_or_else(String::new, |(_, value)| value.trim().to_owned())
 }
 
 /// The number of `1234 kB`; zero if it is none.
-pub(crate) fn kibibytes(text: &str) -> u64 {
+fn kibibytes(text: &str) -> u64 {
     text.split(' ').next().and_then(|number| number.parse().ok()).unwrap_or(0)
 }
 

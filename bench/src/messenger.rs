@@ -15,12 +15,10 @@
 
 use std::time::{Duration, Instant};
 
-use crate::network::Place;
-use crate::statistics::{Samples, millis};
-use crate::{BenchError, Result};
+use skep::{AccountId, ConversationId};
+use skep_tests::harness::{Place, Result};
 
-/// How long anything may take before the run is given up.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
+use crate::statistics::{Samples, millis};
 
 /// Pairs of new accounts made.
 const PAIRS: usize = 3;
@@ -44,46 +42,53 @@ const CUTS: usize = 9;
 /// a node that dials again at once may have its new link already.
 const AFTER_CUT: Duration = Duration::from_millis(20);
 
-/// An account on a node.
-#[derive(Clone, Debug)]
-pub(crate) struct Account {
-    /// What the node calls it.
-    pub(crate) local: String,
-    /// What others call it: 40 hexadecimal digits.
-    pub(crate) id: String,
-}
-
 /// A node that can be told what to do.
 pub(crate) trait Messenger {
+    /// An account on it.
+    type Account;
+
     /// Where it runs.
     fn place(&self) -> &Place;
 
-    /// Memory in use, in megabytes.
-    fn resident_megabytes(&self) -> f64;
+    /// Memory in use, in bytes.
+    fn resident(&self) -> Result<usize>;
 
     /// Makes an account and waits until others can find it.
-    async fn create_account(&mut self, name: &str) -> Result<Account>;
+    async fn create_account(&mut self, name: &str) -> Result<Self::Account>;
+
+    /// What others call an account.
+    fn id(account: &Self::Account) -> AccountId;
 
     /// Adds a contact and asks it.
-    async fn add_contact(&mut self, own: &Account, contact: &str) -> Result<()>;
+    async fn add_contact(&mut self, own: &Self::Account, contact: AccountId) -> Result<()>;
 
     /// Waits until somebody asked, and returns the conversation made for it.
-    async fn request(&mut self, own: &Account, from: &str) -> Result<String>;
+    async fn request(&mut self, own: &Self::Account, from: AccountId) -> Result<ConversationId>;
 
     /// Accepts what was asked; does not wait for the conversation.
-    async fn accept(&mut self, own: &Account, from: &str) -> Result<()>;
+    async fn accept(&mut self, own: &Self::Account, from: AccountId) -> Result<()>;
 
     /// Waits until the conversation can be used, and tells since when.
-    async fn ready(&mut self, own: &Account, conversation: &str) -> Result<Instant>;
+    async fn ready(&mut self, own: &Self::Account, conversation: ConversationId) -> Result<Instant>;
 
     /// Waits until `member` has joined the conversation.
-    async fn joined(&mut self, own: &Account, conversation: &str, member: &str) -> Result<()>;
+    async fn joined(
+        &mut self,
+        own: &Self::Account,
+        conversation: ConversationId,
+        member: AccountId,
+    ) -> Result<()>;
 
     /// Sends a text.
-    async fn send(&mut self, own: &Account, conversation: &str, text: &str) -> Result<()>;
+    async fn send(&mut self, own: &Self::Account, conversation: ConversationId, text: &str) -> Result<()>;
 
     /// Waits until a text was received, and tells when.
-    async fn received(&mut self, own: &Account, conversation: &str, text: &str) -> Result<Instant>;
+    async fn received(
+        &mut self,
+        own: &Self::Account,
+        conversation: ConversationId,
+        text: &str,
+    ) -> Result<Instant>;
 }
 
 /// How long two nodes took, in milliseconds.
@@ -101,10 +106,10 @@ pub(crate) struct Times {
 }
 
 /// A conversation between two accounts.
-struct Talk {
-    a: Account,
-    b: Account,
-    conversation: String,
+struct Talk<A> {
+    a: A,
+    b: A,
+    conversation: ConversationId,
 }
 
 /// Measures everything between two running nodes. `times` keeps what was measured before an error.
@@ -133,35 +138,45 @@ pub(crate) async fn measure<M: Messenger>(a: &mut M, b: &mut M, times: &mut Time
     Ok(())
 }
 
-async fn befriend<M: Messenger>(a: &mut M, b: &mut M, pair: usize, times: &mut Times) -> Result<Talk> {
+async fn befriend<M: Messenger>(
+    a: &mut M,
+    b: &mut M,
+    pair: usize,
+    times: &mut Times,
+) -> Result<Talk<M::Account>> {
     let own = a.create_account(&format!("alice {pair}")).await?;
     let other = b.create_account(&format!("bob {pair}")).await?;
-    a.add_contact(&own, &other.id).await?;
-    let conversation = b.request(&other, &own.id).await?;
+    a.add_contact(&own, M::id(&other)).await?;
+    let conversation = b.request(&other, M::id(&own)).await?;
     let accepted = Instant::now();
-    b.accept(&other, &own.id).await?;
-    let ready = b.ready(&other, &conversation).await?;
+    b.accept(&other, M::id(&own)).await?;
+    let ready = b.ready(&other, conversation).await?;
     times.accept_to_cloned.add_millis(ready.saturating_duration_since(accepted));
-    a.joined(&own, &conversation, &other.id).await?;
+    a.joined(&own, conversation, M::id(&other)).await?;
     Ok(Talk { a: own, b: other, conversation })
 }
 
-async fn deliver<M: Messenger>(a: &mut M, b: &mut M, talk: &Talk, text: &str) -> Result<Duration> {
+async fn deliver<M: Messenger>(
+    a: &mut M,
+    b: &mut M,
+    talk: &Talk<M::Account>,
+    text: &str,
+) -> Result<Duration> {
     let sent = Instant::now();
-    a.send(&talk.a, &talk.conversation, text).await?;
-    let received = b.received(&talk.b, &talk.conversation, text).await?;
+    a.send(&talk.a, talk.conversation, text).await?;
+    let received = b.received(&talk.b, talk.conversation, text).await?;
     Ok(received.saturating_duration_since(sent))
 }
 
-async fn burst<M: Messenger>(a: &mut M, b: &mut M, talk: &Talk, pair: usize) -> Result<Duration> {
+async fn burst<M: Messenger>(a: &mut M, b: &mut M, talk: &Talk<M::Account>, pair: usize) -> Result<Duration> {
     let text = |number| format!("burst {pair} {number}");
     let sent = Instant::now();
     for number in 0..BURST {
-        a.send(&talk.a, &talk.conversation, &text(number)).await?;
+        a.send(&talk.a, talk.conversation, &text(number)).await?;
     }
     let mut last = sent;
     for number in 0..BURST {
-        last = last.max(b.received(&talk.b, &talk.conversation, &text(number)).await?);
+        last = last.max(b.received(&talk.b, talk.conversation, &text(number)).await?);
     }
     Ok(last.saturating_duration_since(sent))
 }
@@ -169,7 +184,7 @@ async fn burst<M: Messenger>(a: &mut M, b: &mut M, talk: &Talk, pair: usize) -> 
 /// What a node costs when nothing happens.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Idle {
-    /// Resident memory in megabytes.
+    /// Resident memory in megabytes of 1,000,000 bytes.
     pub(crate) megabytes: f64,
     /// Packets a second, sent and received; `None` on loopback.
     pub(crate) packets: Option<f64>,
@@ -192,10 +207,6 @@ pub(crate) async fn measure_idle<M: Messenger>(node: &mut M) -> Result<Idle> {
         let counted = u32::try_from(after.saturating_sub(before)).unwrap_or(u32::MAX);
         f64::from(counted) / seconds
     });
-    Ok(Idle { megabytes: node.resident_megabytes(), packets })
-}
-
-/// The error of a node that answered otherwise than expected.
-pub(crate) fn refused(node: &str, request: &str, problem: impl ToString) -> BenchError {
-    BenchError::Refused { node: node.to_owned(), request: request.to_owned(), problem: problem.to_string() }
+    let bytes = u32::try_from(node.resident()?).unwrap_or(u32::MAX);
+    Ok(Idle { megabytes: f64::from(bytes) / 1e6, packets })
 }

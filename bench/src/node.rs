@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use clap::Args;
+use skep_tests::daemon::{Bootstrap, Daemon, daemon_version, no_daemons};
+use skep_tests::harness::{Golden, Network, check, no_namespaces};
 
 use crate::conversation::{self, Bundles, LENGTHS};
-use crate::daemon::{self, Bootstrap, Daemon};
 use crate::machine::Machine;
 use crate::messenger::{BURST, IDLE_SETTLE, IDLE_SPAN, Idle, PAUSE, Times, measure, measure_idle};
-use crate::network::{self, Network};
-use crate::report::{Measurement, Quantity, Report, Target};
+use crate::report::{Earlier, Measurement, Peer, Quantity, Report, Target};
 use crate::skep::SkepNode;
 use crate::statistics::{Samples, millis};
 use crate::{BenchError, Result};
@@ -53,7 +53,7 @@ const OPENINGS: usize = 5;
 /// What `skep-bench node` is told.
 #[derive(Clone, Debug, Args)]
 pub struct Options {
-    /// Measure only these, by name
+    /// Measure only these, by name; the file keeps the earlier results of the others
     #[arg(long, value_delimiter = ',', value_name = "NAME", value_parser = ALL.map(|quantity| quantity.name))]
     only: Vec<String>,
 }
@@ -78,6 +78,9 @@ pub struct Outcome {
 /// [`BenchError`] when the results cannot be written. What cannot be measured is said in the table.
 pub async fn run(options: &Options, progress: Progress) -> Result<Outcome> {
     let target = workspace().join("target/bench");
+    let file = target.join("node.json");
+    // Read first: whoever measures a part wants to know at once if the rest cannot be kept.
+    let earlier = if options.only.is_empty() { Vec::new() } else { Earlier::read(&file)? };
     let folder = tempfile::tempdir().map_err(BenchError::file(std::env::temp_dir()))?;
     let run = Run { only: &options.only, folder: folder.path(), target: &target, progress };
     let mut measurements = Vec::new();
@@ -95,11 +98,9 @@ pub async fn run(options: &Options, progress: Progress) -> Result<Outcome> {
     }
     measurements.retain(|measured| run.wants(&[measured.quantity()]));
     let complete = !measurements.iter().any(Measurement::has_failed);
-    let peer = daemon::obstacle()
-        .unwrap_or_else(|| format!("jami-daemon {} of the distribution", daemon::version()));
+    let peer = no_daemons().unwrap_or_else(|| format!("jami-daemon {}", daemon_version()));
     let report = Report { machine: Machine::this(), peer, measurements };
-    let file = target.join("node.json");
-    report.write(&file)?;
+    report.write(&file, earlier)?;
     Ok(Outcome { table: report.table(), complete, file })
 }
 
@@ -123,21 +124,26 @@ impl Run<'_> {
         (self.progress)(text);
     }
 
-    /// What the real daemon did; `None` where it cannot run or failed, which does not matter to the
-    /// rest.
-    fn peer<T>(&self, measured: Result<T>) -> Option<T> {
-        measured.inspect_err(|error| self.say(&format!("the real daemon: {error}"))).ok()
+    /// What the real daemon did; its failures do not matter to the rest.
+    async fn peer<T>(&self, doing: &str, measured: impl Future<Output = Result<T>>) -> Peer<T> {
+        if let Some(obstacle) = no_daemons() {
+            return Peer::Absent(obstacle);
+        }
+        self.say(doing);
+        match measured.await {
+            Ok(measured) => Peer::Measured(measured),
+            Err(error) => {
+                self.say(&format!("the real daemon: {error}"));
+                Peer::Failed(error.to_string())
+            }
+        }
     }
 
     async fn talk(&self) -> Vec<Measurement> {
-        let (mut own, mut peer) = (Times::default(), Times::default());
         self.say("two nodes of Skep talk");
+        let mut own = Times::default();
         let measured = talk_skep(self.folder, &mut own).await;
-        if daemon::obstacle().is_none() {
-            self.say("two real daemons talk");
-            let measured = talk_daemons(self.folder, &mut peer).await;
-            self.peer(measured);
-        }
+        let peer = self.peer("two real daemons talk", talk_daemons(self.folder)).await;
         let measurements = compare_talks(&own, &peer);
         match measured {
             Ok(()) => measurements,
@@ -148,15 +154,10 @@ impl Run<'_> {
     async fn idle(&self) -> Vec<Measurement> {
         self.say("a node of Skep rests");
         let own = idle_skep(self.folder).await;
-        let mut peer = None;
-        if daemon::obstacle().is_none() {
-            self.say("a real daemon rests");
-            let measured = idle_daemon(self.folder).await;
-            peer = self.peer(measured);
-        }
+        let peer = self.peer("a real daemon rests", idle_daemon(self.folder)).await;
         let samples = |value: Option<f64>| value.into_iter().collect::<Samples>();
-        let memory = samples(peer.map(|peer| peer.megabytes));
-        let packets = samples(peer.and_then(|peer| peer.packets));
+        let memory = peer.map(|peer| samples(Some(peer.megabytes)));
+        let packets = peer.map(|peer| samples(peer.packets));
         let own = match own {
             Ok(own) => own,
             Err(error) => {
@@ -233,47 +234,53 @@ async fn talk_skep(folder: &Path, times: &mut Times) -> Result<()> {
     let bootstrap = SkepNode::start(&mut network, None, "boot", &folder).await?;
     let mut a = SkepNode::start(&mut network, Some(&bootstrap), "alice", &folder).await?;
     let mut b = SkepNode::start(&mut network, Some(&bootstrap), "bob", &folder).await?;
-    measure(&mut a, &mut b, times).await
+    Ok(measure(&mut a, &mut b, times).await?)
 }
 
-async fn talk_daemons(folder: &Path, times: &mut Times) -> Result<()> {
+async fn talk_daemons(folder: &Path) -> Result<Times> {
     let folder = make(folder, "talk-daemons")?;
     let mut network = Network::private()?;
-    let bootstrap = Bootstrap::start(&mut network, &folder)?;
-    let mut a = Daemon::start(&mut network, &bootstrap, "alice", &folder).await?;
-    let mut b = Daemon::start(&mut network, &bootstrap, "bob", &folder).await?;
-    measure(&mut a, &mut b, times).await
+    let bootstrap = Bootstrap::start(&network.place("dhtnode")?, &folder)?;
+    let mut a = Daemon::start(network.place("alice")?, &bootstrap, "alice", &folder).await?;
+    let mut b = Daemon::start(network.place("bob")?, &bootstrap, "bob", &folder).await?;
+    let mut times = Times::default();
+    measure(&mut a, &mut b, &mut times).await?;
+    Ok(times)
 }
 
 async fn idle_skep(folder: &Path) -> Result<Idle> {
     let folder = make(folder, "idle-skep")?;
     let mut network = Network::best()?;
     let bootstrap = SkepNode::start(&mut network, None, "boot", &folder).await?;
-    measure_idle(&mut SkepNode::start(&mut network, Some(&bootstrap), "alice", &folder).await?).await
+    let mut node = SkepNode::start(&mut network, Some(&bootstrap), "alice", &folder).await?;
+    Ok(measure_idle(&mut node).await?)
 }
 
 async fn idle_daemon(folder: &Path) -> Result<Idle> {
     let folder = make(folder, "idle-daemon")?;
     let mut network = Network::private()?;
-    let bootstrap = Bootstrap::start(&mut network, &folder)?;
-    measure_idle(&mut Daemon::start(&mut network, &bootstrap, "alice", &folder).await?).await
+    let bootstrap = Bootstrap::start(&network.place("dhtnode")?, &folder)?;
+    let mut daemon = Daemon::start(network.place("alice")?, &bootstrap, "alice", &folder).await?;
+    Ok(measure_idle(&mut daemon).await?)
 }
 
-fn compare_talks(own: &Times, peer: &Times) -> Vec<Measurement> {
+fn compare_talks(own: &Times, peer: &Peer<Times>) -> Vec<Measurement> {
     let single = format!("send call to receive event, one at a time, {} ms apart", PAUSE.as_millis());
     let burst = format!("first of {BURST} send calls in a row to the last receive event");
     let accept = "accept call to the event that the conversation can be used; new accounts each time";
     let connection = "all links cut, then send call to receive event, the message itself included";
-    let new_connection = if network::obstacle().is_some() {
+    let new_connection = if no_namespaces().is_some() {
         Measurement::skipped(NEW_CONNECTION, NO_NAMESPACES)
     } else {
         Measurement::new(NEW_CONNECTION, &own.new_connection, connection)
     };
     vec![
-        Measurement::new(MESSAGE_LATENCY, &own.message_latency, single).beside(&peer.message_latency),
-        Measurement::new(BURST_100, &own.burst, burst).beside(&peer.burst),
-        Measurement::new(ACCEPT_TO_CLONED, &own.accept_to_cloned, accept).beside(&peer.accept_to_cloned),
-        new_connection.beside(&peer.new_connection),
+        Measurement::new(MESSAGE_LATENCY, &own.message_latency, single)
+            .beside(&peer.map(|peer| peer.message_latency.clone())),
+        Measurement::new(BURST_100, &own.burst, burst).beside(&peer.map(|peer| peer.burst.clone())),
+        Measurement::new(ACCEPT_TO_CLONED, &own.accept_to_cloned, accept)
+            .beside(&peer.map(|peer| peer.accept_to_cloned.clone())),
+        new_connection.beside(&peer.map(|peer| peer.new_connection.clone())),
     ]
 }
 
@@ -281,23 +288,18 @@ fn compare_talks(own: &Times, peer: &Times) -> Vec<Measurement> {
 async fn open(folder: &Path, bundles: &Bundles) -> Result<Measurement> {
     let folder = make(folder, "open")?;
     let [.., longest] = LENGTHS;
-    let golden = workspace().join("tests/data/vectors/newest/accounts/alice-nopassword.gz");
-    let archive = std::fs::read(&golden).map_err(BenchError::file(&golden))?;
     let mut network = Network::best()?;
     let mut node = SkepNode::start(&mut network, None, "alice", &folder).await?;
-    let account = node.import_account(&archive).await?;
+    let account = node.import_account(&Golden::ALICE.archive()?).await?;
     let conversation = node.import_conversation(&account, &bundles.path(longest)).await?;
     let mut samples = Samples::default();
     for _ in 0..OPENINGS {
-        node = node.restart().await?;
+        node.restart().await?;
         node.until_account(&account).await?;
         let begin = Instant::now();
-        let count = node.last_page(&account, &conversation, PAGE).await?;
+        let count = node.last_page(&account, conversation, PAGE).await?;
         samples.add(millis(begin.elapsed()));
-        if count != PAGE {
-            let problem = format!("{count} messages instead of {PAGE}");
-            return Err(crate::messenger::refused("alice", "message.list", problem));
-        }
+        check(count == PAGE, || format!("a page of {PAGE} messages, not {count}"))?;
     }
     let conditions =
         format!("first call for the last {PAGE} of {longest} messages to its answer, by a node just started");

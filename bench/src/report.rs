@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use comfy_table::{CellAlignment, Table, presets};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::machine::Machine;
 use crate::statistics::Samples;
@@ -47,6 +47,28 @@ impl Quantity {
     }
 }
 
+/// What the real daemon did under the same conditions.
+#[derive(Clone, Debug)]
+pub(crate) enum Peer<T> {
+    /// It was measured.
+    Measured(T),
+    /// It cannot run here, for this reason.
+    Absent(String),
+    /// It failed, or did not get done, for this reason.
+    Failed(String),
+}
+
+impl<T> Peer<T> {
+    /// A part of what was measured.
+    pub(crate) fn map<U>(&self, part: impl FnOnce(&T) -> U) -> Peer<U> {
+        match self {
+            Self::Measured(all) => Peer::Measured(part(all)),
+            Self::Absent(reason) => Peer::Absent(reason.clone()),
+            Self::Failed(reason) => Peer::Failed(reason.clone()),
+        }
+    }
+}
+
 /// One measured quantity.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Measurement {
@@ -57,9 +79,11 @@ pub(crate) struct Measurement {
     n: usize,
     p50: Option<f64>,
     p99: Option<f64>,
-    /// The real daemon's value.
+    /// The real daemon's value; when there is none, the conditions say why.
     peer: Option<f64>,
     conditions: String,
+    #[serde(skip)]
+    peer_failed: bool,
     #[serde(skip)]
     quantity: Quantity,
     #[serde(skip)]
@@ -78,6 +102,7 @@ impl Measurement {
             p99: samples.percentile(99),
             peer: None,
             conditions: conditions.into(),
+            peer_failed: false,
             quantity,
             failed: false,
         }
@@ -101,8 +126,17 @@ impl Measurement {
     }
 
     /// Beside it, what the real daemon did under the same conditions.
-    pub(crate) fn beside(mut self, peer: &Samples) -> Self {
-        self.peer = peer.median();
+    pub(crate) fn beside(mut self, peer: &Peer<Samples>) -> Self {
+        match peer {
+            Peer::Measured(samples) => self.peer = samples.median(),
+            Peer::Absent(reason) => {
+                self.conditions.push_str(&format!("; the real daemon was not measured: {reason}"));
+            }
+            Peer::Failed(reason) => {
+                self.peer_failed = true;
+                self.conditions.push_str(&format!("; the real daemon FAILED: {reason}"));
+            }
+        }
         self
     }
 
@@ -158,7 +192,7 @@ impl Report {
                 show(measured.p99),
                 show_targets(target, p99),
                 measured.verdict().to_owned(),
-                show(measured.peer),
+                if measured.peer_failed { "failed".to_owned() } else { show(measured.peer) },
                 show(measured.advantage()),
                 measured.n.to_string(),
             ]);
@@ -176,15 +210,67 @@ impl Report {
         format!("{machine}\nreal daemon: {peer}\n{table}\n{conditions}")
     }
 
-    /// Writes the JSON file, making its folder if need be.
-    pub(crate) fn write(&self, path: &Path) -> Result<()> {
+    /// Writes the JSON file, making its folder if need be. The `earlier` results of quantities that this
+    /// report does not have stay in it, marked as such.
+    pub(crate) fn write(&self, path: &Path, earlier: Vec<Earlier>) -> Result<()> {
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder).map_err(BenchError::file(folder))?;
         }
-        let mut text = serde_json::to_string_pretty(&self.measurements)
-            .map_err(|error| BenchError::file(path)(error.into()))?;
+        let is_new = |kept: &Earlier| self.measurements.iter().all(|measured| measured.name != kept.name);
+        let rows: Vec<Row<'_>> = self
+            .measurements
+            .iter()
+            .map(Row::New)
+            .chain(earlier.into_iter().filter(is_new).map(|kept| Row::Kept(kept.marked())))
+            .collect();
+        let mut text =
+            serde_json::to_string_pretty(&rows).map_err(|error| BenchError::file(path)(error.into()))?;
         text.push('\n');
         std::fs::write(path, text).map_err(BenchError::file(path))
+    }
+}
+
+/// A row of the JSON file.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum Row<'m> {
+    New(&'m Measurement),
+    Kept(Earlier),
+}
+
+/// A result that an earlier run wrote.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Earlier {
+    name: String,
+    value: Option<f64>,
+    unit: String,
+    n: usize,
+    p50: Option<f64>,
+    p99: Option<f64>,
+    peer: Option<f64>,
+    conditions: String,
+}
+
+/// How a result that was kept is marked.
+const KEPT: &str = "from an earlier run; ";
+
+impl Earlier {
+    /// The results in a file; none if there is no file.
+    pub(crate) fn read(path: &Path) -> Result<Vec<Self>> {
+        let text = match std::fs::read(path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(BenchError::file(path)(error)),
+        };
+        serde_json::from_slice(&text)
+            .map_err(|problem| BenchError::Results { path: path.to_owned(), problem })
+    }
+
+    fn marked(mut self) -> Self {
+        if !self.conditions.starts_with(KEPT) {
+            self.conditions.insert_str(0, KEPT);
+        }
+        self
     }
 }
 
@@ -222,7 +308,7 @@ mod tests {
 
     fn report() -> Report {
         let samples: Samples = (1..=8).map(f64::from).collect();
-        let slow: Samples = std::iter::once(80.0).collect();
+        let slow = Peer::Measured(std::iter::once(80.0).collect());
         Report {
             machine: Machine::this(),
             peer: "none".to_owned(),
@@ -237,7 +323,7 @@ mod tests {
     fn the_file_has_what_the_benchmarks_promise() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("bench/node.json");
-        report().write(&path).unwrap();
+        report().write(&path, Vec::new()).unwrap();
         let read: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
         let expected = serde_json::json!([
             { "name": "latency", "value": 4.0, "unit": "ms", "n": 8, "p50": 4.0, "p99": 8.0, "peer": 80.0,
@@ -256,6 +342,48 @@ mod tests {
             assert!(row.contains(cell), "{cell} in {row}");
         }
         assert!(table.contains("speed: not measured: no root"));
+    }
+
+    #[test]
+    fn results_of_other_quantities_stay_in_the_file_and_say_that_they_are_older() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("node.json");
+        assert!(Earlier::read(&path).unwrap().is_empty());
+        report().write(&path, Vec::new()).unwrap();
+        for _ in 0..2 {
+            let speed: Samples = std::iter::once(3000.0).collect();
+            let measurements = vec![Measurement::new(SPEED, &speed, "as root")];
+            let part = Report { measurements, ..report() };
+            part.write(&path, Earlier::read(&path).unwrap()).unwrap();
+            let all = Earlier::read(&path).unwrap();
+            let told: Vec<(&str, &str)> =
+                all.iter().map(|row| (row.name.as_str(), row.conditions.as_str())).collect();
+            assert_eq!(told, [("speed", "as root"), ("latency", "from an earlier run; two nodes")]);
+            assert_eq!((all[0].value, all[1].value), (Some(3000.0), Some(4.0)));
+        }
+        std::fs::write(&path, "{}").unwrap();
+        assert!(matches!(Earlier::read(&path), Err(BenchError::Results { .. })));
+    }
+
+    #[test]
+    fn a_real_daemon_that_failed_is_told_of_in_the_table_and_in_the_conditions() {
+        let samples: Samples = std::iter::once(4.0).collect();
+        let failed = Peer::<()>::Failed("no burst".to_owned()).map(|()| Samples::default());
+        let absent = Peer::Absent("no root".to_owned());
+        let mut report = report();
+        report.measurements = vec![
+            Measurement::new(LATENCY, &samples, "two nodes").beside(&failed),
+            Measurement::new(SPEED, &samples, "one node").beside(&absent),
+        ];
+        let table = report.table();
+        let row = |name: &str| table.lines().find(|line| line.contains(name)).unwrap();
+        assert!(row("latency (ms)").contains("failed") && !row("speed (1/s)").contains("failed"), "{table}");
+        let told: Vec<_> = report.measurements.iter().map(|row| (row.peer, &*row.conditions)).collect();
+        let expected = [
+            (None, "two nodes; the real daemon FAILED: no burst"),
+            (None, "one node; the real daemon was not measured: no root"),
+        ];
+        assert_eq!(told, expected);
     }
 
     #[test]

@@ -5,6 +5,8 @@
 //!     program    where the program is          process  a child that never outlives us
 //!     event_log  what a node told              node     a process, its socket and its data folder
 //!     person     an account on a node          golden   accounts of real daemons, laid out for a node
+//!     network    private namespaces
+//!   daemon     Debian's `jamid`, driven over D-Bus
 //!   demo       the main job, played by a bootstrap and three nodes: `skep-demo`
 //! ```
 //!
@@ -12,5 +14,6 @@
 
 #![forbid(unsafe_code)]
 
+pub mod daemon;
 pub mod demo;
 pub mod harness;

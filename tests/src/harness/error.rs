@@ -21,6 +21,17 @@ pub enum Failure {
         /// What the system says.
         problem: io::Error,
     },
+    /// A program of the system failed.
+    #[error("`{command}` failed: {output}")]
+    Command {
+        /// Its command line.
+        command: String,
+        /// What it printed.
+        output: String,
+    },
+    /// A network has room for 253 nodes.
+    #[error("the network has no free address left: it has room for 253 nodes")]
+    NetworkFull,
     /// A golden vector is not what it should be.
     #[error("the golden account {name} cannot be used: {problem}")]
     Golden {
@@ -38,6 +49,16 @@ pub enum Failure {
         request: &'static str,
         /// What the node said.
         problem: ClientError,
+    },
+    /// A real daemon could not be spoken to, or answered with an error.
+    #[error("{daemon}: expected {request} to be done, but: {problem}")]
+    Bus {
+        /// Which daemon.
+        daemon: String,
+        /// The method.
+        request: String,
+        /// What the bus or the daemon said.
+        problem: zbus::Error,
     },
     /// A node ended that should run.
     #[error("{node}: expected it to run, but it has ended ({status})")]
@@ -65,6 +86,10 @@ pub enum Failure {
 impl Failure {
     pub(crate) fn file(path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |problem| Self::File { path: path.to_owned(), problem }
+    }
+
+    pub(crate) fn bus(daemon: &str, request: &str) -> impl FnOnce(zbus::Error) -> Self {
+        move |problem| Self::Bus { daemon: daemon.to_owned(), request: request.to_owned(), problem }
     }
 
     pub(crate) fn refused(node: &str, request: &'static str) -> impl FnOnce(ClientError) -> Self {

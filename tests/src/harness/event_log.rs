@@ -1,6 +1,7 @@
-//! What a node told: written by the task that reads its socket, searched by the scenario.
+//! What a node told, and when: written by the task that listens to it, searched by the scenario.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use skep::NodeEvent;
 use tokio::sync::Notify;
@@ -8,15 +9,15 @@ use tokio::sync::Notify;
 use super::{Failure, PATIENCE, Result};
 
 /// A growing list of events. Clones are the same list, and a node that restarts goes on writing it.
-#[derive(Clone, Debug)]
-pub struct EventLog {
+#[derive(Debug)]
+pub struct EventLog<E = NodeEvent> {
     node: String,
-    shared: Arc<Shared>,
+    shared: Arc<Shared<E>>,
 }
 
-#[derive(Debug, Default)]
-struct Shared {
-    events: Mutex<Vec<NodeEvent>>,
+#[derive(Debug)]
+struct Shared<E> {
+    events: Mutex<Vec<(Instant, E)>>,
     grown: Notify,
 }
 
@@ -29,16 +30,25 @@ impl Mark {
     pub const BEGINNING: Self = Self(0);
 }
 
-impl EventLog {
+impl<E> Clone for EventLog<E> {
+    fn clone(&self) -> Self {
+        Self { node: self.node.clone(), shared: Arc::clone(&self.shared) }
+    }
+}
+
+impl<E> EventLog<E> {
     /// The log of the node of this name.
     #[must_use]
     pub fn new(node: &str) -> Self {
-        Self { node: node.to_owned(), shared: Arc::default() }
+        let shared = Shared { events: Mutex::new(Vec::new()), grown: Notify::new() };
+        Self { node: node.to_owned(), shared: Arc::new(shared) }
     }
 
-    /// Adds an event.
-    pub fn push(&self, event: NodeEvent) {
-        self.shared.events.lock().unwrap_or_else(PoisonError::into_inner).push(event);
+    /// Adds an event that arrived now.
+    pub fn push(&self, event: E) {
+        let mut events = self.shared.events.lock().unwrap_or_else(PoisonError::into_inner);
+        events.push((Instant::now(), event));
+        drop(events);
         self.shared.grown.notify_waiters();
     }
 
@@ -49,8 +59,8 @@ impl EventLog {
     }
 
     /// The first event after `since` that `pick` takes, now in the log.
-    pub fn find<T>(&self, since: Mark, mut pick: impl FnMut(&NodeEvent) -> Option<T>) -> Option<T> {
-        self.search(&mut since.0.clone(), &mut pick)
+    pub fn find<T>(&self, since: Mark, mut pick: impl FnMut(&E) -> Option<T>) -> Option<T> {
+        self.search(&mut since.0.clone(), &mut pick).map(|(_, found)| found)
     }
 
     /// The first event after `since` that `pick` takes, now or later.
@@ -61,8 +71,21 @@ impl EventLog {
         &self,
         since: Mark,
         expected: impl Into<String>,
-        mut pick: impl FnMut(&NodeEvent) -> Option<T>,
+        pick: impl FnMut(&E) -> Option<T>,
     ) -> Result<T> {
+        self.arrival(since, expected, pick).await.map(|(_, found)| found)
+    }
+
+    /// As [`Self::wait`], with the time at which the event arrived.
+    ///
+    /// # Errors
+    /// As [`Self::wait`].
+    pub async fn arrival<T>(
+        &self,
+        since: Mark,
+        expected: impl Into<String>,
+        mut pick: impl FnMut(&E) -> Option<T>,
+    ) -> Result<(Instant, T)> {
         let mut next = since.0;
         let search = async {
             loop {
@@ -83,14 +106,51 @@ impl EventLog {
         })
     }
 
-    fn search<T>(&self, next: &mut usize, pick: &mut impl FnMut(&NodeEvent) -> Option<T>) -> Option<T> {
+    fn search<T>(&self, next: &mut usize, pick: &mut impl FnMut(&E) -> Option<T>) -> Option<(Instant, T)> {
         let events = self.shared.events.lock().unwrap_or_else(PoisonError::into_inner);
-        for event in events.get(*next..).unwrap_or_default() {
+        for (arrived, event) in events.get(*next..).unwrap_or_default() {
             *next += 1;
             if let Some(found) = pick(event) {
-                return Some(found);
+                return Some((*arrived, found));
             }
         }
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn paused() -> tokio::runtime::Runtime {
+        tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap()
+    }
+
+    #[test]
+    fn an_event_is_found_whether_it_came_before_or_comes_later() {
+        paused().block_on(async {
+            let log = EventLog::new("node");
+            log.push(1);
+            let after_one = log.mark();
+            let odd = |event: &i32| (event % 2 == 1).then_some(*event);
+            assert_eq!(log.wait(Mark::BEGINNING, "odd", odd).await.unwrap(), 1);
+            assert_eq!(log.find(after_one, odd), None);
+            let writer = log.clone();
+            let later = tokio::spawn(async move {
+                writer.push(2);
+                writer.push(3);
+            });
+            assert_eq!(log.wait(after_one, "odd", odd).await.unwrap(), 3);
+            later.await.unwrap();
+        });
+    }
+
+    #[test]
+    fn waiting_in_vain_names_the_node_and_the_event() {
+        paused().block_on(async {
+            let log = EventLog::<i32>::new("alice");
+            let error = log.wait(Mark::BEGINNING, "a message", |_| Some(())).await.unwrap_err();
+            assert_eq!(error.to_string(), format!("alice: expected a message within {PATIENCE:?}"));
+        });
     }
 }

@@ -3,6 +3,7 @@
 mod error;
 mod event_log;
 mod golden;
+mod network;
 mod node;
 mod person;
 mod process;
@@ -14,13 +15,15 @@ use std::time::{Duration, Instant};
 pub use error::{Failure, Result};
 pub use event_log::{EventLog, Mark};
 pub use golden::{Golden, vector};
+pub use network::{DHT_PORT, HUB, Network, Place, no_namespaces};
 pub use node::{Node, NodeSetup};
 pub use person::{Burst, Person, import_params, same_history};
 pub use process::Process;
-pub use program::program;
+pub use program::{find_program, program, run_to_end};
 
-/// How long anything may take before it counts as failed: far longer than it takes on a busy machine.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+/// How long anything may take before it counts as failed: far longer than it takes on a busy machine,
+/// real daemons included.
+pub const PATIENCE: Duration = Duration::from_secs(90);
 
 /// How often something is looked at that no event tells.
 const POLL: Duration = Duration::from_millis(20);

@@ -1,14 +1,14 @@
-//! A `skep run` process on loopback, driven over its control socket as any program would.
+//! A `skep run` process, driven over its control socket as any program would.
 
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use skep::rpc::client::{Client, ClientError};
 use skep::rpc::schema::{HealthView, Method, Nothing, SubscribeParams, method};
 use tokio::task::AbortHandle;
 
-use super::{EventLog, Failure, PATIENCE, Process, Result, program, until};
+use super::{DHT_PORT, EventLog, Failure, PATIENCE, Place, Process, Result, program, until};
 
 /// Lines of a node's log that are shown when a test fails.
 const LOG_TAIL: usize = 60;
@@ -17,20 +17,30 @@ const LOG_TAIL: usize = 60;
 #[derive(Clone, Debug)]
 pub struct NodeSetup {
     name: String,
+    place: Place,
     folder: PathBuf,
     data: PathBuf,
     bootstrap: Vec<String>,
-    /// Where its DHT listens; a free port is chosen at the first start, and kept.
+    /// Where its DHT listens; on port 0 a free one is chosen at the first start, and kept.
     listen: SocketAddr,
 }
 
 impl NodeSetup {
-    /// A node whose files go into a folder of its name below `place`.
+    /// A node on loopback whose files go into a folder of its name below `folder`.
     #[must_use]
-    pub fn new(name: &str, place: &Path) -> Self {
-        let folder = place.join(name);
-        let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        Self { name: name.to_owned(), data: folder.join("data"), folder, bootstrap: Vec::new(), listen }
+    pub fn new(name: &str, folder: &Path) -> Self {
+        let (place, folder) = (Place::loopback(), folder.join(name));
+        let listen = SocketAddr::from((place.address, 0));
+        let data = folder.join("data");
+        Self { name: name.to_owned(), place, folder, data, bootstrap: Vec::new(), listen }
+    }
+
+    /// A node at a place of a network, where its DHT has the usual port.
+    #[must_use]
+    pub fn at(mut self, place: Place) -> Self {
+        self.listen = SocketAddr::from((place.address, DHT_PORT));
+        self.place = place;
+        self
     }
 
     /// A node that keeps its data elsewhere.
@@ -47,6 +57,12 @@ impl NodeSetup {
         self
     }
 
+    /// Where it runs.
+    #[must_use]
+    pub const fn place(&self) -> &Place {
+        &self.place
+    }
+
     /// Its data folder.
     #[must_use]
     pub fn data(&self) -> &Path {
@@ -61,15 +77,16 @@ impl NodeSetup {
         fs::create_dir_all(&self.folder).map_err(Failure::file(&self.folder))?;
         let file = self.folder.join("skep.toml");
         let Self { data, bootstrap, listen, .. } = self;
+        let loopback = self.place.address.is_loopback();
         let text = format!(
             "data_dir = {data:?}\n\
              [dht]\nlisten = ['{listen}']\nbootstrap = {bootstrap:?}\n\
-             [links]\nloopback = true\n\
+             [links]\nloopback = {loopback}\n\
              [debug]\nfault_injection = true\n"
         );
         fs::write(&file, text).map_err(Failure::file(&file))?;
         let arguments = [PathBuf::from("--config"), file, PathBuf::from("run")];
-        Process::start(&self.name, &program()?, &arguments, &self.log())
+        Process::start(&self.name, &self.place, &program()?, &arguments, &[], &self.log())
     }
 
     /// Starts the node and waits until it can be asked.

@@ -4,15 +4,19 @@ use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::{Failure, PATIENCE, Result};
+use super::{Failure, PATIENCE, Place, Result};
 
 /// How often its end is looked for.
 const POLL: Duration = Duration::from_millis(5);
+
+/// What of this process' environment a child sees; whatever else the caller's shell says, of a node
+/// of its own for instance, must not reach it.
+const INHERITED: [&str; 2] = ["PATH", "RUST_BACKTRACE"];
 
 /// A running child, killed when dropped; should this process be killed, the kernel kills it.
 ///
@@ -26,21 +30,27 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts a program; what it prints is added to the file `log`.
+    /// Starts a program at a place, with these `variables` in its environment; what it prints is added
+    /// to the file `log`.
     ///
     /// # Errors
     /// [`Failure::File`] when the log cannot be written or the program not be started.
-    pub fn start<A: AsRef<OsStr>>(name: &str, program: &Path, arguments: &[A], log: &Path) -> Result<Self> {
+    pub fn start<A: AsRef<OsStr>>(
+        name: &str,
+        place: &Place,
+        program: &Path,
+        arguments: &[A],
+        variables: &[(&str, String)],
+        log: &Path,
+    ) -> Result<Self> {
         let output = File::options().create(true).append(true).open(log).map_err(Failure::file(log))?;
         let errors = output.try_clone().map_err(Failure::file(log))?;
-        let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "KILL", "--"]).arg(program).args(arguments);
-        // What the caller's shell says of a node of its own must not reach this one.
-        for variable in ["SKEP_CONFIG", "SKEP_DATA_DIR", "SKEP_SOCKET", "SKEP_ACCOUNT"] {
-            command.env_remove(variable);
-        }
+        let mut command = place.command("setpriv");
+        command.args(["--pdeathsig", "KILL", "--"]).arg(program).args(arguments).env_clear();
+        command.envs(INHERITED.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
+        command.envs(variables.iter().map(|(name, value)| (name, value)));
         command.stdin(Stdio::null()).stdout(output).stderr(errors).process_group(0);
-        let child = command.spawn().map_err(Failure::file("setpriv".as_ref()))?;
+        let child = command.spawn().map_err(Failure::file(program))?;
         Ok(Self { name: name.to_owned(), child })
     }
 
@@ -100,5 +110,28 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         self.kill();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dropped_child_has_ended_and_saw_only_the_environment_it_was_given() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("log");
+        let (script, variables) = ("env; exec sleep 600", [("GIVEN", "yes".to_owned())]);
+        let shell = Path::new("sh");
+        let mut process =
+            Process::start("child", &Place::loopback(), shell, &["-c", script], &variables, &log).unwrap();
+        while !fs::read_to_string(&log).unwrap().contains("GIVEN=yes") {
+            std::thread::yield_now();
+        }
+        assert!(!fs::read_to_string(&log).unwrap().contains("CARGO"), "cargo's variables are not passed on");
+        assert!(process.ended().is_none() && process.resident().unwrap() > 0);
+        let id = process.child.id();
+        drop(process);
+        assert!(!Path::new(&format!("/proc/{id}")).exists());
     }
 }

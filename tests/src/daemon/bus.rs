@@ -1,7 +1,7 @@
 //! One daemon's bus: calls, and the log of its signals.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures::StreamExt as _;
 use serde::Serialize;
@@ -12,30 +12,25 @@ use zbus::zvariant::DynamicType;
 use zbus::{Connection, MatchRule, MessageStream};
 
 use super::signal::Signal;
-use crate::event_log::{EventLog, Mark};
-use crate::messenger::refused;
-use crate::{BenchError, Result};
+use crate::harness::{EventLog, Failure, Result, until};
 
 const NAME: &str = "cx.ring.Ring";
 const PATH: &str = "/cx/ring/Ring/ConfigurationManager";
 const INTERFACE: &str = "cx.ring.Ring.ConfigurationManager";
 
-/// How long the daemon may take to appear on its bus.
-const START: Duration = Duration::from_secs(30);
+/// How long the daemon may take to answer a call; the longest are those that hash passwords.
+const ANSWER: Duration = Duration::from_secs(30);
 
 /// Signals that may wait to be read; a burst brings a few hundred.
 const QUEUE: usize = 4096;
-
-/// The beginning of the log: what is waited for is unique, so everything may be looked at.
-pub(super) const BEGINNING: Mark = Mark::BEGINNING;
 
 /// The connection to a daemon.
 #[derive(Debug)]
 pub(super) struct Bus {
     node: String,
     connection: Connection,
-    /// The signals so far.
-    pub(super) log: EventLog<Signal>,
+    log: EventLog<Signal>,
+    /// The methods of this version, as the daemon describes itself.
     description: String,
     reader: AbortHandle,
 }
@@ -54,16 +49,8 @@ pub(super) fn configuration(socket: &Path) -> String {
 impl Bus {
     /// Connects, and waits until the daemon answers.
     pub(super) async fn connect(node: &str, socket: &Path) -> Result<Self> {
-        let address = format!("unix:path={}", socket.display());
-        let connecting = zbus::connection::Builder::address(address.as_str())?.method_timeout(START).build();
-        let connection =
-            tokio::time::timeout(START, connecting).await.map_err(|_| BenchError::Timeout {
-                node: node.to_owned(),
-                event: "answer of its bus".to_owned(),
-                within: START,
-            })??;
-        let rule = MatchRule::builder().msg_type(Type::Signal).interface(INTERFACE)?.build();
-        let mut signals = MessageStream::for_match_rule(rule, &connection, Some(QUEUE)).await?;
+        let failed = Failure::bus(node, "connect");
+        let (connection, mut signals) = open(socket).await.map_err(failed)?;
         let log = EventLog::new(node);
         let writer = log.clone();
         let reader = tokio::spawn(async move {
@@ -73,11 +60,15 @@ impl Bus {
                 }
             }
         });
-        let description = String::new();
-        let mut bus =
-            Self { node: node.to_owned(), connection, log, description, reader: reader.abort_handle() };
-        bus.description = bus.introspect().await?;
+        let (node, description) = (node.to_owned(), String::new());
+        let mut bus = Self { node, connection, log, description, reader: reader.abort_handle() };
+        bus.answers().await?;
         Ok(bus)
+    }
+
+    /// The signals so far.
+    pub(super) const fn events(&self) -> &EventLog<Signal> {
+        &self.log
     }
 
     /// How many arguments a method has in this version of the daemon; 0 if it does not exist.
@@ -92,21 +83,30 @@ impl Bus {
         R: DeserializeOwned + zbus::zvariant::Type,
     {
         let answer = self.connection.call_method(Some(NAME), PATH, Some(INTERFACE), method, body).await;
-        let answer = answer.map_err(|error| refused(&self.node, method, error))?;
-        answer.body().deserialize().map_err(|error| refused(&self.node, method, error))
+        let answer = answer.map_err(Failure::bus(&self.node, method))?;
+        answer.body().deserialize().map_err(Failure::bus(&self.node, method))
     }
 
-    async fn introspect(&self) -> Result<String> {
+    /// Waits until the daemon answers, and learns which methods it has.
+    pub(super) async fn answers(&mut self) -> Result<()> {
         let interface = Some("org.freedesktop.DBus.Introspectable");
-        let begin = Instant::now();
-        loop {
-            match self.connection.call_method(Some(NAME), PATH, interface, "Introspect", &()).await {
-                Ok(answer) => return Ok(answer.body().deserialize()?),
-                Err(_) if begin.elapsed() < START => tokio::time::sleep(Duration::from_millis(20)).await,
-                Err(error) => return Err(BenchError::Bus(error)),
-            }
-        }
+        let connection = &self.connection;
+        let answer = until(&self.node, "the daemon on its bus", async || {
+            Ok(connection.call_method(Some(NAME), PATH, interface, "Introspect", &()).await.ok())
+        });
+        let described = answer.await?.body().deserialize();
+        self.description = described.map_err(Failure::bus(&self.node, "Introspect"))?;
+        Ok(())
     }
+}
+
+async fn open(socket: &Path) -> zbus::Result<(Connection, MessageStream)> {
+    let address = format!("unix:path={}", socket.display());
+    let connection =
+        zbus::connection::Builder::address(address.as_str())?.method_timeout(ANSWER).build().await?;
+    let rule = MatchRule::builder().msg_type(Type::Signal).interface(INTERFACE)?.build();
+    let signals = MessageStream::for_match_rule(rule, &connection, Some(QUEUE)).await?;
+    Ok((connection, signals))
 }
 
 impl Drop for Bus {

@@ -1,0 +1,271 @@
+//! What an account on a daemon does.
+//!
+//! Scenarios make every text and every conversation unique, so signals are looked for from the
+//! beginning; where the same can happen twice, wait on [`Daemon::events`] after a mark.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use skep::{AccountId, ConversationId};
+
+use super::{Daemon, JOINED, Signal};
+use crate::harness::{Failure, HUB, Mark, Result, check};
+
+/// An account on a daemon.
+#[derive(Clone, Debug)]
+pub struct DaemonAccount {
+    /// What the daemon calls it.
+    pub local: String,
+    /// What others call it.
+    pub id: AccountId,
+}
+
+/// The details of an account, by their names.
+type Details = HashMap<String, String>;
+
+impl Daemon {
+    /// Makes an account, and waits until others can find it.
+    ///
+    /// # Errors
+    /// [`Failure`] when it cannot be made.
+    pub async fn create_account(&self, name: &str, password: Option<&str>) -> Result<DaemonAccount> {
+        self.add_account(name, &[("Account.archivePassword", password.unwrap_or_default())]).await
+    }
+
+    /// Opens the account in an archive, and waits until others can find it.
+    ///
+    /// # Errors
+    /// [`Failure`] when it cannot be opened.
+    pub async fn import_account(
+        &self,
+        name: &str,
+        archive: &Path,
+        password: Option<&str>,
+    ) -> Result<DaemonAccount> {
+        let archive = archive.display().to_string();
+        let given =
+            [("Account.archivePath", &*archive), ("Account.archivePassword", password.unwrap_or_default())];
+        self.add_account(name, &given).await
+    }
+
+    async fn add_account(&self, name: &str, given: &[(&str, &str)]) -> Result<DaemonAccount> {
+        let mut details: Details = self.bus.call("getAccountTemplate", &"RING").await?;
+        let settings = settings(name, self.bootstrap());
+        details.extend(settings.iter().chain(given).map(|(key, value)| ((*key).into(), (*value).into())));
+        details.insert("RingNS.uri".to_owned(), format!("http://{HUB}:9"));
+        let since = self.events().mark();
+        let local: String = self.bus.call("addAccount", &(details,)).await?;
+        self.announced(&local, since).await?;
+        let details: Details = self.bus.call("getAccountDetails", &local.as_str()).await?;
+        let user = details.get("Account.username").map(String::as_str).unwrap_or_default();
+        let id = user.trim_start_matches("ring:").trim_start_matches("jami:").parse();
+        let id = id.map_err(|_| Failure::Expected(format!("{} to tell an id, not {user:?}", self.name())))?;
+        Ok(DaemonAccount { local, id })
+    }
+
+    /// Waits until others can find the account, by its local name.
+    ///
+    /// # Errors
+    /// [`Failure::Timeout`].
+    pub async fn announced(&self, account: &str, since: Mark) -> Result<()> {
+        let announced = |signal: &Signal| {
+            matches!(signal, Signal::Announced { account: it } if it == account).then_some(())
+        };
+        self.events().wait(since, "its account to be announced", announced).await
+    }
+
+    /// Writes the account's archive to a file, protected as the account is.
+    ///
+    /// # Errors
+    /// [`Failure`] when the password is wrong or the file cannot be written.
+    pub async fn export_account(
+        &self,
+        own: &DaemonAccount,
+        file: &Path,
+        password: Option<&str>,
+    ) -> Result<()> {
+        let (file, password) = (file.display().to_string(), password.unwrap_or_default());
+        // Later versions want to know how it is protected.
+        let exported: bool = if self.bus.arguments("exportToFile") > 3 {
+            let scheme = if password.is_empty() { "" } else { "password" };
+            self.bus.call("exportToFile", &(&own.local, file, scheme, password)).await?
+        } else {
+            self.bus.call("exportToFile", &(&own.local, file, password)).await?
+        };
+        check(exported, || format!("{} to export its account", self.name()))
+    }
+
+    /// The folder in which it keeps an account: `ring_device.crt`, `ring_device.key` and the rest.
+    #[must_use]
+    pub fn account_folder(&self, own: &DaemonAccount) -> PathBuf {
+        self.accounts().join(&own.local)
+    }
+
+    /// Adds a contact and asks it.
+    ///
+    /// # Errors
+    /// [`Failure::Bus`].
+    pub async fn add_contact(&self, own: &DaemonAccount, contact: AccountId) -> Result<()> {
+        let contact = contact.to_string();
+        self.bus.call::<_, ()>("addContact", &(&own.local, &contact)).await?;
+        let no_profile: &[u8] = &[];
+        self.bus.call("sendTrustRequest", &(&own.local, &contact, no_profile)).await
+    }
+
+    /// Waits until somebody asked, and returns the conversation made for it.
+    ///
+    /// # Errors
+    /// [`Failure::Timeout`].
+    pub async fn request(&self, own: &DaemonAccount, sender: AccountId) -> Result<ConversationId> {
+        let asked = |signal: &Signal| match signal {
+            Signal::TrustRequest { account, conversation, from }
+                if *account == own.local && *from == sender =>
+            {
+                Some(*conversation)
+            }
+            _ => None,
+        };
+        let wanted = format!("a request from {sender}");
+        let conversation = self.events().wait(Mark::BEGINNING, wanted, asked).await?;
+        // Accepted before this, the conversation would never be cloned.
+        let noted = |signal: &Signal| {
+            let Signal::ConversationRequest { account, conversation: asked } = signal else { return None };
+            (*account == own.local && *asked == conversation).then_some(())
+        };
+        self.events().wait(Mark::BEGINNING, "a conversation request", noted).await?;
+        Ok(conversation)
+    }
+
+    /// Accepts what was asked; does not wait for the conversation.
+    ///
+    /// # Errors
+    /// [`Failure`] when nobody asked.
+    pub async fn accept(&self, own: &DaemonAccount, from: AccountId) -> Result<()> {
+        let accepted: bool = self.bus.call("acceptTrustRequest", &(&own.local, from.to_string())).await?;
+        check(accepted, || format!("{} to accept {from}", self.name()))
+    }
+
+    /// Waits until the conversation can be used, and tells since when.
+    ///
+    /// # Errors
+    /// [`Failure::Timeout`].
+    pub async fn ready(&self, own: &DaemonAccount, wanted: ConversationId) -> Result<Instant> {
+        let ready = |signal: &Signal| {
+            let Signal::Ready { account, conversation } = signal else { return None };
+            (*account == own.local && *conversation == wanted).then_some(())
+        };
+        let expected = format!("conversation {wanted} to be ready");
+        Ok(self.events().arrival(Mark::BEGINNING, expected, ready).await?.0)
+    }
+
+    /// Waits until `who` has joined the conversation.
+    ///
+    /// # Errors
+    /// [`Failure::Timeout`].
+    pub async fn joined(&self, own: &DaemonAccount, wanted: ConversationId, who: AccountId) -> Result<()> {
+        let joined = |signal: &Signal| match signal {
+            Signal::Member { account, conversation, member, event: JOINED }
+                if *account == own.local && *conversation == wanted && *member == who =>
+            {
+                Some(())
+            }
+            _ => None,
+        };
+        self.events().wait(Mark::BEGINNING, format!("{who} to join"), joined).await
+    }
+
+    /// Asks somebody on another daemon, who accepts: both have the conversation afterwards.
+    ///
+    /// # Errors
+    /// [`Failure`] when anything of it does not happen.
+    pub async fn befriend(
+        &self,
+        own: &DaemonAccount,
+        other: &Self,
+        others: &DaemonAccount,
+    ) -> Result<ConversationId> {
+        self.add_contact(own, others.id).await?;
+        let conversation = other.request(others, own.id).await?;
+        other.accept(others, own.id).await?;
+        other.ready(others, conversation).await?;
+        self.joined(own, conversation, others.id).await?;
+        Ok(conversation)
+    }
+
+    /// Sends a text.
+    ///
+    /// # Errors
+    /// [`Failure::Bus`].
+    pub async fn send(&self, own: &DaemonAccount, conversation: ConversationId, text: &str) -> Result<()> {
+        let conversation = conversation.to_string();
+        // Later versions want to know whether it is a message, an edit or a reaction.
+        if self.bus.arguments("sendMessage") > 4 {
+            self.bus.call("sendMessage", &(&own.local, conversation, text, "", 0_i32)).await
+        } else {
+            self.bus.call("sendMessage", &(&own.local, conversation, text, "")).await
+        }
+    }
+
+    /// Waits until a text was received, and tells when.
+    ///
+    /// # Errors
+    /// [`Failure::Timeout`].
+    pub async fn received(&self, own: &DaemonAccount, wanted: ConversationId, text: &str) -> Result<Instant> {
+        let received = |signal: &Signal| match signal {
+            Signal::Message { account, conversation, body }
+                if *account == own.local && *conversation == wanted && body == text =>
+            {
+                Some(())
+            }
+            _ => None,
+        };
+        let expected = format!("the message {text:?}");
+        Ok(self.events().arrival(Mark::BEGINNING, expected, received).await?.0)
+    }
+
+    /// The whole history as the daemon shows it, newest first: of each commit its `id`, `type` and
+    /// whatever else it has.
+    ///
+    /// # Errors
+    /// [`Failure::Timeout`] when it is not loaded.
+    pub async fn history(
+        &self,
+        own: &DaemonAccount,
+        conversation: ConversationId,
+    ) -> Result<Vec<BTreeMap<String, String>>> {
+        let since = self.events().mark();
+        let all: u32 = 0;
+        let arguments = (&own.local, conversation.to_string(), "", all);
+        let asked: u32 = self.bus.call("loadConversationMessages", &arguments).await?;
+        let loaded = |signal: &Signal| match signal {
+            Signal::Loaded { request, messages } if *request == asked => Some(messages.clone()),
+            _ => None,
+        };
+        self.events().wait(since, format!("the history of {conversation}"), loaded).await
+    }
+}
+
+/// Settings for the private network alone: no TURN, STUN, UPnP, DHT proxy, local discovery.
+fn settings<'s>(name: &'s str, bootstrap: &'s str) -> [(&'static str, &'s str); 18] {
+    [
+        ("Account.type", "RING"),
+        ("Account.alias", name),
+        ("Account.displayName", name),
+        ("Account.hostname", bootstrap),
+        ("Account.bootstrapListUrl", ""),
+        ("Account.upnpEnabled", "false"),
+        ("Account.proxyEnabled", "false"),
+        ("Account.dhtProxyListUrl", ""),
+        ("Account.proxyServer", ""),
+        ("Account.peerDiscovery", "false"),
+        ("Account.accountDiscovery", "false"),
+        ("Account.accountPublish", "false"),
+        ("Account.videoEnabled", "false"),
+        ("Account.ringtoneEnabled", "false"),
+        ("TURN.enable", "false"),
+        ("TURN.server", ""),
+        ("STUN.enable", "false"),
+        ("STUN.server", ""),
+    ]
+}

@@ -1,0 +1,186 @@
+//! The signals of a daemon that a scenario waits for.
+
+use std::collections::BTreeMap;
+
+use skep::{AccountId, ConversationId};
+use zbus::Message;
+use zbus::zvariant::{Array, Structure, Value};
+
+/// Member event: the member has joined.
+pub const JOINED: i32 = 1;
+
+/// What a daemon told. Accounts are named as the daemon itself does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Signal {
+    /// The device of an account is announced on the DHT.
+    Announced {
+        /// Whose.
+        account: String,
+    },
+    /// Somebody asks to become a contact.
+    TrustRequest {
+        /// Who is asked.
+        account: String,
+        /// The conversation that was made for it.
+        conversation: ConversationId,
+        /// Who asks.
+        from: AccountId,
+    },
+    /// The invitation that came with it is noted.
+    ConversationRequest {
+        /// Who is invited.
+        account: String,
+        /// Into which conversation.
+        conversation: ConversationId,
+    },
+    /// A conversation can be used.
+    Ready {
+        /// By whom.
+        account: String,
+        /// Which.
+        conversation: ConversationId,
+    },
+    /// Something happened to a member.
+    Member {
+        /// Who tells it.
+        account: String,
+        /// In which conversation.
+        conversation: ConversationId,
+        /// To whom.
+        member: AccountId,
+        /// What, such as [`JOINED`].
+        event: i32,
+    },
+    /// A message entered a conversation.
+    Message {
+        /// Who has it now.
+        account: String,
+        /// In which conversation.
+        conversation: ConversationId,
+        /// Its text.
+        body: String,
+    },
+    /// A history that was asked for.
+    Loaded {
+        /// The number that the request got.
+        request: u32,
+        /// The commits, newest first.
+        messages: Vec<BTreeMap<String, String>>,
+    },
+}
+
+impl Signal {
+    /// Reads a signal; `None` for those that nobody waits for.
+    pub(super) fn read(message: &Message) -> Option<Self> {
+        let header = message.header();
+        let body = message.body();
+        let body: Structure<'_> = body.deserialize().ok()?;
+        Self::parse(header.member()?.as_str(), body.fields())
+    }
+
+    fn parse(name: &str, fields: &[Value<'_>]) -> Option<Self> {
+        let text = |place: usize| match fields.get(place)? {
+            Value::Str(text) => Some(text.as_str()),
+            _ => None,
+        };
+        if name == "conversationLoaded" {
+            let (Value::U32(request), Value::Array(messages)) = (fields.first()?, fields.get(3)?) else {
+                return None;
+            };
+            return Some(Self::Loaded { request: *request, messages: texts(messages)? });
+        }
+        let account = text(0)?.to_owned();
+        let conversation = || text(1)?.parse().ok();
+        Some(match name {
+            "volatileAccountDetailsChanged" => {
+                let announced = find(fields.get(1)?, "Account.deviceAnnounced")?;
+                (announced == "true").then_some(Self::Announced { account })?
+            }
+            "incomingTrustRequest" => {
+                Self::TrustRequest { account, conversation: conversation()?, from: text(2)?.parse().ok()? }
+            }
+            "conversationRequestReceived" => {
+                Self::ConversationRequest { account, conversation: conversation()? }
+            }
+            "conversationReady" => Self::Ready { account, conversation: conversation()? },
+            "conversationMemberEvent" => {
+                let Value::I32(event) = *fields.get(3)? else { return None };
+                let member = text(2)?.parse().ok()?;
+                Self::Member { account, conversation: conversation()?, member, event }
+            }
+            // The second is what later versions send; there the texts are inside a structure.
+            "messageReceived" | "swarmMessageReceived" => {
+                Self::Message { account, conversation: conversation()?, body: find(fields.get(2)?, "body")? }
+            }
+            _ => return None,
+        })
+    }
+}
+
+/// An array of dictionaries of texts.
+fn texts(array: &Array<'_>) -> Option<Vec<BTreeMap<String, String>>> {
+    let entry = |value: &Value<'_>| {
+        let Value::Dict(dictionary) = value else { return None };
+        BTreeMap::try_from(dictionary.try_clone().ok()?).ok()
+    };
+    array.iter().map(entry).collect()
+}
+
+/// The text under `key` in the first dictionary of texts that has it, inside structures too.
+fn find(value: &Value<'_>, key: &str) -> Option<String> {
+    match value {
+        Value::Dict(dictionary) => dictionary.get::<&str, String>(&key).ok()?,
+        Value::Structure(structure) => structure.fields().iter().find_map(|field| find(field, key)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+
+    fn dictionary<'v>(entries: &[(&'static str, &'static str)]) -> Value<'v> {
+        Value::from(entries.iter().copied().collect::<HashMap<_, _>>())
+    }
+
+    #[test]
+    fn a_message_is_read_from_both_forms() {
+        let id = "11eac7c8522415e5294f255daa4284711bd28268";
+        let expected = Signal::Message {
+            account: "a".to_owned(),
+            conversation: id.parse().unwrap(),
+            body: "hello".to_owned(),
+        };
+        let old =
+            [Value::from("a"), Value::from(id), dictionary(&[("type", "text/plain"), ("body", "hello")])];
+        assert_eq!(Signal::parse("messageReceived", &old), Some(expected.clone()));
+        let inner = Structure::from(("id", "text/plain", "parent", HashMap::from([("body", "hello")])));
+        let new = [Value::from("a"), Value::from(id), Value::from(inner)];
+        assert_eq!(Signal::parse("swarmMessageReceived", &new), Some(expected));
+    }
+
+    #[test]
+    fn an_account_is_announced_once_its_details_say_so() {
+        let details = |announced| [Value::from("a"), dictionary(&[("Account.deviceAnnounced", announced)])];
+        let name = "volatileAccountDetailsChanged";
+        assert_eq!(Signal::parse(name, &details("false")), None);
+        let expected = Signal::Announced { account: "a".to_owned() };
+        assert_eq!(Signal::parse(name, &details("true")), Some(expected));
+        assert_eq!(Signal::parse("callStateChanged", &details("true")), None);
+    }
+
+    #[test]
+    fn a_loaded_history_keeps_all_that_is_said_of_each_commit() {
+        let first = HashMap::from([("id", "1"), ("type", "initial")]);
+        let second = HashMap::from([("id", "2"), ("body", "hello")]);
+        let fields = [Value::from(7_u32), "a".into(), "c".into(), Value::from(vec![second, first])];
+        let Some(Signal::Loaded { request: 7, messages }) = Signal::parse("conversationLoaded", &fields)
+        else {
+            panic!("not read")
+        };
+        assert_eq!((messages.len(), &*messages[0]["body"], &*messages[1]["type"]), (2, "hello", "initial"));
+    }
+}

@@ -1,0 +1,292 @@
+//! A network of our own.
+//!
+//! ```text
+//!   namespace HUB          bridge 10.78.0.1/24
+//!                            |          |
+//!   namespaces of nodes   10.78.0.2  10.78.0.3  ...   (one end of a veth pair each)
+//! ```
+//!
+//! No namespace is joined to the machine's network or to another network of ours, so nothing can leave
+//! it, its addresses cannot clash with any, and many can be used at once. Needs root; without, nodes
+//! share the loopback interface, each with an address of its own in 127.78.0.0/16.
+
+use std::fs;
+use std::net::Ipv4Addr;
+use std::process::Command;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use super::{Failure, Result, find_program, run_to_end};
+
+/// Port of the DHT at every place.
+pub const DHT_PORT: u16 = 4222;
+
+/// Address of the hub, which forwards nothing.
+pub const HUB: Ipv4Addr = Ipv4Addr::new(10, 78, 0, 1);
+
+/// A network; its namespaces are deleted when it is dropped.
+#[derive(Debug)]
+pub struct Network {
+    /// `None` on loopback.
+    tag: Option<Tag>,
+    namespaces: Vec<String>,
+    hosts: u8,
+}
+
+/// Where a node runs.
+#[derive(Clone, Debug)]
+pub struct Place {
+    namespace: Option<String>,
+    /// Its address.
+    pub address: Ipv4Addr,
+}
+
+/// Why there can be no namespaces; `None` if there can.
+#[must_use]
+pub fn no_namespaces() -> Option<&'static str> {
+    static FOUND: OnceLock<Option<&str>> = OnceLock::new();
+    *FOUND.get_or_init(|| {
+        if !rustix::process::geteuid().is_root() {
+            Some("network namespaces need root")
+        } else if find_program("ip").is_none() || find_program("ss").is_none() {
+            Some("network namespaces need iproute2 (apt-get install iproute2)")
+        } else if Network::private().is_err() {
+            // As in most containers.
+            Some("network namespaces are not allowed here, even for root")
+        } else {
+            None
+        }
+    })
+}
+
+impl Network {
+    /// Nodes on the loopback interface.
+    #[must_use]
+    pub const fn loopback() -> Self {
+        Self { tag: None, namespaces: Vec::new(), hosts: 1 }
+    }
+
+    /// Nodes in namespaces of their own. First deletes those of processes that were killed.
+    ///
+    /// # Errors
+    /// [`Failure::Command`] when the system does not allow it; see [`no_namespaces`].
+    pub fn private() -> Result<Self> {
+        delete_orphans()?;
+        let mut network = Self { tag: Some(Tag::next()?), namespaces: Vec::new(), hosts: 1 };
+        let hub = network.add_namespace("hub")?;
+        ip(&["-n", &hub, "link", "add", "br0", "type", "bridge"])?;
+        ip(&["-n", &hub, "addr", "add", &format!("{HUB}/24"), "dev", "br0"])?;
+        ip(&["-n", &hub, "link", "set", "br0", "up"])?;
+        // So that the hub answers "unreachable" at once for addresses outside.
+        in_namespace(&hub, "sh").args(["-c", "echo 1 > /proc/sys/net/ipv4/ip_forward"]).status().ok();
+        Ok(network)
+    }
+
+    /// Namespaces if possible, else loopback.
+    ///
+    /// # Errors
+    /// As [`Self::private`].
+    pub fn best() -> Result<Self> {
+        if no_namespaces().is_none() { Self::private() } else { Ok(Self::loopback()) }
+    }
+
+    /// A place for one more node.
+    ///
+    /// # Errors
+    /// [`Failure`] when the network is full or the system does not allow it.
+    pub fn place(&mut self, name: &str) -> Result<Place> {
+        self.hosts = self.hosts.checked_add(1).ok_or(Failure::NetworkFull)?;
+        let host = self.hosts;
+        let Some(hub) = self.tag.map(|tag| tag.namespace("hub")) else {
+            return Ok(Place { namespace: None, address: Ipv4Addr::new(127, 78, 0, host) });
+        };
+        let namespace = self.add_namespace(name)?;
+        let address = Ipv4Addr::new(10, 78, 0, host);
+        let port = format!("v{host}");
+        let pair = ["type", "veth", "peer", "name", "eth0", "netns", &namespace];
+        ip(&[&["link", "add", &port, "netns", &hub], &pair[..]].concat())?;
+        ip(&["-n", &hub, "link", "set", &port, "master", "br0", "up"])?;
+        ip(&["-n", &namespace, "addr", "add", &format!("{address}/24"), "dev", "eth0"])?;
+        ip(&["-n", &namespace, "link", "set", "eth0", "up"])?;
+        ip(&["-n", &namespace, "route", "add", "default", "via", &HUB.to_string()])?;
+        Ok(Place { namespace: Some(namespace), address })
+    }
+
+    fn add_namespace(&mut self, name: &str) -> Result<String> {
+        let namespace = self.tag.map(|tag| tag.namespace(name)).unwrap_or_default();
+        ip(&["netns", "add", &namespace])?;
+        self.namespaces.push(namespace.clone());
+        // IPv6 would add neighbour and router discovery to the packets counted.
+        let quiet = "for what in all default; do echo 1 > /proc/sys/net/ipv6/conf/$what/disable_ipv6; done";
+        in_namespace(&namespace, "sh").args(["-c", quiet]).status().ok();
+        ip(&["-n", &namespace, "link", "set", "lo", "up"])?;
+        Ok(namespace)
+    }
+}
+
+impl Drop for Network {
+    fn drop(&mut self) {
+        for namespace in self.namespaces.drain(..).rev() {
+            let _ = ip(&["netns", "del", &namespace]);
+        }
+    }
+}
+
+impl Place {
+    /// The loopback interface, where all share one address.
+    #[must_use]
+    pub const fn loopback() -> Self {
+        Self { namespace: None, address: Ipv4Addr::LOCALHOST }
+    }
+
+    /// A command that runs here.
+    #[must_use]
+    pub fn command(&self, program: &str) -> Command {
+        match &self.namespace {
+            Some(namespace) => in_namespace(namespace, program),
+            None => Command::new(program),
+        }
+    }
+
+    /// Packets sent and received over the interface of this place so far; `None` on loopback.
+    ///
+    /// # Errors
+    /// [`Failure::Command`] when the namespace is gone.
+    pub fn packets(&self) -> Result<Option<u64>> {
+        let Some(namespace) = &self.namespace else { return Ok(None) };
+        let text = ip(&["-n", namespace, "-s", "-j", "link", "show", "eth0"])?;
+        let links: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
+        let count = |way: &str| links.pointer(&format!("/0/stats64/{way}/packets"))?.as_u64();
+        Ok(count("rx").zip(count("tx")).map(|(received, sent)| received.saturating_add(sent)))
+    }
+
+    /// Breaks every TCP connection between here and `other`, except those of the DHT; both ends
+    /// notice at once. Returns false on loopback, where this is not done.
+    ///
+    /// # Errors
+    /// [`Failure::Command`] when the namespace is gone.
+    pub fn cut_links(&self, other: &Self) -> Result<bool> {
+        if self.namespace.is_none() {
+            return Ok(false);
+        }
+        let filter = format!("dst {} and not ( sport = :{DHT_PORT} or dport = :{DHT_PORT} )", other.address);
+        run_to_end(self.command("ss").args(["-H", "-K", "-t", &filter]))?;
+        Ok(true)
+    }
+}
+
+fn in_namespace(namespace: &str, program: &str) -> Command {
+    let mut command = Command::new("ip");
+    command.args(["netns", "exec", namespace, program]);
+    command
+}
+
+fn ip(arguments: &[&str]) -> Result<String> {
+    run_to_end(Command::new("ip").args(arguments))
+}
+
+/// Deletes the namespaces of processes that were killed; those that ran in them have ended with them.
+fn delete_orphans() -> Result<()> {
+    for line in ip(&["netns", "list"])?.lines() {
+        let name = line.split(' ').next().unwrap_or_default();
+        if Tag::of(name).is_some_and(|tag| !tag.is_alive()) {
+            // Another process may just be doing the same.
+            let _ = ip(&["netns", "del", name]);
+        }
+    }
+    Ok(())
+}
+
+/// Whose a namespace is: in its name, so that it can be told when its process was killed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Tag {
+    process: u32,
+    /// When the process started, in clock ticks since boot: process ids are used again.
+    started: u64,
+    /// Which network of this process.
+    number: u32,
+}
+
+impl Tag {
+    /// Of one more network of this process.
+    fn next() -> Result<Self> {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let process = std::process::id();
+        let started = started(process)
+            .ok_or_else(|| Failure::Expected("this process to be listed in /proc".to_owned()))?;
+        Ok(Self { process, started, number: NUMBER.fetch_add(1, Ordering::Relaxed) })
+    }
+
+    fn namespace(self, name: &str) -> String {
+        let Self { process, started, number } = self;
+        format!("skep-{process}-{started}-{number}-{name}")
+    }
+
+    /// From the name of a namespace, if it is one of ours.
+    fn of(namespace: &str) -> Option<Self> {
+        let mut parts = namespace.strip_prefix("skep-")?.splitn(4, '-');
+        let process = parts.next()?.parse().ok()?;
+        let started = parts.next()?.parse().ok()?;
+        let number = parts.next()?.parse().ok()?;
+        parts.next().map(|_| Self { process, started, number })
+    }
+
+    fn is_alive(self) -> bool {
+        started(self.process) == Some(self.started)
+    }
+}
+
+/// When a process started, in clock ticks since boot; `None` if there is none of this id.
+fn started(process: u32) -> Option<u64> {
+    let text = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    // The name of the program, in brackets, may hold spaces; then the state is field 3 of `proc(5)`, and
+    // the start is field 22.
+    text.rsplit_once(") ")?.1.split(' ').nth(22 - 3)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn namespaces_tell_whose_they_are() {
+        let tag = Tag::next().unwrap();
+        assert_eq!(Tag::of(&tag.namespace("a-b")), Some(tag));
+        assert!(tag.is_alive());
+        assert!(!Tag { started: tag.started + 1, ..tag }.is_alive(), "its id is used again");
+        assert_ne!(Tag::next().unwrap(), tag);
+        for other in ["skep-hub", "other-1-2-3-hub", "skep-1-2-hub", "skep"] {
+            assert_eq!(Tag::of(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn places_on_loopback_have_addresses_of_their_own() {
+        let mut network = Network::loopback();
+        let (one, other) = (network.place("one").unwrap(), network.place("other").unwrap());
+        assert_ne!(one.address, other.address);
+        assert!(one.address.is_loopback());
+        assert_eq!(one.packets().unwrap(), None);
+    }
+
+    #[test]
+    #[allow(clippy::print_stderr, reason = "whoever reads the output should know that it was skipped")]
+    fn namespaces_see_each_other_and_are_gone_afterwards_and_those_of_the_killed_too() {
+        if let Some(obstacle) = no_namespaces() {
+            eprintln!("skipped: {obstacle}");
+            return;
+        }
+        let killed = Tag { process: std::process::id(), started: 1, number: 0 }.namespace("hub");
+        ip(&["netns", "add", &killed]).unwrap();
+        let mut network = Network::private().unwrap();
+        let (one, other) = (network.place("one").unwrap(), network.place("other").unwrap());
+        let route = run_to_end(one.command("ip").args(["route", "get", &other.address.to_string()]));
+        assert!(route.unwrap().contains("dev eth0"));
+        assert!(one.packets().unwrap().is_some());
+        assert!(one.cut_links(&other).unwrap());
+        let own = network.namespaces.clone();
+        drop(network);
+        let left = ip(&["netns", "list"]).unwrap();
+        assert!(own.iter().chain([&killed]).all(|name| !left.contains(name)), "{left}");
+    }
+}
