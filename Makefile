@@ -4,7 +4,7 @@ SHELL := /bin/bash
 export PATH := $(HOME)/.cargo/bin:$(PATH)
 
 .DEFAULT_GOAL := build
-.PHONY: setup build demo test bench lint doc clean
+.PHONY: setup build demo test live bench bench-parts lint doc clean
 
 setup: ## install what is missing
 	@.ci/setup
@@ -23,10 +23,18 @@ test: setup ## run every test of the workspace
 		set -ex; cargo test --locked --workspace; \
 	fi
 
-# Compared with the real daemon when it is there: apt-get install jami-daemon dhtnode dbus-daemon iproute2
+# `make test` runs these too; as root, with: apt-get install jami-daemon dhtnode dbus-daemon iproute2
+live: build ## meet the real daemon, and put what works with it into README.md
+	@set -x; cargo test --locked -p skep-tests --test live -- --test-threads 2; status=$$?; \
+	cargo run --locked -p skep-tests --bin skep-tests -- features && exit $$status
+
+# Compared with the real daemon when it is there, as above.
 bench: setup ## measure a node; the results go to target/bench/node.json
 	cargo build --locked --release -p skep
 	cargo run --locked --release -p skep-bench -- node
+
+bench-parts: setup ## measure what a message and a byte cost: parsing, signing, validating, ordering, packing
+	cargo bench --locked -p skep-bench
 
 lint: setup ## check the format and refuse warnings
 	cargo fmt --all --check

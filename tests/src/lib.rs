@@ -7,13 +7,15 @@
 //!     person     an account on a node          golden   accounts of real daemons, laid out for a node
 //!     network    private namespaces
 //!   daemon     Debian's `jamid`, driven over D-Bus
+//!   live       Skep beside real daemons, and the table of what works between them
 //!   demo       the main job, played by a bootstrap and three nodes: `skep-demo`
 //! ```
 //!
-//! The tests themselves are in `tests/nodes`.
+//! The tests themselves are in `tests/nodes`, and those with real daemons in `tests/live`.
 
 #![forbid(unsafe_code)]
 
 pub mod daemon;
 pub mod demo;
 pub mod harness;
+pub mod live;

@@ -96,6 +96,28 @@ impl Daemon {
         check(exported, || format!("{} to export its account", self.name()))
     }
 
+    /// What the daemon finds wrong with the certificates of a device whose authority it is given: names of
+    /// checks, in order. How the files are protected is left out.
+    ///
+    /// # Errors
+    /// [`Failure::Bus`], also when they are not certificates.
+    pub async fn certificate_faults(
+        &self,
+        own: &DaemonAccount,
+        chain: &Path,
+        key: &Path,
+        authority: &Path,
+    ) -> Result<Vec<String>> {
+        let [chain, key, authority] = [chain, key, authority].map(|path| path.display().to_string());
+        let no_password = "";
+        let arguments = (&own.local, chain, key, no_password, authority);
+        let checks: BTreeMap<String, String> = self.bus.call("validateCertificatePath", &arguments).await?;
+        check(!checks.is_empty(), || format!("{} to check something", self.name()))?;
+        let about_files = |name: &str| name.contains("PERMISSION") || name.contains("STORAGE");
+        let faults = checks.into_iter().filter(|(name, result)| result == "FAILED" && !about_files(name));
+        Ok(faults.map(|(name, _)| name).collect())
+    }
+
     /// The folder in which it keeps an account: `ring_device.crt`, `ring_device.key` and the rest.
     #[must_use]
     pub fn account_folder(&self, own: &DaemonAccount) -> PathBuf {

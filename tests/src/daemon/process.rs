@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::bus::{self, Bus};
 use super::{DAEMON, Signal};
-use crate::harness::{DHT_PORT, EventLog, Failure, Place, Process, Result, until};
+use crate::harness::{DHT_PORT, EventLog, Failure, Place, Process, Result, show_log_of_failure, until};
 
 /// The bootstrap of a network of daemons.
 #[derive(Debug)]
@@ -122,10 +122,20 @@ impl Daemon {
     }
 }
 
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        show_log_of_failure(&self.name, &log(&self.folder));
+    }
+}
+
 fn launch(name: &str, place: &Place, folder: &Path) -> Result<Process> {
     // -c writes the log to the terminal, -p keeps running without clients.
-    let (arguments, log) = (["-c", "-p"], folder.join("jamid.log"));
-    Process::start(name, place, Path::new(DAEMON), &arguments, &variables(folder), &log)
+    let arguments = ["-c", "-p"];
+    Process::start(name, place, Path::new(DAEMON), &arguments, &variables(folder), &log(folder))
+}
+
+fn log(folder: &Path) -> PathBuf {
+    folder.join("jamid.log")
 }
 
 fn socket(folder: &Path) -> PathBuf {

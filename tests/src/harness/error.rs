@@ -58,7 +58,7 @@ pub enum Failure {
         /// The method.
         request: String,
         /// What the bus or the daemon said.
-        problem: zbus::Error,
+        problem: Box<zbus::Error>,
     },
     /// A node ended that should run.
     #[error("{node}: expected it to run, but it has ended ({status})")]
@@ -89,7 +89,11 @@ impl Failure {
     }
 
     pub(crate) fn bus(daemon: &str, request: &str) -> impl FnOnce(zbus::Error) -> Self {
-        move |problem| Self::Bus { daemon: daemon.to_owned(), request: request.to_owned(), problem }
+        move |problem| Self::Bus {
+            daemon: daemon.to_owned(),
+            request: request.to_owned(),
+            problem: Box::new(problem),
+        }
     }
 
     pub(crate) fn refused(node: &str, request: &'static str) -> impl FnOnce(ClientError) -> Self {

@@ -19,6 +19,7 @@ pub use network::{DHT_PORT, HUB, Network, Place, no_namespaces};
 pub use node::{Node, NodeSetup};
 pub use person::{Burst, Person, import_params, same_history};
 pub use process::Process;
+pub(crate) use process::show_log_of_failure;
 pub use program::{find_program, program, run_to_end};
 
 /// How long anything may take before it counts as failed: far longer than it takes on a busy machine,

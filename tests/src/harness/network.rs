@@ -10,7 +10,7 @@
 //! it, its addresses cannot clash with any, and many can be used at once. Needs root; without, nodes
 //! share the loopback interface, each with an address of its own in 127.78.0.0/16.
 
-use std::fs;
+use std::fs::{self, File};
 use std::net::Ipv4Addr;
 use std::process::Command;
 use std::sync::OnceLock;
@@ -71,6 +71,7 @@ impl Network {
     /// # Errors
     /// [`Failure::Command`] when the system does not allow it; see [`no_namespaces`].
     pub fn private() -> Result<Self> {
+        let _alone = alone()?;
         delete_orphans()?;
         let mut network = Self { tag: Some(Tag::next()?), namespaces: Vec::new(), hosts: 1 };
         let hub = network.add_namespace("hub")?;
@@ -185,13 +186,21 @@ fn ip(arguments: &[&str]) -> Result<String> {
     run_to_end(Command::new("ip").args(arguments))
 }
 
+/// Keeps other processes of ours from making or deleting namespaces: `ip` prepares the folder of all
+/// namespaces with the first one, and two that do so at once disturb each other.
+fn alone() -> Result<File> {
+    let path = std::env::temp_dir().join("skep-namespaces.lock");
+    let file = File::options().create(true).append(true).open(&path).map_err(Failure::file(&path))?;
+    file.lock().map_err(Failure::file(&path))?;
+    Ok(file)
+}
+
 /// Deletes the namespaces of processes that were killed; those that ran in them have ended with them.
 fn delete_orphans() -> Result<()> {
     for line in ip(&["netns", "list"])?.lines() {
         let name = line.split(' ').next().unwrap_or_default();
         if Tag::of(name).is_some_and(|tag| !tag.is_alive()) {
-            // Another process may just be doing the same.
-            let _ = ip(&["netns", "del", name]);
+            ip(&["netns", "del", name])?;
         }
     }
     Ok(())
@@ -277,7 +286,9 @@ mod tests {
             return;
         }
         let killed = Tag { process: std::process::id(), started: 1, number: 0 }.namespace("hub");
+        let lock = alone().unwrap();
         ip(&["netns", "add", &killed]).unwrap();
+        drop(lock);
         let mut network = Network::private().unwrap();
         let (one, other) = (network.place("one").unwrap(), network.place("other").unwrap());
         let route = run_to_end(one.command("ip").args(["route", "get", &other.address.to_string()]));

@@ -8,10 +8,9 @@ use skep::rpc::client::{Client, ClientError};
 use skep::rpc::schema::{HealthView, Method, Nothing, SubscribeParams, method};
 use tokio::task::AbortHandle;
 
-use super::{DHT_PORT, EventLog, Failure, PATIENCE, Place, Process, Result, program, until};
-
-/// Lines of a node's log that are shown when a test fails.
-const LOG_TAIL: usize = 60;
+use super::{
+    DHT_PORT, EventLog, Failure, PATIENCE, Place, Process, Result, program, show_log_of_failure, until,
+};
 
 /// What a node is started with.
 #[derive(Clone, Debug)]
@@ -233,19 +232,8 @@ impl Node {
 impl Drop for Node {
     fn drop(&mut self) {
         self.reader.abort();
-        if std::thread::panicking() {
-            show_log(&self.setup);
-        }
+        show_log_of_failure(self.name(), &self.setup.log());
     }
-}
-
-/// Shows what a node printed last, beside the failed test.
-#[allow(clippy::print_stderr, reason = "this is where a failed test tells why")]
-fn show_log(setup: &NodeSetup) {
-    let log = fs::read_to_string(setup.log()).unwrap_or_default();
-    let lines: Vec<&str> = log.lines().collect();
-    let tail = lines.get(lines.len().saturating_sub(LOG_TAIL)..).unwrap_or_default().join("\n");
-    eprintln!("--- the last that {} logged:\n{tail}", setup.name);
 }
 
 /// Starts the process, connects to it, and has its events written into the log.

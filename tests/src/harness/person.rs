@@ -51,12 +51,12 @@ impl Person {
         Ok(person)
     }
 
-    /// A new account on a node.
+    /// A new account on a node, under a password or not.
     ///
     /// # Errors
     /// [`Failure`] when it cannot be made.
-    pub async fn create(mut node: Node, name: &str) -> Result<Self> {
-        let params = CreateParams { name: name.to_owned(), password: None };
+    pub async fn create(mut node: Node, name: &str, password: Option<&str>) -> Result<Self> {
+        let params = CreateParams { name: name.to_owned(), password: password.map(secret) };
         let view = node.call(method::AccountCreate, params).await?;
         Ok(Self::of(node, &view))
     }
@@ -338,8 +338,11 @@ impl Person {
 /// The parameters that bring an archive.
 #[must_use]
 pub fn import_params(archive: &[u8], password: Option<&str>) -> ImportParams {
-    let password = password.map(|text| Secret::new(text.to_owned()));
-    ImportParams { archive: BASE64.encode(archive), password }
+    ImportParams { archive: BASE64.encode(archive), password: password.map(secret) }
+}
+
+fn secret(text: &str) -> Secret {
+    Secret::new(text.to_owned())
 }
 
 /// Messages on their way.

@@ -113,6 +113,22 @@ impl Drop for Process {
     }
 }
 
+/// Lines of a log that are shown when a test fails.
+const LOG_TAIL: usize = 60;
+
+/// When a test has failed, shows what a node printed last beside it.
+#[allow(clippy::print_stderr, reason = "this is where a failed test tells why")]
+pub(crate) fn show_log_of_failure(node: &str, log: &Path) {
+    if !std::thread::panicking() {
+        return;
+    }
+    let text = fs::read(log).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let lines: Vec<&str> = text.lines().collect();
+    let tail = lines.get(lines.len().saturating_sub(LOG_TAIL)..).unwrap_or_default().join("\n");
+    eprintln!("--- the last that {node} logged:\n{tail}");
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

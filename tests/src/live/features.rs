@@ -1,0 +1,280 @@
+//! What works between Skep and which daemon, in which direction: written by the live tests themselves as
+//! they run, and copied into the read-me by `skep-tests features`.
+//!
+//! ```text
+//!   live test ── Trial ──▶ target/live/results.jsonl ── FeatureTable ──▶ README.md
+//!               a line each, the last one of a feature counts           between two markers
+//! ```
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+/// The file of results, below the folder of the sources.
+pub const RESULTS: &str = "target/live/results.jsonl";
+
+/// Where the table begins in the read-me, and where it ends.
+const BEGIN: &str = "<!-- live features: written by `make live`, not by hand -->";
+const END: &str = "<!-- end of live features -->";
+
+/// What is tried with a real daemon, in the order of the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Feature {
+    /// An exported account, without a password, opens on the other side.
+    Archive,
+    /// The same, protected by a password.
+    ProtectedArchive,
+    /// The certificates that one side makes for its device of a shared account satisfy the other.
+    DeviceChain,
+}
+
+impl Feature {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Archive, Self::ProtectedArchive, Self::DeviceChain];
+
+    const fn title(self) -> &'static str {
+        match self {
+            Self::Archive => "account archive",
+            Self::ProtectedArchive => "account archive with a password",
+            Self::DeviceChain => "certificates of a new device",
+        }
+    }
+}
+
+/// Who makes what the other has to understand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Direction {
+    /// Skep makes it.
+    ToDaemon,
+    /// The daemon makes it.
+    FromDaemon,
+}
+
+/// How a trial ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// As it should.
+    Works,
+    /// Otherwise.
+    Fails,
+}
+
+/// A line of the file of results.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Line {
+    feature: Feature,
+    daemon: String,
+    direction: Direction,
+    result: Outcome,
+}
+
+/// A feature that is being tried. Unless it is told to work, it fails.
+#[derive(Debug)]
+#[must_use = "dropped at once, the feature counts as failing"]
+pub struct Trial {
+    line: Line,
+    file: PathBuf,
+}
+
+impl Trial {
+    /// Begins one, with a daemon of this version.
+    pub fn begin(feature: Feature, direction: Direction, daemon: String) -> Self {
+        Self::begin_in(results_file(), feature, direction, daemon)
+    }
+
+    fn begin_in(file: PathBuf, feature: Feature, direction: Direction, daemon: String) -> Self {
+        Self { line: Line { feature, daemon, direction, result: Outcome::Fails }, file }
+    }
+
+    /// It ended as it should.
+    pub fn works(mut self) {
+        self.line.result = Outcome::Works;
+    }
+
+    fn record(&self) -> io::Result<()> {
+        if let Some(folder) = self.file.parent() {
+            fs::create_dir_all(folder)?;
+        }
+        let line = serde_json::to_string(&self.line)? + "\n";
+        // A line is appended in one piece, so tests that run at once do not mix theirs.
+        File::options().create(true).append(true).open(&self.file)?.write_all(line.as_bytes())
+    }
+}
+
+impl Drop for Trial {
+    #[allow(clippy::print_stderr, reason = "shown with a test that fails; the others need not care")]
+    fn drop(&mut self) {
+        if let Err(error) = self.record() {
+            eprintln!("{}: {error}; the table of features will lack a result", self.file.display());
+        }
+    }
+}
+
+/// Where the results are.
+#[must_use]
+pub fn results_file() -> PathBuf {
+    let own = Path::new(env!("CARGO_MANIFEST_DIR"));
+    own.parent().unwrap_or(own).join(RESULTS)
+}
+
+/// Why there is no table.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TableError {
+    /// A file cannot be read or written.
+    #[error("{}: {problem}", path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// What the system says.
+        problem: io::Error,
+    },
+    /// A line is not what the live tests write.
+    #[error(
+        "line {number} of the results is of another version ({problem}); delete the file and run them again"
+    )]
+    Line {
+        /// Which.
+        number: usize,
+        /// What is wrong with it.
+        problem: serde_json::Error,
+    },
+    /// Nothing was tried yet.
+    #[error("no live test has run yet: cargo nextest run -p skep-tests --test live, as root")]
+    Empty,
+    /// The read-me has no place for it.
+    #[error("the read-me has no line {BEGIN:?} with a line {END:?} after it")]
+    NoPlace,
+}
+
+/// The last result of every feature, by daemon and direction.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FeatureTable {
+    cells: BTreeMap<(Feature, String, Direction), Outcome>,
+}
+
+impl FeatureTable {
+    /// Of a file of results.
+    ///
+    /// # Errors
+    /// [`TableError`] when it cannot be read or is empty.
+    pub fn read(file: &Path) -> Result<Self, TableError> {
+        match fs::read_to_string(file) {
+            Ok(text) => Self::parse(&text),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(TableError::Empty),
+            Err(problem) => Err(TableError::File { path: file.to_owned(), problem }),
+        }
+    }
+
+    fn parse(text: &str) -> Result<Self, TableError> {
+        let mut cells = BTreeMap::new();
+        for (index, line) in text.lines().enumerate() {
+            let line: Line = serde_json::from_str(line)
+                .map_err(|problem| TableError::Line { number: index + 1, problem })?;
+            cells.insert((line.feature, line.daemon, line.direction), line.result);
+        }
+        if cells.is_empty() { Err(TableError::Empty) } else { Ok(Self { cells }) }
+    }
+
+    /// As a table for the read-me: a row each feature, two columns each daemon.
+    #[must_use]
+    pub fn markdown(&self) -> String {
+        let daemons: BTreeSet<&String> = self.cells.keys().map(|(_, daemon, _)| daemon).collect();
+        let columns: Vec<(&String, Direction)> = daemons
+            .into_iter()
+            .flat_map(|daemon| [(daemon, Direction::ToDaemon), (daemon, Direction::FromDaemon)])
+            .collect();
+        let mut text = "|".to_owned();
+        let mut row = |cells: Vec<String>| {
+            for cell in cells {
+                text.push_str(&format!(" {cell} |"));
+            }
+            text.push_str("\n|");
+        };
+        let titles = columns.iter().map(|(daemon, direction)| match direction {
+            Direction::ToDaemon => format!("Skep → jamid {daemon}"),
+            Direction::FromDaemon => format!("jamid {daemon} → Skep"),
+        });
+        row(std::iter::once("Feature".to_owned()).chain(titles).collect());
+        row(vec!["---".to_owned(); columns.len() + 1]);
+        for feature in Feature::ALL {
+            let cell = |(daemon, direction): &(&String, Direction)| {
+                match self.cells.get(&(feature, (*daemon).clone(), *direction)) {
+                    Some(Outcome::Works) => "works",
+                    Some(Outcome::Fails) => "fails",
+                    None => "not tried",
+                }
+                .to_owned()
+            };
+            row(std::iter::once(feature.title().to_owned()).chain(columns.iter().map(cell)).collect());
+        }
+        text.pop();
+        text
+    }
+
+    /// A read-me with this table in place of the one it has.
+    ///
+    /// # Errors
+    /// [`TableError::NoPlace`].
+    pub fn put_into(&self, read_me: &str) -> Result<String, TableError> {
+        let (before, rest) = read_me.split_once(BEGIN).ok_or(TableError::NoPlace)?;
+        let (_, after) = rest.split_once(END).ok_or(TableError::NoPlace)?;
+        Ok(format!("{before}{BEGIN}\n\n{}\n{END}{after}", self.markdown()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ARCHIVE: &str = r#"{"feature":"archive","daemon":"13.7.0","direction":"to_daemon","result":"#;
+
+    #[test]
+    fn a_trial_that_is_given_up_fails_and_the_last_one_counts() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("live/results.jsonl");
+        let begin =
+            |direction| Trial::begin_in(file.clone(), Feature::Archive, direction, "13.7.0".to_owned());
+        drop(begin(Direction::ToDaemon));
+        begin(Direction::ToDaemon).works();
+        begin(Direction::FromDaemon).works();
+        drop(begin(Direction::FromDaemon));
+        let lines = fs::read_to_string(&file).unwrap();
+        assert_eq!(lines.lines().next(), Some(&*format!("{ARCHIVE}\"fails\"}}")));
+        let table = FeatureTable::read(&file).unwrap();
+        let cell = |direction| table.cells.get(&(Feature::Archive, "13.7.0".to_owned(), direction)).copied();
+        assert_eq!(cell(Direction::ToDaemon), Some(Outcome::Works));
+        assert_eq!(cell(Direction::FromDaemon), Some(Outcome::Fails));
+    }
+
+    #[test]
+    fn the_table_takes_the_place_of_the_one_before() {
+        let table = FeatureTable::parse(&format!("{ARCHIVE}\"works\"}}\n")).unwrap();
+        let read_me = format!("# Skep\n{BEGIN}\nold\n{END}\nmore\n");
+        let written = table.put_into(&read_me).unwrap();
+        let head = format!(
+            "# Skep\n{BEGIN}\n\n\
+             | Feature | Skep → jamid 13.7.0 | jamid 13.7.0 → Skep |\n\
+             | --- | --- | --- |\n\
+             | account archive | works | not tried |\n| "
+        );
+        assert!(written.starts_with(&head), "{written}");
+        assert!(written.ends_with(&format!(" | not tried |\n\n{END}\nmore\n")), "{written}");
+        assert_eq!(table.put_into(&written).unwrap(), written);
+    }
+
+    #[test]
+    fn without_results_or_a_place_there_is_no_table() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(matches!(FeatureTable::read(&folder.path().join("none")), Err(TableError::Empty)));
+        assert!(matches!(FeatureTable::parse("nonsense"), Err(TableError::Line { number: 1, .. })));
+        let table = FeatureTable::parse(&format!("{ARCHIVE}\"works\"}}\n")).unwrap();
+        assert!(matches!(table.put_into("# Skep\n"), Err(TableError::NoPlace)));
+    }
+}

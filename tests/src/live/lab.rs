@@ -1,0 +1,85 @@
+//! A private network with a bootstrap `dhtnode`, into which daemons and nodes of Skep are put.
+//!
+//! ```text
+//!   hub 10.78.0.1 ──┬── dhtnode .2 ──┬── jamid ──┬── skep run ── …     a namespace each
+//! ```
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use tempfile::TempDir;
+
+use super::{Direction, Feature, Trial};
+use crate::daemon::{Bootstrap, Daemon, daemon_version, no_daemons};
+use crate::harness::{Failure, Network, NodeSetup, Result};
+
+/// The laboratory. Dropped, it leaves nothing; drop what runs in it first.
+#[derive(Debug)]
+pub struct Lab {
+    bootstrap: Bootstrap,
+    network: Network,
+    folder: TempDir,
+}
+
+impl Lab {
+    /// A laboratory of one's own. None where there can be none, after one line that says why.
+    ///
+    /// # Errors
+    /// [`Failure`] when it cannot be set up although it should.
+    #[allow(clippy::print_stderr, reason = "whoever reads the output should know that it was skipped")]
+    pub fn open() -> Result<Option<Self>> {
+        if let Some(obstacle) = no_daemons() {
+            eprintln!("skipped, no real daemon can run here: {obstacle}");
+            return Ok(None);
+        }
+        let temporary = std::env::temp_dir();
+        let folder = tempfile::Builder::new().prefix("skep-live-").tempdir_in(&temporary);
+        let folder = folder.map_err(Failure::file(&temporary))?;
+        let mut network = Network::private()?;
+        let bootstrap = Bootstrap::start(&network.place("dhtnode")?, folder.path())?;
+        Ok(Some(Self { bootstrap, network, folder }))
+    }
+
+    /// The folder of everything that runs here.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Where DHT nodes join the network: the `dhtnode`.
+    #[must_use]
+    pub fn bootstrap(&self) -> &str {
+        self.bootstrap.address()
+    }
+
+    /// Starts a daemon at a place of its own.
+    ///
+    /// # Errors
+    /// As [`Daemon::start`].
+    pub async fn daemon(&mut self, name: &str) -> Result<Daemon> {
+        Daemon::start(self.network.place(name)?, &self.bootstrap, name, self.folder.path()).await
+    }
+
+    /// A node of Skep at a place of its own, to be started.
+    ///
+    /// # Errors
+    /// [`Failure`] when there is no place left.
+    pub fn skep(&mut self, name: &str) -> Result<NodeSetup> {
+        Ok(NodeSetup::new(name, self.folder.path()).at(self.network.place(name)?))
+    }
+
+    /// Writes a file into the folder of the laboratory.
+    ///
+    /// # Errors
+    /// [`Failure::File`].
+    pub fn write(&self, name: &str, content: &[u8]) -> Result<PathBuf> {
+        let path = self.folder.path().join(name);
+        fs::write(&path, content).map_err(Failure::file(&path))?;
+        Ok(path)
+    }
+
+    /// Begins to try a feature with the daemon that is installed.
+    pub fn attempt(&self, feature: Feature, direction: Direction) -> Trial {
+        Trial::begin(feature, direction, daemon_version())
+    }
+}

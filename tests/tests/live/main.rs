@@ -1,0 +1,9 @@
+//! Skep beside the real daemon, each in a network namespace of its own.
+//!
+//! Every test opens a laboratory of its own, so they can run at once. Where there is no root or no daemon,
+//! each says so in one line and ends.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "that is how a test fails")]
+
+mod accounts;
+mod daemons;
