@@ -18,15 +18,15 @@ use crate::time::Moment;
 /// forget soon.
 pub const RENEW_INTERVAL: Duration = Duration::from_secs(20);
 
-/// Nodes listened to at one key. The reference takes the 4 closest; twice that leaves room while
-/// the set changes.
-pub const NODES_PER_KEY: usize = 8;
+/// Nodes listened to at one key. The reference takes the 4 closest over IPv4 and as many over IPv6;
+/// this node is one more, and the rest leaves room while the set changes.
+pub const NODES_PER_KEY: usize = 12;
 
 /// Nodes remembered at one key, with those no longer listened to whose values have not expired.
 const REMEMBERED_PER_KEY: usize = 4 * NODES_PER_KEY;
 
-/// Values remembered per key and node; with [`NODES_PER_KEY`] nodes 4,096 per key, as in the
-/// reference. When there are more, the oldest of that node counts as gone.
+/// Values remembered per key and node; with the 8 nodes of the reference its 4,096 per key.
+/// When there are more, the oldest of that node counts as gone.
 pub const VALUES_PER_NODE: usize = 512;
 
 /// Keys listened at: one per contact and a few per account.
@@ -140,6 +140,12 @@ impl<P: Ord + Clone> Subscriptions<P> {
     /// The keys listened at.
     pub fn keys(&self) -> impl Iterator<Item = DhtKey> {
         self.keys.keys().copied()
+    }
+
+    /// Whether a value with this content is known to be at `key`.
+    #[must_use]
+    pub fn knows(&self, key: DhtKey, fingerprint: &Fingerprint) -> bool {
+        self.keys.get(&key).is_some_and(|subscription| subscription.values.contains_key(fingerprint))
     }
 
     /// The nodes listened to at `key`.

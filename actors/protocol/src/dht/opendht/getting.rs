@@ -1,0 +1,259 @@
+//! Gets: first which values the closest nodes have, then the values (`spec: dht 6`).
+//!
+//! Every node lists the ids it has. Each value is fetched from the first two nodes that list it, and
+//! from all of them as soon as two contents differ or one is wrong: a node that makes up a value under
+//! a known id hides nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::nodes::NodeKey;
+use super::operation::{Event, Failure, Found, MAX_GETS, OperationId, Rejected};
+use super::publishing::{Progress, is_complete, is_unreachable};
+use crate::dht::filter::Filter;
+use crate::dht::value::{Fingerprint, Value, ValueId};
+use crate::ids::DhtKey;
+use crate::time::Moment;
+
+/// How long a get may take before what it has found is told in any case.
+pub(super) const GET_PATIENCE: Duration = Duration::from_secs(20);
+
+/// From how many nodes each value is fetched, as long as they agree.
+const COPIES: usize = 2;
+
+/// Values of one get; the reference keeps as many for a listening.
+pub(super) const MAX_FOUND: usize = 4096;
+
+/// Bytes of the values of one get.
+pub(super) const MAX_FOUND_BYTES: usize = 16 << 20;
+
+/// Values fetched from a node at a time: each may come in fifty datagrams.
+const FETCHED_AT_ONCE: usize = 4;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    Asked,
+    Answered,
+    Failed,
+}
+
+/// A value that nodes list.
+#[derive(Debug, Default)]
+struct Listed {
+    /// Nodes that list it and were not asked for it.
+    holders: Vec<NodeKey>,
+    asked: BTreeSet<NodeKey>,
+    copies: usize,
+    contents: BTreeSet<Fingerprint>,
+}
+
+impl Listed {
+    /// How many more nodes are to be asked for it.
+    fn missing(&self) -> usize {
+        let copies = if self.contents.len() > 1 { usize::MAX } else { COPIES };
+        copies.saturating_sub(self.copies).saturating_sub(self.asked.len())
+    }
+}
+
+#[derive(Debug)]
+struct Get {
+    key: DhtKey,
+    filter: Filter,
+    started: Moment,
+    deadline: Moment,
+    places: BTreeMap<NodeKey, Place>,
+    listed: BTreeMap<ValueId, Listed>,
+    values: BTreeMap<Fingerprint, Arc<Value>>,
+    bytes: usize,
+}
+
+impl Get {
+    fn take(&mut self, value: Arc<Value>) {
+        let bytes = value.size();
+        let room = self.values.len() < MAX_FOUND && self.bytes.saturating_add(bytes) <= MAX_FOUND_BYTES;
+        if self.filter.matches(&value) && room && self.values.insert(value.fingerprint(), value).is_none() {
+            self.bytes = self.bytes.saturating_add(bytes);
+        }
+    }
+}
+
+/// The gets under way.
+#[derive(Debug, Default)]
+pub(super) struct Getting {
+    gets: BTreeMap<OperationId, Get>,
+}
+
+impl Getting {
+    /// Starts a get; `own` are the values that this node keeps itself.
+    ///
+    /// # Errors
+    /// [`Rejected::Gets`].
+    pub(super) fn start(
+        &mut self,
+        now: Moment,
+        operation: OperationId,
+        key: DhtKey,
+        filter: Filter,
+        own: impl IntoIterator<Item = Arc<Value>>,
+    ) -> Result<(), Rejected> {
+        if self.gets.len() >= MAX_GETS {
+            return Err(Rejected::Gets);
+        }
+        let mut get = Get {
+            key,
+            filter,
+            started: now,
+            deadline: now.plus(GET_PATIENCE),
+            places: BTreeMap::new(),
+            listed: BTreeMap::new(),
+            values: BTreeMap::new(),
+            bytes: 0,
+        };
+        own.into_iter().for_each(|value| get.take(value));
+        self.gets.insert(operation, get);
+        Ok(())
+    }
+
+    /// Ends a get without an outcome.
+    pub(super) fn cancel(&mut self, operation: OperationId) {
+        self.gets.remove(&operation);
+    }
+
+    /// The gets at `key`.
+    #[must_use]
+    pub(super) fn at(&self, key: DhtKey) -> Vec<OperationId> {
+        self.gets.iter().filter(|(_, get)| get.key == key).map(|(operation, _)| *operation).collect()
+    }
+
+    /// The conditions of a get.
+    #[must_use]
+    pub(super) fn filter(&self, operation: OperationId) -> Filter {
+        self.gets.get(&operation).map(|get| get.filter.clone()).unwrap_or_default()
+    }
+
+    /// Whether `node` is to be asked for the ids it has. It counts as asked from here on.
+    pub(super) fn ask(&mut self, operation: OperationId, node: NodeKey) -> bool {
+        let Some(get) = self.gets.get_mut(&operation) else { return false };
+        let new = !get.places.contains_key(&node);
+        if new {
+            get.places.insert(node, Place::Asked);
+        }
+        new
+    }
+
+    /// Notes which values a node has, and which of them it handed out at once.
+    pub(super) fn listed(
+        &mut self,
+        operation: OperationId,
+        node: NodeKey,
+        ids: impl IntoIterator<Item = ValueId>,
+        values: Vec<Arc<Value>>,
+    ) {
+        let Some(get) = self.gets.get_mut(&operation) else { return };
+        get.places.insert(node, Place::Answered);
+        for id in ids {
+            if get.listed.len() >= MAX_FOUND && !get.listed.contains_key(&id) {
+                break;
+            }
+            if get.filter.id.is_none_or(|wanted| wanted == id) {
+                get.listed.entry(id).or_default().holders.push(node);
+            }
+        }
+        values.into_iter().for_each(|value| get.take(value));
+    }
+
+    /// The values to fetch now, and from which nodes. They count as asked from here on.
+    pub(super) fn fetch(&mut self, operation: OperationId) -> Vec<(NodeKey, ValueId)> {
+        let Some(get) = self.gets.get_mut(&operation) else { return Vec::new() };
+        let mut busy: BTreeMap<NodeKey, usize> = BTreeMap::new();
+        for node in get.listed.values().flat_map(|listed| &listed.asked) {
+            *busy.entry(*node).or_default() += 1;
+        }
+        let mut fetches = Vec::new();
+        for (id, listed) in &mut get.listed {
+            let mut missing = listed.missing();
+            listed.holders.retain(|node| {
+                let load = busy.entry(*node).or_default();
+                let ask = missing > 0 && *load < FETCHED_AT_ONCE;
+                if ask {
+                    (missing, *load) = (missing - 1, *load + 1);
+                    listed.asked.insert(*node);
+                    fetches.push((*node, *id));
+                }
+                !ask
+            });
+        }
+        fetches
+    }
+
+    /// Notes what a node handed out when it was asked for a value; nothing if it did not answer.
+    pub(super) fn fetched(
+        &mut self,
+        operation: OperationId,
+        node: NodeKey,
+        id: ValueId,
+        values: Vec<Arc<Value>>,
+    ) {
+        let Some(get) = self.gets.get_mut(&operation) else { return };
+        let Some(listed) = get.listed.get_mut(&id) else { return };
+        listed.asked.remove(&node);
+        let values: Vec<_> = values.into_iter().filter(|value| value.id == id).collect();
+        listed.copies += usize::from(!values.is_empty());
+        listed.contents.extend(values.iter().map(|value| value.fingerprint()));
+        values.into_iter().for_each(|value| get.take(value));
+    }
+
+    /// Notes that a node did not list what it has.
+    pub(super) fn failed(&mut self, operation: OperationId, node: NodeKey) {
+        if let Some(get) = self.gets.get_mut(&operation) {
+            get.places.insert(node, Place::Failed);
+        }
+    }
+
+    /// The outcome of a get, if it has one by now. `is_slow` tells of nodes that are not waited for.
+    pub(super) fn settle(
+        &mut self,
+        now: Moment,
+        operation: OperationId,
+        progress: &[Progress],
+        is_slow: impl Fn(NodeKey) -> bool,
+    ) -> Option<Event> {
+        let get = self.gets.get(&operation)?;
+        let asked = progress.iter().map(|family| family.asked).sum::<usize>();
+        let listed = |node: &NodeKey| matches!(get.places.get(node), Some(Place::Answered | Place::Failed));
+        let complete = is_complete(progress, listed)
+            && get.listed.values().all(|listed| {
+                listed.asked.iter().all(|node| is_slow(*node) && listed.copies > 0)
+                    && (listed.missing() == 0 || listed.holders.is_empty())
+            });
+        if !complete && !is_unreachable(progress) && get.deadline > now {
+            return None;
+        }
+        let get = self.gets.remove(&operation)?;
+        let answered = get.places.values().filter(|place| **place == Place::Answered).count();
+        let result = match (answered, asked) {
+            (0, 0) if get.values.is_empty() => Err(Failure::Alone { waited: now.since(get.started) }),
+            (0, asked) if get.values.is_empty() => Err(Failure::NoAnswer { asked }),
+            _ => Ok(Found { values: get.values.into_values().collect(), answered }),
+        };
+        Some(Event::Got { operation, result })
+    }
+
+    /// The keys of the gets that take too long.
+    #[must_use]
+    pub(super) fn overdue(&self, now: Moment) -> Vec<DhtKey> {
+        self.gets.values().filter(|get| get.deadline <= now).map(|get| get.key).collect()
+    }
+
+    /// The keys of all gets.
+    pub(super) fn keys(&self) -> BTreeSet<DhtKey> {
+        self.gets.values().map(|get| get.key).collect()
+    }
+
+    /// When a get takes too long.
+    #[must_use]
+    pub(super) fn next_deadline(&self) -> Option<Moment> {
+        self.gets.values().map(|get| get.deadline).min()
+    }
+}
