@@ -82,10 +82,26 @@ pub struct NodeConfig {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DhtConfig {
+    /// Which network, or both.
+    pub network: DhtNetwork,
     /// Addresses to listen on.
     pub listen: Vec<SocketAddr>,
     /// Nodes to join through.
     pub bootstrap: Vec<String>,
+}
+
+/// A network that carries the DHT.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DhtNetwork {
+    /// Skep's own, over TCP.
+    #[default]
+    Kad,
+    /// OpenDHT, over UDP: that of Jami.
+    #[serde(rename = "opendht")]
+    OpenDht,
+    /// Both at once.
+    Both,
 }
 
 /// Where peers may be reached.
@@ -190,7 +206,7 @@ impl Default for NodeConfig {
 impl Default for DhtConfig {
     fn default() -> Self {
         let any: [SocketAddr; 2] = [([0, 0, 0, 0], 4222).into(), ([0_u16; 8], 4222).into()];
-        Self { listen: any.to_vec(), bootstrap: Vec::new() }
+        Self { network: DhtNetwork::default(), listen: any.to_vec(), bootstrap: Vec::new() }
     }
 }
 
@@ -239,6 +255,7 @@ enum Kind {
 const VARIABLES: &[(&str, Kind)] = &[
     ("data_dir", Kind::Text),
     ("threads", Kind::Number),
+    ("dht.network", Kind::Text),
     ("dht.listen", Kind::List),
     ("dht.bootstrap", Kind::List),
     ("links.loopback", Kind::Flag),

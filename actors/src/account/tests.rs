@@ -18,7 +18,8 @@ use super::{AccountActor, AccountConfig};
 use crate::blocking::BlockingPool;
 use crate::dht::kad::config::{BootstrapAddress, NodeSecret};
 use crate::dht::messages::DhtMessage;
-use crate::dht::{DhtActor, DhtConfig, DhtMemory};
+use crate::dht::{DhtActor, DhtMemory};
+use crate::dht::kad::KadNetwork;
 use crate::event::{Event, NodeEvent};
 use crate::peer::transport::GatherOptions;
 use crate::storage;
@@ -43,7 +44,7 @@ struct Node {
 }
 
 struct Root {
-    dht: DhtConfig,
+    dht: KadNetwork,
     account: Box<dyn Fn(Port<DhtMessage>) -> AccountConfig>,
     ports: Option<(Port<DhtMessage>, Port<AccountMessage>)>,
 }
@@ -112,7 +113,7 @@ fn lay_out(folder: &AccountFolder, version: &str, name: &str) {
 impl Node {
     async fn start(number: u8, folder: &AccountFolder, bootstrap: Vec<BootstrapAddress>) -> Self {
         let (events, received) = Outlet::channel("test", 4096);
-        let dht = DhtConfig {
+        let dht = KadNetwork {
             secret: NodeSecret([number; 32]),
             listen: vec![format!("/ip4/127.0.0.1/tcp/{}", free_port()).parse().unwrap()],
             bootstrap,

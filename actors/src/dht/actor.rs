@@ -7,54 +7,33 @@
 //! who asked for it notice nothing but the pause.
 
 use std::panic::AssertUnwindSafe;
-use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt as _;
-use libp2p::Multiaddr;
-use libp2p::multiaddr::Protocol;
 use tokio::sync::{mpsc, oneshot};
 
-use super::kad::Engine;
-use super::kad::config::{BootstrapAddress, Clock, ConfigError, EngineConfig, NodeSecret};
 use super::memory::DhtMemory;
 use super::messages::{DhtError, DhtMessage, Health};
+use super::network::{EngineStart, Network, NetworkError, Running};
 use crate::supervision::{Actor, Scope};
-
-/// Messages on their way to the engine; more wait in the mailbox.
-const QUEUE: usize = 64;
 
 /// Pause before another engine is started.
 const RESTART_PAUSE: Duration = Duration::from_secs(2);
 
-/// What the actor is made with: an [`EngineConfig`] whose clock and seed are the environment's.
-#[derive(Clone, Debug)]
-pub struct DhtConfig {
-    /// Makes the node id.
-    pub secret: NodeSecret,
-    /// Where to accept connections; port 0 is any free one. If a port is taken, any other is used.
-    pub listen: Vec<Multiaddr>,
-    /// Nodes to join through.
-    pub bootstrap: Vec<BootstrapAddress>,
-    /// The file in which good peers are remembered.
-    pub known_peers: Option<PathBuf>,
-}
-
-/// The DHT over Kademlia as an actor.
+/// The DHT over one network as an actor.
 #[derive(Debug)]
-pub struct DhtActor {
-    config: DhtConfig,
+pub struct DhtActor<N> {
+    network: N,
     memory: DhtMemory,
     engine: Option<mpsc::Sender<DhtMessage>>,
     ended: Option<oneshot::Receiver<()>>,
 }
 
-impl DhtActor {
+impl<N: Network> DhtActor<N> {
     /// An actor that starts its engine in its first turn and gives it all that is in `memory`.
     #[must_use]
-    pub fn new(config: DhtConfig, memory: DhtMemory) -> Self {
-        Self { config, memory, engine: None, ended: None }
+    pub fn new(network: N, memory: DhtMemory) -> Self {
+        Self { network, memory, engine: None, ended: None }
     }
 
     fn start_engine(&mut self, scope: &mut Scope<'_, Self>) {
@@ -64,30 +43,15 @@ impl DhtActor {
         }
     }
 
-    fn try_start(&mut self, scope: &mut Scope<'_, Self>) -> Result<(), ConfigError> {
+    fn try_start(&mut self, scope: &mut Scope<'_, Self>) -> Result<(), NetworkError> {
         let environment = scope.environment().clone();
-        let clock: Clock = Arc::new(move || environment.now());
-        let mut config = EngineConfig {
-            secret: self.config.secret.clone(),
-            listen: self.config.listen.clone(),
-            bootstrap: [self.config.bootstrap.clone(), self.memory.bootstrap()].concat(),
-            known_peers: self.config.known_peers.clone(),
-            clock,
-            seed: scope.environment().random_u64(),
-        };
-        let (sender, engine) = match open(config.clone()) {
-            Err(ConfigError::Listen { address, cause }) => {
-                tracing::warn!(address, cause, "the DHT cannot listen there and takes any other port");
-                config.listen = config.listen.iter().map(with_any_port).collect();
-                open(config)
-            }
-            opened => opened,
-        }?;
+        let start = EngineStart { environment, bootstrap: self.memory.bootstrap() };
+        let Running { messages: sender, engine } = self.network.open(start)?;
         let (ended, wait) = oneshot::channel();
         self.ended = Some(wait);
         self.engine = Some(sender.clone());
         let run = async move {
-            let end = AssertUnwindSafe(engine.run()).catch_unwind().await;
+            let end = AssertUnwindSafe(engine).catch_unwind().await;
             drop(ended);
             end.is_err()
         };
@@ -127,22 +91,6 @@ impl DhtActor {
     }
 }
 
-type Opened = (mpsc::Sender<DhtMessage>, Engine);
-
-fn open(config: EngineConfig) -> Result<Opened, ConfigError> {
-    let (sender, receiver) = mpsc::channel(QUEUE);
-    Ok((sender, Engine::new(config, receiver)?))
-}
-
-/// The same address with a port of the system's choice.
-fn with_any_port(address: &Multiaddr) -> Multiaddr {
-    let parts = address.iter().map(|part| match part {
-        Protocol::Tcp(_) => Protocol::Tcp(0),
-        part => part,
-    });
-    parts.collect()
-}
-
 /// Answers what cannot be done without an engine. What it was asked for good is remembered.
 fn refuse(message: DhtMessage) {
     match message {
@@ -154,7 +102,7 @@ fn refuse(message: DhtMessage) {
     }
 }
 
-impl Actor for DhtActor {
+impl<N: Network> Actor for DhtActor<N> {
     type Message = DhtMessage;
     const KIND: &'static str = "dht";
 
@@ -163,7 +111,10 @@ impl Actor for DhtActor {
     }
 
     fn handle(&mut self, message: DhtMessage, scope: &mut Scope<'_, Self>) {
-        self.memory.note(&message);
+        let is_foreign = |address: &str| self.network.check_address(address).is_err();
+        if !matches!(&message, DhtMessage::AddBootstrap { address, .. } if is_foreign(address)) {
+            self.memory.note(&message);
+        }
         self.forward(message, scope);
     }
 

@@ -8,9 +8,11 @@ use skep_protocol::dht::subscriptions::MAX_SUBSCRIPTIONS;
 use skep_protocol::dht::value::{Value, ValueId};
 use skep_protocol::ids::DhtKey;
 
-use super::kad::config::{BootstrapAddress, MAX_BOOTSTRAP};
 use super::messages::{DhtMessage, ListenEvent, ListenId};
 use crate::supervision::{Outlet, Reply};
+
+/// Most nodes to join through that are remembered: as many as any network takes.
+const MAX_BOOTSTRAP: usize = 32;
 
 /// What the DHT actor was asked for good: values to keep published, listenings, bootstrap nodes.
 ///
@@ -25,7 +27,7 @@ pub struct DhtMemory {
 struct Wishes {
     published: BTreeMap<(DhtKey, ValueId), Value>,
     listenings: BTreeMap<ListenId, (DhtKey, Outlet<ListenEvent>)>,
-    bootstrap: BTreeSet<BootstrapAddress>,
+    bootstrap: BTreeSet<String>,
 }
 
 impl DhtMemory {
@@ -50,7 +52,7 @@ impl DhtMemory {
                 wishes.listenings.remove(id);
             }
             DhtMessage::AddBootstrap { address, .. } if wishes.bootstrap.len() < MAX_BOOTSTRAP => {
-                wishes.bootstrap.extend(address.parse::<BootstrapAddress>());
+                wishes.bootstrap.insert(address.clone());
             }
             DhtMessage::Get { .. } | DhtMessage::Health { .. } | DhtMessage::AddBootstrap { .. } => {}
         }
@@ -72,7 +74,7 @@ impl DhtMemory {
     }
 
     /// Nodes to join through besides those of the configuration.
-    pub(super) fn bootstrap(&self) -> Vec<BootstrapAddress> {
+    pub(super) fn bootstrap(&self) -> Vec<String> {
         self.lock().bootstrap.iter().cloned().collect()
     }
 

@@ -3,15 +3,23 @@
 //! ```text
 //!   messages    what others ask and are told, whatever network is below
 //!   envelope    values that one device may read: signed by us, closed for it
-//!   actor       keeps an engine running; memory is what outlives it
-//!   kad         the engine: Kademlia, and a protocol of our own for values
+//!   actor       keeps the engine of a network running; memory is what outlives it
+//!   network     what can be below: one of
+//!   kad         Kademlia, and a protocol of our own for values
+//!   opendht     the protocol of Jami's nodes
+//!   both        both of them at once
 //! ```
 
 mod actor;
+mod both;
 pub mod envelope;
 pub mod kad;
 mod memory;
 pub mod messages;
+pub mod network;
+pub mod opendht;
+mod subscribers;
 
-pub use actor::{DhtActor, DhtConfig};
+pub use actor::DhtActor;
+pub use both::BothNetworks;
 pub use memory::DhtMemory;

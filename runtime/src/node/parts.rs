@@ -9,17 +9,22 @@ use skep_actors::account::identity::{self, AccountFolder, Progress, Stage};
 use skep_actors::account::messages::AccountMessage;
 use skep_actors::account::{AccountActor, AccountConfig};
 use skep_actors::blocking::BlockingPool;
-use skep_actors::dht::kad::config::{BootstrapAddress, ConfigError, NodeSecret, ip_address};
+use skep_actors::dht::kad::KadNetwork;
+use skep_actors::dht::kad::config::{NodeSecret, ip_address};
 use skep_actors::dht::messages::DhtMessage;
-use skep_actors::dht::{DhtActor, DhtConfig, DhtMemory};
+use skep_actors::dht::network::Network;
+use skep_actors::dht::opendht::{OpenDhtNetwork, node_id};
+use skep_actors::dht::{BothNetworks, DhtActor, DhtMemory};
 use skep_actors::event::NodeEvent;
 use skep_actors::peer::transport::GatherOptions;
 use skep_actors::supervision::{ChildSpec, Environment, Outlet, Port, Scope};
+use skep_protocol::dht::opendht::packet::NetworkId;
 use skep_protocol::ids::LocalAccountId;
 
 use super::actor::NodeActor;
 use super::messages::{CreationProgress, NewAccount, OnProgress, Origin};
 use super::thread::Foundations;
+use crate::config::DhtNetwork;
 use crate::error::NodeError;
 
 /// How the root starts its children and makes accounts.
@@ -52,7 +57,8 @@ pub(crate) trait Parts: Send + Sync + 'static {
 pub(crate) fn install(foundations: &Foundations<'_>) -> Result<Box<dyn Parts>, NodeError> {
     Ok(Box::new(RealParts {
         accounts: foundations.folder.accounts(),
-        dht: dht_config(foundations)?,
+        network: foundations.config.dht.network,
+        networks: networks(foundations)?,
         gather: GatherOptions { include_loopback: foundations.config.links.loopback },
         pool: foundations.pool.clone(),
         environment: foundations.environment.clone(),
@@ -61,22 +67,49 @@ pub(crate) fn install(foundations: &Foundations<'_>) -> Result<Box<dyn Parts>, N
 
 struct RealParts {
     accounts: PathBuf,
-    dht: DhtConfig,
+    network: DhtNetwork,
+    networks: BothNetworks,
     gather: GatherOptions,
     pool: BlockingPool,
     environment: Environment,
 }
 
-fn dht_config(foundations: &Foundations<'_>) -> Result<DhtConfig, NodeError> {
+/// What each network is started with.
+fn networks(foundations: &Foundations<'_>) -> Result<BothNetworks, NodeError> {
     let config = &foundations.config.dht;
-    let bootstrap: Result<Vec<BootstrapAddress>, ConfigError> =
-        config.bootstrap.iter().map(|address| address.parse()).collect();
-    Ok(DhtConfig {
-        secret: NodeSecret(foundations.folder.node_key()?),
+    let secret = NodeSecret(foundations.folder.node_key()?);
+    let kad = KadNetwork {
+        secret: secret.clone(),
         listen: config.listen.iter().map(|address| ip_address(address.ip(), address.port())).collect(),
-        bootstrap: bootstrap.map_err(|error| NodeError::Dht(error.to_string()))?,
+        bootstrap: config.bootstrap.iter().filter_map(|address| address.parse().ok()).collect(),
         known_peers: Some(foundations.folder.path().join("dht-peers")),
-    })
+    };
+    let opendht = OpenDhtNetwork {
+        id: node_id(&secret),
+        network: NetworkId::default(),
+        listen: config.listen.clone(),
+        bootstrap: config.bootstrap.clone(),
+        known_nodes: Some(foundations.folder.path().join("opendht-nodes")),
+    };
+    let mut both = BothNetworks { kad, opendht };
+    for address in &config.bootstrap {
+        let checked = match config.network {
+            DhtNetwork::Kad => both.kad.check_address(address),
+            DhtNetwork::OpenDht => both.opendht.check_address(address),
+            DhtNetwork::Both => both.check_address(address),
+        };
+        checked.map_err(|error| NodeError::Dht(error.to_string()))?;
+    }
+    // With both, a multiaddress is for one of them only.
+    let is_known = |address: &&String| both.opendht.check_address(address).is_ok();
+    both.opendht.bootstrap = config.bootstrap.iter().filter(is_known).cloned().collect();
+    Ok(both)
+}
+
+/// Starts the DHT over a network.
+fn start_over(network: impl Network, scope: &mut Scope<'_, NodeActor>) -> Port<DhtMessage> {
+    let memory = DhtMemory::default();
+    scope.start_child(ChildSpec::new("dht"), move || DhtActor::new(network.clone(), memory.clone()))
 }
 
 impl Parts for RealParts {
@@ -85,8 +118,12 @@ impl Parts for RealParts {
     }
 
     fn start_dht(&self, scope: &mut Scope<'_, NodeActor>) -> Port<DhtMessage> {
-        let (config, memory) = (self.dht.clone(), DhtMemory::default());
-        scope.start_child(ChildSpec::new("dht"), move || DhtActor::new(config.clone(), memory.clone()))
+        let networks = self.networks.clone();
+        match self.network {
+            DhtNetwork::Kad => start_over(networks.kad, scope),
+            DhtNetwork::OpenDht => start_over(networks.opendht, scope),
+            DhtNetwork::Both => start_over(networks, scope),
+        }
     }
 
     fn start_account(

@@ -9,8 +9,9 @@ use skep_protocol::ids::DhtKey;
 use skep_protocol::time::UnixMillis;
 use tokio::sync::mpsc;
 
-use super::{DhtActor, DhtConfig};
+use super::DhtActor;
 use crate::dht::DhtMemory;
+use crate::dht::kad::KadNetwork;
 use crate::dht::kad::config::{BootstrapAddress, NodeSecret};
 use crate::dht::messages::{DhtError, DhtMessage, Health, ListenEvent, ListenId, PutReport};
 use crate::supervision::{Environment, Outlet, Port, Reply, RootHandle, start_root};
@@ -18,8 +19,8 @@ use crate::supervision::{Environment, Outlet, Port, Reply, RootHandle, start_roo
 const KEY: DhtKey = DhtKey([5; 20]);
 const PATIENCE: Duration = Duration::from_secs(20);
 
-fn config(number: u8, bootstrap: Vec<BootstrapAddress>) -> DhtConfig {
-    DhtConfig {
+fn config(number: u8, bootstrap: Vec<BootstrapAddress>) -> KadNetwork {
+    KadNetwork {
         secret: NodeSecret([number; 32]),
         listen: vec!["/ip4/127.0.0.1/tcp/0".parse().unwrap()],
         bootstrap,
@@ -27,11 +28,11 @@ fn config(number: u8, bootstrap: Vec<BootstrapAddress>) -> DhtConfig {
     }
 }
 
-fn start(config: DhtConfig) -> RootHandle<DhtMessage> {
+fn start(config: KadNetwork) -> RootHandle<DhtMessage> {
     start_with(config, DhtMemory::default())
 }
 
-fn start_with(config: DhtConfig, memory: DhtMemory) -> RootHandle<DhtMessage> {
+fn start_with(config: KadNetwork, memory: DhtMemory) -> RootHandle<DhtMessage> {
     let make = move || DhtActor::new(config.clone(), memory.clone());
     start_root(Environment::single_thread(UnixMillis(0), 1), make)
 }
@@ -143,7 +144,7 @@ fn a_node_whose_port_is_taken_listens_on_another() {
         let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = taken.local_addr().unwrap().port();
         let listen = format!("/ip4/127.0.0.1/tcp/{port}").parse().unwrap();
-        let config = DhtConfig { listen: vec![listen], ..config(4, Vec::new()) };
+        let config = KadNetwork { listen: vec![listen], ..config(4, Vec::new()) };
         let root = start(config);
         let other = address(root.port()).await.to_string();
         assert!(other.starts_with("/ip4/127.0.0.1/tcp/") && !other.ends_with(&format!("/{port}")), "{other}");

@@ -39,6 +39,7 @@ pub mod config;
 mod core;
 mod engine;
 mod listening;
+mod network;
 mod outbox;
 mod publishing;
 mod retrieving;
@@ -52,3 +53,4 @@ mod core_tests;
 mod engine_tests;
 
 pub use engine::Engine;
+pub use network::KadNetwork;

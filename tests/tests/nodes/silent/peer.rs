@@ -20,7 +20,8 @@ use skep_actors::account::identity::{self, AccountFolder};
 use skep_actors::dht::envelope::{EnvelopeRandom, random_value_id, seal};
 use skep_actors::dht::kad::config::NodeSecret;
 use skep_actors::dht::messages::{DhtMessage, ListenEvent, ListenId};
-use skep_actors::dht::{DhtActor, DhtConfig, DhtMemory};
+use skep_actors::dht::{DhtActor, DhtMemory};
+use skep_actors::dht::kad::KadNetwork;
 use skep_actors::peer::transport::{GatherOptions, IceAgent, IceRole, TlsIdentity, secure};
 use skep_actors::supervision::{Environment, Outlet, RootHandle, start_root};
 use skep_protocol::contact::TrustRequestMessage;
@@ -97,7 +98,7 @@ impl SilentPeer {
         let folder = AccountFolder::new(&place.join("accounts"), local);
         let identity = Arc::new(identity::load(&folder, environment.wall()).unwrap());
         let tls = TlsIdentity::new(identity.chain().chain(), identity.key()).unwrap();
-        let config = DhtConfig {
+        let config = KadNetwork {
             secret: NodeSecret([77; 32]),
             listen: vec!["/ip4/127.0.0.1/tcp/0".parse().unwrap()],
             bootstrap: vec![bootstrap.parse().unwrap()],
