@@ -52,9 +52,9 @@ impl OpenDhtNode {
         }
     }
 
-    /// Gives an empty search the closest nodes that are known.
+    /// Gives a search that has too few candidates the closest nodes that are known.
     fn seed(&mut self, name: SearchKey) {
-        if self.searches.get(name).is_none_or(|search| !search.is_empty()) {
+        if self.searches.get(name).is_none_or(|search| search.ids().count() >= CLOSEST) {
             return;
         }
         let known =

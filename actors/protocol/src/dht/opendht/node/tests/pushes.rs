@@ -66,6 +66,25 @@ fn a_listener_is_told_of_edits_and_of_the_end() {
 }
 
 #[test]
+fn a_listener_hears_through_new_nodes_when_those_it_listened_to_are_gone() {
+    let mut world = World::settled(23, Weather::FINE, 40);
+    let listening = world.listen(5, key());
+    world.run(seconds(5));
+    for keeper in 1..=3 {
+        world.put_and_wait(6, key(), value(100 + keeper, b"probe"), false).unwrap();
+        let gone: Vec<_> =
+            world.keepers(key()).into_iter().filter(|at| ![5, 6, 0].map(address).contains(at)).collect();
+        let numbers = (0..40).filter(|number| gone.contains(&address(*number)));
+        numbers.for_each(|number| world.stop(number));
+        world.run(seconds(60));
+        world.put(6, key(), value(keeper, format!("{keeper}").as_bytes()), false);
+        world.run(seconds(15));
+        let told = world.told(5, listening);
+        assert!(told.iter().any(|(_, data)| *data == format!("{keeper}").as_bytes()), "{keeper}: {told:?}");
+    }
+}
+
+#[test]
 fn a_cancelled_listener_is_told_nothing_more() {
     let mut world = World::settled(24, Weather::FINE, 10);
     let listening = world.listen(5, key());
