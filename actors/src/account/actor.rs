@@ -96,6 +96,10 @@ pub(super) struct Running {
     /// People whose conversation is being made, and who waits for it.
     pub(super) adding: HashMap<AccountId, Vec<Reply<Result<ConversationId, AccountError>>>>,
     pub(super) opening: usize,
+    /// From whom which conversation is to be fetched, while their devices are looked for.
+    pub(super) finding: BTreeSet<(AccountId, ConversationId)>,
+    /// Notices on their way to the links, by the device they are for.
+    pub(super) telling: HashMap<DeviceId, usize>,
     /// Letters by the device that sent them, while its certificate is looked for.
     pub(super) senders: HashMap<DeviceId, usize>,
     dirty: Dirty,
@@ -216,6 +220,8 @@ impl AccountActor {
             erasing: BTreeSet::new(),
             adding: HashMap::new(),
             opening: 0,
+            finding: BTreeSet::new(),
+            telling: HashMap::new(),
             senders: HashMap::new(),
             dirty: Dirty::default(),
             saving: false,

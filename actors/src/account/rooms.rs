@@ -26,6 +26,9 @@ pub(super) const FIND: Duration = Duration::from_secs(60);
 /// Time a conversation that is removed gets to end.
 pub(super) const STOP: Duration = Duration::from_secs(5);
 
+/// Notices to one device that wait for the links to take them: the answers to what it says.
+const MAX_TELLING: usize = 16;
+
 impl AccountActor {
     fn founder(&self, scope: &Scope<'_, Self>) -> Option<Founder> {
         let running = self.running.as_ref()?;
@@ -153,15 +156,27 @@ impl AccountActor {
             self.erase_conversation(id, scope);
         }
         self.start_conversation(id, scope);
-        self.fetch_from(from, id, scope);
+        self.fetch_anew(from, id, scope);
         self.save(Dirty::BOTH, scope, done);
     }
 
+    /// Has a conversation fetched from somebody who has just said that we may.
+    fn fetch_anew(&mut self, account: AccountId, id: ConversationId, scope: &mut Scope<'_, Self>) {
+        if let Ok(room) = self.room_port(id) {
+            // One that is too busy to hear it is not pausing.
+            let _ = room.try_send(ConversationMessage::Invited);
+        }
+        self.fetch_from(account, id, scope);
+    }
+
     /// Finds the devices of somebody, introduces them to the links, and has a conversation fetched
-    /// from them.
+    /// from them. Asked again meanwhile, it does nothing more.
     fn fetch_from(&mut self, account: AccountId, id: ConversationId, scope: &mut Scope<'_, Self>) {
         let Ok(room) = self.room_port(id) else { return };
-        let Some(running) = &self.running else { return };
+        let Some(running) = &mut self.running else { return };
+        if !running.finding.insert((account, id)) {
+            return;
+        }
         let (directory, links) = (running.directory.clone(), running.links.clone());
         let find = async move {
             let ask = |reply| DirectoryMessage::Devices { account, reply };
@@ -173,7 +188,11 @@ impl AccountActor {
             let _ = links.send(LinksMessage::Present { account, devices: chains }).await;
             let _ = room.send(ConversationMessage::Clone { devices }).await;
         };
-        scope.spawn_background(find, |_, (), _| ());
+        scope.spawn_background(find, move |actor, (), _| {
+            if let Some(running) = &mut actor.running {
+                running.finding.remove(&(account, id));
+            }
+        });
     }
 
     pub(super) fn conversation_told(
@@ -294,8 +313,11 @@ impl AccountActor {
                 self.emit(Event::LinkDown { contact: account, device }, scope);
                 self.presence_changed(events, scope);
             }
-            LinkEvent::Notice { device, account, notice } => self.notice(device, account, &notice, scope),
-            LinkEvent::Offer(offer) => self.offer(offer),
+            // Handled when this turn ends, and so are their places free.
+            LinkEvent::Notice { device, account, notice, place: _place } => {
+                self.notice(device, account, &notice, scope);
+            }
+            LinkEvent::Offer(offer, _place) => self.offer(offer),
         }
     }
 
@@ -373,7 +395,7 @@ impl AccountActor {
     fn ask_for_invitation(&mut self, device: DeviceId, id: ConversationId, scope: &mut Scope<'_, Self>) {
         let removed = self.running.as_ref().and_then(|running| running.state.conversations.get(id));
         if removed.is_none() {
-            self.tell(Recipient::Device(device), id, &SwarmNotice::InvitationWanted(id), scope);
+            self.tell(device, id, &SwarmNotice::InvitationWanted(id), scope);
         }
     }
 
@@ -394,7 +416,7 @@ impl AccountActor {
             metadata: [("mode".to_owned(), mode)].into(),
             received: Some(received),
         };
-        self.tell(Recipient::Device(device), id, &SwarmNotice::Invitation(invitation), scope);
+        self.tell(device, id, &SwarmNotice::Invitation(invitation), scope);
     }
 
     /// A one-to-one invitation of a confirmed contact is taken at once (`spec: swarm 11`).
@@ -408,18 +430,43 @@ impl AccountActor {
         let id = invitation.conversation;
         if confirmed && invitation.mode() == Mode::OneToOne && running.state.conversations.get(id).is_none() {
             self.expect_conversation(account, id, scope, |_| ());
+        } else if running
+            .conversations
+            .get(&id)
+            .is_some_and(|room| !room.ready && room.members.contains(&account))
+        {
+            self.fetch_anew(account, id, scope);
         } else {
             tracing::debug!(%id, "an invitation changes nothing");
         }
     }
 
-    fn tell(&mut self, to: Recipient, id: ConversationId, notice: &SwarmNotice, scope: &mut Scope<'_, Self>) {
-        let Some(running) = &self.running else { return };
+    /// Tells a device something. What it makes us say faster than the links take it is left out.
+    fn tell(
+        &mut self,
+        device: DeviceId,
+        id: ConversationId,
+        notice: &SwarmNotice,
+        scope: &mut Scope<'_, Self>,
+    ) {
+        let Some(running) = &mut self.running else { return };
+        let telling = running.telling.entry(device).or_default();
+        if *telling >= MAX_TELLING {
+            return;
+        }
+        *telling += 1;
+        let to = Recipient::Device(device);
         let topic = id.0.iter().take(8).fold(0, |key, byte| key << 8 | u64::from(*byte));
         let notice = Notice { kind: notice.mime_type().to_owned(), content: notice.to_text() };
         let links = running.links.clone();
         let send = async move { links.send(LinksMessage::Notify { to, topic, notice, except: None }).await };
-        scope.spawn_background(send, |_, _, _| ());
+        scope.spawn_background(send, move |account, _, _| {
+            let Some(running) = &mut account.running else { return };
+            if let Some(telling) = running.telling.get_mut(&device) {
+                *telling -= 1;
+            }
+            running.telling.retain(|_, telling| *telling > 0);
+        });
     }
 
     /// Routes a channel that a peer asks for; dropping the offer declines it.

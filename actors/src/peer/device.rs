@@ -1,22 +1,24 @@
 //! One peer device: its attempts, its connections, and the messages to it.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use skep_protocol::identity::VerifiedChain;
 use skep_protocol::link::attempt::{Attempt, AttemptError};
 use skep_protocol::link::channel_name::ChannelName;
 use skep_protocol::link::dial::{ConnectionNumber, DialError, Dialer, Output, Ticket};
-use skep_protocol::link::message::{MessageReader, PeerMessage as WireMessage};
+use skep_protocol::link::message::PeerMessage as WireMessage;
 use skep_protocol::link::mux::Role;
 use skep_protocol::link::request::{KeyKind, PeerRequest, RequestId};
 use skep_protocol::time::Moment;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::attempt::{self, LinkConfig};
 use super::channel::{Channel, ChannelOffer, ChannelReceiver, ChannelSender};
 use super::connection::{Command, ConnectionHandle, Remote, connection};
-use super::messages::{LinkError, LinkEvent, Notice};
+use super::messages::{LinkError, LinkEvent, Notice, Place};
+use super::notices::{NOTICE_PLACES, OFFER_PLACES, read_notices};
 use super::transport::SecureStream;
 use crate::account::messages::LinkView;
 use crate::supervision::{Actor, Message, Outlet, Policy, Reply, Scope};
@@ -131,6 +133,8 @@ pub(super) struct PeerActor {
     /// Whether notices are on their way into the message channel, which is taken out meanwhile.
     sending: bool,
     message_readers: usize,
+    notice_places: Arc<Semaphore>,
+    offer_places: Arc<Semaphore>,
     notices: Vec<(u64, Notice)>,
     tries: u32,
     retry_at: Option<Moment>,
@@ -157,6 +161,8 @@ impl PeerActor {
             messages_wished: false,
             sending: false,
             message_readers: 0,
+            notice_places: Arc::new(Semaphore::new(NOTICE_PLACES)),
+            offer_places: Arc::new(Semaphore::new(OFFER_PLACES)),
             notices: Vec::new(),
             tries: 0,
             retry_at: None,
@@ -467,29 +473,12 @@ impl PeerActor {
         kept: Option<ChannelSender>,
         scope: &mut Scope<'_, Self>,
     ) {
-        let (events, Remote { device, account }) = (self.config.events.clone(), self.remote());
+        let (events, remote) = (self.config.events.clone(), self.remote());
+        let places = Arc::clone(&self.notice_places);
         self.message_readers += 1;
         let read = async move {
             let _kept = kept;
-            let mut reader = MessageReader::default();
-            while let Ok(bytes) = receiver.receive().await {
-                let mut rest: &[u8] = &bytes;
-                loop {
-                    match reader.next(&mut rest) {
-                        Ok(Some(WireMessage { mime_type: kind, content, .. })) => {
-                            let notice = Notice { kind, content };
-                            if events.send(LinkEvent::Notice { device, account, notice }).await.is_err() {
-                                return;
-                            }
-                        }
-                        Ok(None) => break,
-                        Err(error) => {
-                            tracing::debug!(device = %device.short(), %error, "a message channel is unreadable");
-                            return;
-                        }
-                    }
-                }
-            }
+            read_notices(&mut receiver, &events, &places, remote).await;
         };
         scope.spawn_background(read, |peer, (), scope| {
             peer.message_readers -= 1;
@@ -516,7 +505,9 @@ impl PeerActor {
             }
             Ok(_) => {
                 // An offer that finds no room is dropped, and so declined.
-                let _ = self.config.events.try_send(LinkEvent::Offer(offer));
+                if let Ok(place) = Arc::clone(&self.offer_places).try_acquire_owned() {
+                    let _ = self.config.events.try_send(LinkEvent::Offer(offer, Place(place)));
+                }
             }
             Err(error) => {
                 tracing::debug!(device = %self.remote().device.short(), %error, "a channel was declined");

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use skep_protocol::identity::VerifiedChain;
 use skep_protocol::ids::{AccountId, DeviceId};
+use tokio::sync::OwnedSemaphorePermit;
 
 pub use super::channel::{Channel, ChannelEnd, ChannelOffer, ChannelReceiver, ChannelSender};
 use super::links::Internal;
@@ -166,10 +167,17 @@ pub enum LinkEvent {
         account: AccountId,
         /// What it says.
         notice: Notice,
+        /// The place it takes.
+        place: Place,
     },
     /// A peer asks for a channel that is not the links' own.
-    Offer(ChannelOffer),
+    Offer(ChannelOffer, Place),
 }
+
+/// One of the few places that a device has in the mailbox of its account, so that one which floods
+/// keeps only itself waiting. Dropping it gives it back.
+#[derive(Debug)]
+pub struct Place(#[expect(dead_code, reason = "held until it is dropped")] pub(super) OwnedSemaphorePermit);
 
 impl Message for LinksMessage {
     fn kind(&self) -> &'static str {

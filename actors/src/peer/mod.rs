@@ -13,6 +13,7 @@ mod connection;
 mod device;
 mod links;
 pub mod messages;
+mod notices;
 pub mod transport;
 
 pub use attempt::LinkConfig;

@@ -18,6 +18,7 @@ use skep_protocol::identity::DeviceIdentity;
 use skep_protocol::ids::{AccountId, CommitId, ConversationId, DeviceId, LocalAccountId};
 use skep_protocol::swarm::notice::{Announcement, Notice as SwarmNotice};
 
+use super::damage::set_aside;
 use super::exchange::{CloneError, CloneJob, Failure, FetchJob, Outcome, serve};
 use super::founder::Founder;
 use super::messages::{ConversationError, ConversationMessage, ConversationTold, Left, MAX_PAGE, Outgoing};
@@ -26,7 +27,7 @@ use super::timeline::Change;
 use crate::blocking::{BlockingPool, Lane, Share};
 use crate::event::{Event, NodeEvent};
 use crate::peer::messages::{Channel, ChannelOffer, LinkError, LinksMessage, Notice, Recipient};
-use crate::supervision::{Actor, Outlet, Port, Reply, Scope};
+use crate::supervision::{Actor, Outlet, Port, Reply, Scope, TimerId};
 
 /// Messages written with one move of the head; a signature each makes this a sixth of a second.
 const MAX_BATCH: usize = 64;
@@ -65,11 +66,15 @@ const MAX_REFUSED_HEADS: usize = 1024;
 /// Devices remembered as places to clone from.
 const MAX_SOURCES: usize = 64;
 
-/// Ending of the folder of a repository that was set aside because it is damaged.
-pub(crate) const DAMAGED: &str = "damaged";
-
 /// Pause after the last change before loose objects are packed.
 const CONSOLIDATE: Duration = Duration::from_secs(30);
+
+/// How long history that was read is kept in memory after the last look: longer than between two
+/// pages that somebody leafs through.
+const KEEP_READ: Duration = Duration::from_secs(60);
+
+/// Commits that are kept in memory all the same: two megabytes of a conversation that is open.
+const KEEP_COMMITS: usize = 4096;
 
 /// What a conversation needs to start.
 #[derive(Clone, Debug)]
@@ -119,6 +124,8 @@ pub struct ConversationActor {
     consolidating: bool,
     /// Whether we have left, and are only here until somebody knows.
     leaving: bool,
+    /// The timer after which history that nobody reads is let go.
+    reading: Option<TimerId>,
 }
 
 impl std::fmt::Debug for ConversationActor {
@@ -141,8 +148,27 @@ struct CloneState {
     running: bool,
     failures: u32,
     refusals: u32,
-    /// Whether a timer for the next try runs.
-    paused: bool,
+    /// The timer for the next try, if one runs.
+    pause: Option<TimerId>,
+}
+
+impl CloneState {
+    /// Counts a try that failed; how long to wait before the next.
+    fn failed(&mut self) -> Duration {
+        let pause = FIRST_CLONE_PAUSE.saturating_mul(1 << self.failures.min(16)).min(LONGEST_CLONE_PAUSE);
+        self.failures = self.failures.saturating_add(1);
+        pause
+    }
+
+    /// Forgets the failures; whether the pause was a long one. So invitations, however many, never
+    /// make tries follow each other faster than after a first failure.
+    fn forgive(&mut self) -> bool {
+        let long = self.failures > 1;
+        if long {
+            self.failures = 0;
+        }
+        long
+    }
 }
 
 impl ConversationActor {
@@ -164,6 +190,7 @@ impl ConversationActor {
             clone: CloneState::default(),
             consolidating: false,
             leaving: false,
+            reading: None,
         }
     }
 
@@ -223,14 +250,14 @@ impl ConversationActor {
         let folder = self.config.folder.clone();
         let (pool, share) = (self.config.pool.clone(), self.config.share);
         let set_aside = async move {
-            let work = move || {
-                let aside = folder.with_extension(DAMAGED);
-                let _ = std::fs::remove_dir_all(&aside);
-                std::fs::rename(&folder, &aside)
-            };
+            let work = move || set_aside(&folder).map_err(|source| ReplicaError::Io { path: folder, source });
             pool.run(share, Lane::Quick, work).await
         };
-        scope.spawn(set_aside, |conversation, _, scope| conversation.tell(ConversationTold::Wanted, scope));
+        scope.spawn(set_aside, |conversation, done, scope| match done {
+            Ok(Ok(())) => conversation.tell(ConversationTold::Wanted, scope),
+            Ok(Err(error)) => conversation.open_later(&error, scope),
+            Err(error) => conversation.open_later(&error, scope),
+        });
     }
 
     fn ready(
@@ -503,7 +530,7 @@ impl ConversationActor {
                 self.clone.sources.push_back(*device);
             }
         }
-        if !self.clone.running && !self.clone.paused {
+        if !self.clone.running && self.clone.pause.is_none() {
             self.try_clone(scope);
         }
     }
@@ -545,14 +572,26 @@ impl ConversationActor {
         let reason = format!("{error}; {then}");
         tracing::warn!(%conversation, reason, "a conversation could not be fetched");
         self.emit(vec![Event::ConversationFailed { conversation, reason }], scope);
-        let pause =
-            FIRST_CLONE_PAUSE.saturating_mul(1 << self.clone.failures.min(16)).min(LONGEST_CLONE_PAUSE);
-        self.clone.failures += 1;
-        self.clone.paused = true;
-        scope.after(pause, |conversation, scope| {
-            conversation.clone.paused = false;
+        let pause = self.clone.failed();
+        self.clone_later(pause, scope);
+    }
+
+    fn clone_later(&mut self, pause: Duration, scope: &mut Scope<'_, Self>) {
+        let timer = scope.after(pause, |conversation, scope| {
+            conversation.clone.pause = None;
             conversation.try_clone(scope);
         });
+        self.clone.pause = Some(timer);
+    }
+
+    /// An explicit invitation ends a long pause (`spec: swarm 9.3`).
+    fn invited(&mut self, scope: &mut Scope<'_, Self>) {
+        if self.clone.forgive()
+            && let Some(timer) = self.clone.pause.take()
+        {
+            scope.cancel(timer);
+            self.clone_later(FIRST_CLONE_PAUSE, scope);
+        }
     }
 
     fn serve(&mut self, offer: ChannelOffer, scope: &mut Scope<'_, Self>) {
@@ -576,6 +615,19 @@ impl ConversationActor {
             }
             conversation.served.retain(|_, served| *served > 0);
         });
+    }
+
+    /// Somebody reads: lets old history go when nobody has for a while.
+    fn read(&mut self, scope: &mut Scope<'_, Self>) {
+        if let Some(timer) = self.reading.take() {
+            scope.cancel(timer);
+        }
+        let timer = scope.after(KEEP_READ, |conversation, scope| {
+            conversation.reading = None;
+            let release = |replica: &Replica| replica.release_history(KEEP_COMMITS);
+            conversation.with_replica(Lane::Quick, scope, release, |_, _, _| ());
+        });
+        self.reading = Some(timer);
     }
 
     fn consolidate_later(&mut self, scope: &mut Scope<'_, Self>) {
@@ -657,14 +709,17 @@ impl Actor for ConversationActor {
         match message {
             ConversationMessage::Send { message, reply } => self.send(message, reply, scope),
             ConversationMessage::Messages { before, limit, reply } => {
+                self.read(scope);
                 let read = move |replica: &Replica| replica.page(before, limit.clamp(1, MAX_PAGE));
                 self.with_replica(Lane::Quick, scope, read, |_, page, _| reply.send(flatten(page)));
             }
             ConversationMessage::Search { text, limit, reply } => {
+                self.read(scope);
                 let read = move |replica: &Replica| replica.search(&text, limit.clamp(1, MAX_PAGE));
                 self.with_replica(Lane::Bulk, scope, read, |_, found, _| reply.send(flatten(found)));
             }
             ConversationMessage::Log { limit, reply } => {
+                self.read(scope);
                 let read = move |replica: &Replica| replica.log(limit);
                 self.with_replica(Lane::Bulk, scope, read, |_, log, _| reply.send(flatten(log)));
             }
@@ -676,6 +731,7 @@ impl Actor for ConversationActor {
                 self.announced(device, account, commit, scope);
             }
             ConversationMessage::Clone { devices } => self.clone_from(&devices, scope),
+            ConversationMessage::Invited => self.invited(scope),
             ConversationMessage::Serve(offer) => self.serve(offer, scope),
             ConversationMessage::Served { account, commit } => self.served(account, commit, scope),
         }
@@ -684,4 +740,30 @@ impl Actor for ConversationActor {
 
 fn flatten<T>(result: Result<Result<T, ReplicaError>, ConversationError>) -> Result<T, ConversationError> {
     result.and_then(|inner| inner.map_err(|error| ConversationError::Storage(error.to_string())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tries_to_clone_get_rarer_until_somebody_invites_us_again() {
+        let mut clone = CloneState::default();
+        let pauses: Vec<_> = (0..3).map(|_| clone.failed().as_secs()).collect();
+        assert_eq!(pauses, [5, 10, 20]);
+        assert!(clone.forgive(), "the long pause is cut short");
+        assert_eq!(clone.failed(), FIRST_CLONE_PAUSE);
+    }
+
+    #[test]
+    fn a_flood_of_invitations_does_not_make_tries_to_clone_more_frequent() {
+        let mut clone = CloneState::default();
+        for _ in 0..100 {
+            clone.failed();
+            assert!(!clone.forgive(), "the pause is the shortest as it is");
+            clone.failed();
+            assert!(clone.forgive());
+            assert!(!clone.forgive());
+        }
+    }
 }

@@ -4,8 +4,10 @@
 //! the blocking pool, so a silent peer costs a future and a timer, never a thread.
 
 use std::collections::HashSet;
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,9 +18,9 @@ use skep_protocol::time::UnixMillis;
 
 use super::founder::Founder;
 use super::replica::{Moved, Replica, ReplicaError, Standing, refusal};
-use super::repository::Repository;
 use super::repository::fetch::{Fetch, FetchError, Fetched};
 use super::repository::serve::{Serve, Served};
+use super::repository::{Repository, RepositoryError};
 use crate::blocking::{BlockingPool, Lane, Share};
 use crate::peer::messages::{Channel, ChannelEnd, ChannelOffer, LinkError, LinksMessage};
 use crate::supervision::{Outlet, Port};
@@ -157,6 +159,25 @@ impl CloneError {
     }
 }
 
+/// Ending of the folder of a clone that is not validated yet.
+const CLONE: &str = "clone";
+
+static NEXT_CLONE: AtomicU64 = AtomicU64::new(0);
+
+/// Erases what earlier tries to clone a conversation have left beside its folder.
+fn erase_clones(folder: &Path) -> Result<(), RepositoryError> {
+    let parent = folder.parent().unwrap_or(folder);
+    let failed = |source| RepositoryError::Io { path: parent.to_owned(), source };
+    for entry in fs::read_dir(parent).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        let of_this = path.file_stem().map(Path::new).and_then(Path::file_stem) == folder.file_name();
+        if of_this && path.extension().is_some_and(|ending| ending == CLONE) {
+            Repository::erase(&path)?;
+        }
+    }
+    Ok(())
+}
+
 /// One try to clone a conversation from a device.
 pub(super) struct CloneJob {
     pub(super) conversation: ConversationId,
@@ -171,10 +192,12 @@ pub(super) struct CloneJob {
 impl CloneJob {
     pub(super) async fn run(self) -> Result<(Arc<Replica>, Standing, Channel), CloneError> {
         let mut channel = open_git(&self.links, self.device, self.conversation).await?;
-        let unfinished = self.folder.with_extension("clone");
+        // A name of its own: what an actor that failed was cloning may still be on the pool.
+        let number = NEXT_CLONE.fetch_add(1, Ordering::Relaxed);
+        let unfinished = self.folder.with_extension(format!("{number}.{CLONE}"));
         let create = {
-            let unfinished = unfinished.clone();
-            move || Repository::erase(&unfinished).and_then(|()| Repository::create(&unfinished))
+            let (folder, unfinished) = (self.folder.clone(), unfinished.clone());
+            move || erase_clones(&folder).and_then(|()| Repository::create(&unfinished))
         };
         let mut repository =
             run(&self.pool, self.share, Lane::Quick, create).await?.map_err(ReplicaError::from)?;

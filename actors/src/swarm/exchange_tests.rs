@@ -1,8 +1,5 @@
 //! Peers that stop talking in the middle of an exchange, in virtual time.
 
-use std::fs;
-use std::path::Path;
-
 use skep_protocol::identity::{Archive, ArchiveSecret, Chain, DeviceIdentity, SignedReceipt};
 use skep_protocol::keys::PrivateKey;
 use skep_protocol::swarm::git::download::{DownloadOutput, DownloadSession};
@@ -124,4 +121,16 @@ async fn a_client_that_does_not_read_what_it_asked_for_is_given_up_after_a_minut
     tokio::join!(serve(offer, replica, BlockingPool::new(2), Share(1), told), hand_over);
     assert_eq!(begun.elapsed().as_secs(), SERVE_STALL.as_secs());
     drop(silent.outbound);
+}
+
+#[test]
+fn only_what_earlier_tries_to_clone_the_same_conversation_left_is_erased() {
+    let place = tempfile::tempdir().unwrap();
+    for name in ["aa", "aa.1.clone", "aa.2.clone", "aa.1.damaged", "ab.1.clone"] {
+        fs::create_dir(place.path().join(name)).unwrap();
+    }
+    erase_clones(&place.path().join("aa")).unwrap();
+    let mut left: Vec<_> = fs::read_dir(place.path()).unwrap().map(|it| it.unwrap().file_name()).collect();
+    left.sort();
+    assert_eq!(left, ["aa", "aa.1.damaged", "ab.1.clone"]);
 }

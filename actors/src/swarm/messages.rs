@@ -239,6 +239,8 @@ pub enum ConversationMessage {
         /// Devices that should have it.
         devices: Vec<DeviceId>,
     },
+    /// A member has invited us once more: if fetching has failed, it is tried again soon.
+    Invited,
     /// A peer wants to fetch from us.
     Serve(ChannelOffer),
     /// A peer has our history up to this commit; from the actor to itself.
@@ -261,6 +263,7 @@ impl Message for ConversationMessage {
             Self::Leave(_) => "leave",
             Self::Announced { .. } => "announced",
             Self::Clone { .. } => "clone",
+            Self::Invited => "invited",
             Self::Serve(_) => "serve",
             Self::Served { .. } => "served",
         }
@@ -269,7 +272,7 @@ impl Message for ConversationMessage {
     fn policy(&self) -> Policy {
         match self {
             Self::Announced { device, .. } => Policy::Coalesce(device_key(device)),
-            Self::Clone { .. } => Policy::Coalesce(0),
+            Self::Clone { .. } | Self::Invited => Policy::Coalesce(0),
             Self::Serve(_) => Policy::Reject,
             _ => Policy::Wait,
         }

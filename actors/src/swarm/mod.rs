@@ -8,16 +8,19 @@
 //! ```
 
 mod actor;
+mod damage;
 mod exchange;
 mod founder;
 pub mod messages;
 mod open_copies;
 mod replica;
 pub mod repository;
+#[cfg(test)]
+mod testing;
 mod timeline;
 
-pub(crate) use actor::DAMAGED;
 pub use actor::{ConversationActor, ConversationConfig};
+pub(crate) use damage::DAMAGED;
 pub use founder::Founder;
 pub use replica::ReplicaError;
 pub use timeline::Unreadable;

@@ -48,28 +48,10 @@ pub(super) fn remember(path: &Path, replica: &Arc<Replica>) {
 
 #[cfg(test)]
 mod tests {
-    use skep_protocol::identity::{Archive, ArchiveSecret, Chain, DeviceIdentity, SignedReceipt};
     use skep_protocol::ids::AccountId;
-    use skep_protocol::keys::PrivateKey;
-    use skep_protocol::time::UnixMillis;
 
     use super::*;
-    use crate::swarm::founder::Founder;
-
-    fn founder() -> Founder {
-        let accounts =
-            Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/data/vectors/newest/accounts"));
-        let now = UnixMillis(1_795_400_000_000);
-        let archive = fs::read(accounts.join("alice-nopassword.gz")).unwrap();
-        let (archive, _) = Archive::open(&archive, ArchiveSecret::None).unwrap();
-        let key = fs::read_to_string(accounts.join("alice/ring_device.key")).unwrap();
-        let key = PrivateKey::from_pem(&key).unwrap();
-        let chain = Chain::parse(&fs::read(accounts.join("alice/ring_device.crt")).unwrap()).unwrap();
-        let address = archive.ethereum_key.as_ref().unwrap().address();
-        let receipt = SignedReceipt::issue(&archive.account_key, key.public(), address).unwrap();
-        let identity = DeviceIdentity::load(&chain, key, receipt, &[], now).unwrap();
-        Founder { identity: Arc::new(identity), name: "Alice".to_owned(), now }
-    }
+    use crate::swarm::testing::founder;
 
     #[test]
     fn a_copy_is_shared_while_it_is_open_and_only_within_its_own_folder() {

@@ -28,6 +28,7 @@ use skep_protocol::swarm::refusal::{Refusal, ValidationError};
 use skep_protocol::swarm::validate::{Founding, ValidCommit, Validator};
 use skep_protocol::time::UnixMillis;
 
+use super::damage::refusal_of_system;
 use super::founder::Founder;
 use super::messages::{
     ConversationError, ConversationView, MAX_TEXT, MemberView, MessageView, Outgoing, Page,
@@ -86,6 +87,9 @@ impl ReplicaError {
     /// Whether the repository itself is at fault, so that trying again cannot help; as against the
     /// system, which may have been out of files or memory.
     pub(super) fn is_damage(&self) -> bool {
+        if refusal_of_system(self).is_some() {
+            return false;
+        }
         match self {
             Self::Repository(RepositoryError::Io { source, .. }) => {
                 source.kind() == std::io::ErrorKind::FileTooLarge
@@ -155,7 +159,7 @@ pub(super) struct Replica {
     repository: Shared,
     founding: Founding,
     /// What the tree of the head said when it was read last: messages do not change it.
-    known: Mutex<Option<(TreeId, Standing)>>,
+    known: Mutex<(TreeId, Standing)>,
 }
 
 /// The repository, locked for each operation.
@@ -240,8 +244,16 @@ impl Replica {
             }
         }
         repository.move_main(None, head)?;
-        let repository = repository.move_to(path)?;
-        Self::over(id, repository, path, founder)
+        let unfinished = repository.path().to_owned();
+        match repository.move_to(path) {
+            Ok(repository) => Self::over(id, repository, path, founder),
+            // A clone begun by an actor that failed meanwhile came first.
+            Err(RepositoryError::AlreadyExists(_)) => {
+                Repository::erase(&unfinished)?;
+                Self::open(id, path, founder)?.ok_or(ReplicaError::Empty)
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     fn over(
@@ -252,6 +264,8 @@ impl Replica {
     ) -> Result<(Arc<Self>, Standing), ReplicaError> {
         let head = repository.head()?.ok_or(ReplicaError::Empty)?;
         let founding = Validator::new(&repository, id).founding()?;
+        let tree = repository.commit_at(head)?.tree;
+        let standing = read_standing(&repository, tree, &founding, head)?;
         let mut timeline = Timeline::default();
         timeline.reset(head);
         let replica = Self {
@@ -263,9 +277,8 @@ impl Replica {
             timeline: Mutex::new(timeline),
             repository: Shared(Mutex::new(repository)),
             founding,
-            known: Mutex::new(None),
+            known: Mutex::new((tree, standing.clone())),
         };
-        let standing = replica.standing(head)?;
         let replica = Arc::new(replica);
         open_copies::remember(path, &replica);
         Ok((replica, standing))
@@ -273,21 +286,14 @@ impl Replica {
 
     fn standing(&self, head: CommitId) -> Result<Standing, ReplicaError> {
         let tree = self.repository.lock().commit_at(head)?.tree;
-        if let Some((known, standing)) = &*lock(&self.known)
-            && *known == tree
         {
-            return Ok(Standing { head, ..standing.clone() });
+            let known = lock(&self.known);
+            if known.0 == tree {
+                return Ok(Standing { head, ..known.1.clone() });
+            }
         }
-        let members = read_members(&self.repository, tree, &self.founding)?;
-        let profile = TreeReader::new(&self.repository)
-            .file(tree, TreePath::Profile)
-            .ok()
-            .flatten()
-            .and_then(|file| self.repository.blob(file, MAX_PROFILE).ok().flatten())
-            .and_then(|bytes| ConversationProfile::parse(&bytes).ok())
-            .unwrap_or_default();
-        let standing = Standing { head, members, mode: self.founding.mode, profile };
-        *lock(&self.known) = Some((tree, standing.clone()));
+        let standing = read_standing(&self.repository, tree, &self.founding, head)?;
+        *lock(&self.known) = (tree, standing.clone());
         Ok(standing)
     }
 
@@ -419,8 +425,18 @@ impl Replica {
             repository.write_objects(objects)?;
             repository.move_main(Some(old), new)?;
         }
-        let changes = lock(&self.timeline).append(&self.repository, new, commits)?;
-        Ok(Moved { standing: self.standing(new)?, changes, adopted: false })
+        Ok(self.moved(new, commits, false))
+    }
+
+    /// What a change that is durable brought. That the older history, or a file beside it, cannot be
+    /// read just now does not undo the change: it is read again when it is looked at.
+    fn moved(&self, head: CommitId, commits: Vec<HistoryCommit>, adopted: bool) -> Moved {
+        let changes = lock(&self.timeline).append(&self.repository, head, &commits);
+        let standing = self.standing(head).unwrap_or_else(|error| {
+            tracing::error!(conversation = %self.id, %error, "members cannot be read; those before are kept");
+            Standing { head, ..lock(&self.known).1.clone() }
+        });
+        Moved { standing, changes, adopted }
     }
 
     /// Makes the commit by which we join, if we are invited.
@@ -525,8 +541,7 @@ impl Replica {
         match decision {
             Reconciliation::Adopt => {
                 self.repository.lock().move_main(Some(ours), theirs)?;
-                let changes = lock(&self.timeline).append(&self.repository, theirs, news)?;
-                Ok(Some(Moved { standing: self.standing(theirs)?, changes, adopted: true }))
+                Ok(Some(self.moved(theirs, news, true)))
             }
             Reconciliation::Keep => Ok(None),
             // Who has left writes no more; the others merge.
@@ -595,6 +610,11 @@ impl Replica {
         Ok(lock(&self.timeline).log(&self.repository, limit)?)
     }
 
+    /// Lets history that was read go from memory if it is more than `keep` commits.
+    pub(super) fn release_history(&self, keep: usize) {
+        lock(&self.timeline).release(keep);
+    }
+
     /// Packs loose objects when there are many; whether it did.
     pub(super) fn consolidate(&self) -> Result<bool, ReplicaError> {
         Ok(self.repository.lock().consolidate()?)
@@ -629,6 +649,23 @@ pub(super) fn describe(id: ConversationId, standing: Option<&Standing>, state: &
 pub(super) fn people(members: &Members) -> BTreeSet<AccountId> {
     let people = members.people.keys().copied();
     people.filter(|person| members.role(*person) != Some(Role::Banned)).collect()
+}
+
+fn read_standing(
+    source: &impl ObjectSource,
+    tree: TreeId,
+    founding: &Founding,
+    head: CommitId,
+) -> Result<Standing, ReplicaError> {
+    let members = read_members(source, tree, founding)?;
+    let profile = TreeReader::new(source)
+        .file(tree, TreePath::Profile)
+        .ok()
+        .flatten()
+        .and_then(|file| source.blob(file, MAX_PROFILE).ok().flatten())
+        .and_then(|bytes| ConversationProfile::parse(&bytes).ok())
+        .unwrap_or_default();
+    Ok(Standing { head, members, mode: founding.mode, profile })
 }
 
 pub(super) fn read_members(
@@ -666,3 +703,7 @@ pub(super) fn refusal(error: &ReplicaError) -> Option<(CommitId, &Refusal)> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+#[path = "replica_tests.rs"]
+mod tests;

@@ -57,6 +57,18 @@ impl Timeline {
         self.complete = false;
     }
 
+    #[cfg(test)]
+    pub(super) fn loaded(&self) -> usize {
+        self.loaded
+    }
+
+    /// Forgets what is loaded if it is more than `keep` commits; it is read again when wanted.
+    pub(super) fn release(&mut self, keep: usize) {
+        if let Some(head) = self.head.filter(|_| self.loaded > keep) {
+            self.reset(head);
+        }
+    }
+
     /// Makes sure that at least `count` commits are loaded, or all.
     fn load(&mut self, source: &impl ObjectSource, count: usize) -> Result<(), Unreadable> {
         let Some(head) = self.head else { return Ok(()) };
@@ -109,12 +121,26 @@ impl Timeline {
         owner.unwrap_or(AccountId([0; 20]))
     }
 
-    /// Puts validated commits on top, parents first, and tells what they change.
+    /// Puts validated commits on top, parents first, and tells what they change. If what they build
+    /// upon cannot be read, it is read again when it is looked at, and only new entries are told.
     pub(super) fn append(
         &mut self,
         source: &impl ObjectSource,
         head: CommitId,
-        commits: Vec<HistoryCommit>,
+        commits: &[HistoryCommit],
+    ) -> Vec<Change> {
+        self.try_append(source, head, commits).unwrap_or_else(|error| {
+            tracing::error!(%error, "new messages are shown without what they build upon");
+            self.reset(head);
+            changes_alone(head, commits)
+        })
+    }
+
+    fn try_append(
+        &mut self,
+        source: &impl ObjectSource,
+        head: CommitId,
+        commits: &[HistoryCommit],
     ) -> Result<Vec<Change>, Unreadable> {
         self.head = Some(head);
         if self.loaded == 0 {
@@ -123,7 +149,7 @@ impl Timeline {
         }
         let mut touched = Vec::new();
         let mut lost = false;
-        for commit in &commits {
+        for commit in commits {
             let id = commit.id;
             if self.history.graph().contains(id) {
                 touched.push(Appended::Entry(id));
@@ -146,26 +172,7 @@ impl Timeline {
             self.complete = false;
             self.load_all(source)?;
         }
-        Ok(self.changes(touched))
-    }
-
-    fn changes(&self, touched: Vec<Appended>) -> Vec<Change> {
-        let new: HashSet<CommitId> = touched
-            .iter()
-            .filter_map(|it| if let Appended::Entry(id) = it { Some(*id) } else { None })
-            .collect();
-        let mut told = HashSet::new();
-        let mut changes = Vec::new();
-        for appended in touched {
-            let (Appended::Entry(id) | Appended::Updated(id)) = appended else { continue };
-            if let Some(entry) = self.history.entry(id)
-                && told.insert(id)
-            {
-                let view = view(&entry);
-                changes.push(if new.contains(&id) { Change::New(view) } else { Change::Changed(view) });
-            }
-        }
-        changes
+        Ok(changes(&self.history, touched))
     }
 
     /// A page of entries, newest first. Empty if `before` is no entry.
@@ -224,6 +231,37 @@ impl Timeline {
         let commit = read_commit(source, id)?;
         let entry = self.entry_of(source, id, &commit, Vec::new());
         Ok((entry.author, entry.message.map_or(Content::Other, |message| message.content())))
+    }
+}
+
+fn changes(history: &History, touched: Vec<Appended>) -> Vec<Change> {
+    let new: HashSet<CommitId> =
+        touched.iter().filter_map(|it| if let Appended::Entry(id) = it { Some(*id) } else { None }).collect();
+    let mut told = HashSet::new();
+    let mut changes = Vec::new();
+    for appended in touched {
+        let (Appended::Entry(id) | Appended::Updated(id)) = appended else { continue };
+        if let Some(entry) = history.entry(id)
+            && told.insert(id)
+        {
+            let view = view(&entry);
+            changes.push(if new.contains(&id) { Change::New(view) } else { Change::Changed(view) });
+        }
+    }
+    changes
+}
+
+/// What commits change if nothing is known of the history before them.
+fn changes_alone(head: CommitId, commits: &[HistoryCommit]) -> Vec<Change> {
+    let known: HashSet<CommitId> = commits.iter().map(|commit| commit.id).collect();
+    let with_known_parents = commits.iter().cloned().map(|mut commit| {
+        commit.parents.retain(|parent| known.contains(parent));
+        commit
+    });
+    let mut history = History::default();
+    match history.load(with_known_parents.collect::<Vec<_>>(), head) {
+        Ok(()) => changes(&history, commits.iter().map(|commit| Appended::Entry(commit.id)).collect()),
+        Err(_) => Vec::new(),
     }
 }
 

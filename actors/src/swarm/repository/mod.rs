@@ -47,6 +47,7 @@ pub use receive::{PackReceiver, Received};
 pub use references::Advertisement;
 
 use self::cache::ObjectCache;
+use super::damage::refusal_of_system;
 use crate::storage;
 
 /// Largest object read, in bytes; nothing larger is ever written.
@@ -281,7 +282,10 @@ impl Repository {
             return Err(RepositoryError::CorruptObject(id));
         }
         // The header was read, so an error now means that the rest of the object is damaged.
-        let found = self.git.try_find_object(git_id(id)).map_err(|_| RepositoryError::CorruptObject(id))?;
+        let found = self
+            .git
+            .try_find_object(git_id(id))
+            .map_err(|error| self.refused(&error).unwrap_or(RepositoryError::CorruptObject(id)))?;
         let Some(object) = found else { return Ok(None) };
         let content = Bytes::from(object.detach().data);
         if object_id(kind, &content) != Ok(id.0) {
@@ -296,8 +300,11 @@ impl Repository {
         let header = match self.git.try_find_header(git_id(id)) {
             Ok(Some(header)) => header,
             Ok(None) => return Ok(None),
-            Err(_) if self.loose_path(id).exists() => return Err(RepositoryError::CorruptObject(id)),
-            Err(error) => return Err(self.store_error(&error)),
+            Err(error) => {
+                let corrupt = || self.loose_path(id).exists().then_some(RepositoryError::CorruptObject(id));
+                let known = self.refused(&error).or_else(corrupt);
+                return Err(known.unwrap_or_else(|| self.store_error(&error)));
+            }
         };
         let kind = match header.kind() {
             gix::objs::Kind::Commit => ObjectKind::Commit,
@@ -335,6 +342,13 @@ impl Repository {
 
     fn pack_folder(&self) -> PathBuf {
         self.path.join("objects").join("pack")
+    }
+
+    /// The error, if the system refused and the store is not at fault.
+    fn refused(&self, error: &(dyn std::error::Error + 'static)) -> Option<RepositoryError> {
+        let number = refusal_of_system(error)?.raw_os_error()?;
+        let source = std::io::Error::from_raw_os_error(number);
+        Some(RepositoryError::Io { path: self.path.clone(), source })
     }
 
     fn store_error(&self, error: &impl std::fmt::Display) -> RepositoryError {
@@ -379,8 +393,13 @@ impl ObjectSource for Repository {
 /// Opens the object store without looking at the environment or at anybody's configuration.
 fn open_git(path: &Path) -> Result<gix::Repository> {
     let options = gix::open::Options::isolated().open_path_as_is(true).with(gix::sec::Trust::Full);
-    let mut git = gix::open_opts(path, options)
-        .map_err(|error| RepositoryError::Store { path: path.to_owned(), message: error.to_string() })?;
+    let mut git = gix::open_opts(path, options).map_err(|error| {
+        let path = path.to_owned();
+        match refusal_of_system(&error).and_then(std::io::Error::raw_os_error) {
+            Some(number) => RepositoryError::Io { path, source: std::io::Error::from_raw_os_error(number) },
+            None => RepositoryError::Store { path, message: error.to_string() },
+        }
+    })?;
     // The owner alone writes and reloads, so a missing object is missing: do not look again.
     git.objects.refresh_never();
     Ok(git)

@@ -1,0 +1,89 @@
+//! Reading what a device says in its message channels, no faster than its account takes it.
+
+use std::sync::Arc;
+
+use skep_protocol::link::message::{MessageReader, PeerMessage as WireMessage};
+use tokio::sync::Semaphore;
+
+use super::channel::ChannelReceiver;
+use super::connection::Remote;
+use super::messages::{LinkEvent, Notice, Place};
+use crate::supervision::Outlet;
+
+/// Notices of one device that may wait in its account at once: one is handled while the next comes.
+pub(super) const NOTICE_PLACES: usize = 2;
+
+/// Channels asked for by one device that may wait in its account at once: it wants one for each
+/// conversation when a link is up, and asks again for those declined.
+pub(super) const OFFER_PLACES: usize = 64;
+
+/// Reads a message channel to its end and tells what it says, a few notices at a time.
+pub(super) async fn read_notices(
+    receiver: &mut ChannelReceiver,
+    events: &Outlet<LinkEvent>,
+    places: &Arc<Semaphore>,
+    Remote { device, account }: Remote,
+) {
+    let mut reader = MessageReader::default();
+    while let Ok(bytes) = receiver.receive().await {
+        let mut rest: &[u8] = &bytes;
+        loop {
+            match reader.next(&mut rest) {
+                Ok(Some(WireMessage { mime_type: kind, content, .. })) => {
+                    let Ok(place) = Arc::clone(places).acquire_owned().await else { return };
+                    let (notice, place) = (Notice { kind, content }, Place(place));
+                    if events.send(LinkEvent::Notice { device, account, notice, place }).await.is_err() {
+                        return;
+                    }
+                }
+                Ok(None) => break,
+                Err(error) => {
+                    tracing::debug!(device = %device.short(), %error, "a message channel is unreadable");
+                    return;
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use skep_protocol::ids::{AccountId, DeviceId};
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::peer::channel::Received;
+
+    #[tokio::test]
+    async fn a_device_that_floods_its_account_with_notices_takes_few_places_in_it() {
+        let (inbound_sender, inbound) = mpsc::channel(1);
+        let flood: Vec<u8> = (0..100)
+            .flat_map(|id| {
+                WireMessage { id, mime_type: "text/plain".to_owned(), content: "!".to_owned() }.encode()
+            })
+            .collect();
+        inbound_sender.send(Received::Data(Bytes::from(flood))).await.unwrap();
+        drop(inbound_sender);
+        let (events, mut account) = Outlet::channel("account", 256);
+        let places = Arc::new(Semaphore::new(NOTICE_PLACES));
+        let remote = Remote { device: DeviceId([7; 32]), account: AccountId([8; 20]) };
+        let mut receiver = ChannelReceiver { inbound };
+        let mut read = Box::pin(read_notices(&mut receiver, &events, &places, remote));
+        let mut told = 0;
+        loop {
+            let ended = futures::poll!(&mut read).is_ready();
+            assert!(account.len() <= NOTICE_PLACES);
+            let waiting = account.len();
+            for _ in 0..waiting {
+                drop(account.recv().await);
+            }
+            told += waiting;
+            if ended {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(told, 100, "nothing is lost");
+    }
+}
