@@ -136,7 +136,6 @@ impl AccountActor {
     }
 
     fn load(&mut self, scope: &mut Scope<'_, Self>) {
-        scope.hold();
         let (folder, pool, share) = (self.config.folder.clone(), self.config.pool.clone(), self.share());
         let now = scope.wall();
         let load = async move {
@@ -527,6 +526,8 @@ impl Actor for AccountActor {
     const KIND: &'static str = "account";
 
     fn started(&mut self, scope: &mut Scope<'_, Self>) {
+        // Released when it has loaded.
+        scope.hold();
         self.load(scope);
     }
 

@@ -50,8 +50,10 @@ pub(super) struct Local<A: Actor> {
     timer_count: Cell<u64>,
     alarm: RefCell<Option<(Moment, AbortHandle)>>,
     awaited: Cell<usize>,
-    /// The actor asked for no messages until it is ready for them.
-    held: Cell<bool>,
+    /// How many things the actor waits for before it takes messages.
+    held: Cell<usize>,
+    /// Whether it has held messages since its first turn: it has no state yet.
+    loading: Cell<bool>,
     mailbox: Arc<Mailbox<A::Message>>,
     /// For a [`Local`] to hand itself to the tasks it starts.
     this: std::rc::Weak<Self>,
@@ -67,6 +69,7 @@ impl<A: Actor> Local<A> {
             alarm: RefCell::default(),
             awaited: Cell::default(),
             held: Cell::default(),
+            loading: Cell::default(),
             mailbox,
             this: this.clone(),
         })
@@ -94,13 +97,16 @@ impl<A: Actor> Local<A> {
     }
 
     pub(super) fn hold(&self) {
-        self.held.set(true);
+        self.held.set(self.held.get() + 1);
         self.mailbox.pause();
     }
 
     pub(super) fn release(&self) {
-        self.held.set(false);
-        self.mailbox.resume();
+        self.held.set(self.held.get().saturating_sub(1));
+        if self.held.get() == 0 {
+            self.loading.set(false);
+            self.mailbox.resume();
+        }
     }
 
     pub(super) fn next_timer(&self) -> u64 {
@@ -149,7 +155,8 @@ impl<A: Actor> Local<A> {
 
     /// Drops the futures, timers and results of a failed or ending actor.
     fn clear(&self) {
-        self.held.set(false);
+        self.held.set(0);
+        self.loading.set(false);
         self.tasks.borrow_mut().drain(..).for_each(|task| task.abort());
         self.timers.borrow_mut().drain().for_each(|(_, task)| task.abort());
         if let Some((_, task)) = self.alarm.borrow_mut().take() {
@@ -337,8 +344,10 @@ impl<A: Actor> Host<A> {
                 self.actor = Some(actor);
                 self.cell.set_state(ActorState::Running);
                 self.turn(context, |actor, scope| actor.started(scope));
-                if self.actor.is_some() && !self.local.held.get() {
+                if self.actor.is_some() && self.local.held.get() == 0 {
                     self.mailbox.resume();
+                } else {
+                    self.local.loading.set(self.actor.is_some());
                 }
             }
             Err(payload) => self.failed(&panics::describe(&*payload), context),
@@ -359,9 +368,12 @@ impl<A: Actor> Host<A> {
         });
         self.local.keep(task.abort_handle());
         self.renewing = None;
-        if self.actor.is_none() {
-            // Stopped in the middle of a restart: there is nobody to drain the mailbox.
+        if self.actor.is_none() || self.local.loading.get() {
+            // Stopped in the middle of a restart, or before it has loaded what it needs to handle
+            // messages: there is nobody to drain the mailbox, and nothing to flush.
             self.mailbox.discard();
+            self.local.clear();
+            self.drop_actor(None);
             self.stop_children(context);
         } else {
             self.mailbox.close();

@@ -188,6 +188,18 @@ impl<M: Message> Mailbox<M> {
         self.room.notify_waiters();
     }
 
+    /// Closes if nothing waits; says whether it did.
+    pub(super) fn close_if_empty(&self) -> bool {
+        let mut state = self.lock();
+        if !state.queue.is_empty() {
+            return false;
+        }
+        state.open = false;
+        wake(state);
+        self.room.notify_waiters();
+        true
+    }
+
     /// Closes and throws away what waits; whoever waits for a reply to it learns so.
     pub(super) fn discard(&self) {
         self.close();

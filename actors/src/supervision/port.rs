@@ -100,6 +100,17 @@ impl<M: Message> Port<M> {
         self.mailbox.cell.id
     }
 
+    /// Whether the actor takes messages: it has neither ended nor begun to.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.mailbox.is_open()
+    }
+
+    /// Ends the actor's intake if no message waits; says whether it did.
+    pub(super) fn close_if_empty(&self) -> bool {
+        self.mailbox.close_if_empty()
+    }
+
     /// Sends without waiting: a full mailbox is an error unless the message's policy makes room.
     ///
     /// # Errors
@@ -139,7 +150,7 @@ impl<M: Message> Port<M> {
     /// An outlet for events that arrive here as messages.
     #[must_use]
     pub fn outlet<E: Send + 'static>(&self, wrap: impl Fn(E) -> M + Send + Sync + 'static) -> Outlet<E> {
-        let (now, waiting, wrap) = (self.clone(), self.clone(), Arc::new(wrap));
+        let (now, waiting, open, wrap) = (self.clone(), self.clone(), self.clone(), Arc::new(wrap));
         let wrap_waiting = Arc::clone(&wrap);
         Outlet {
             try_send: Arc::new(move |event| now.try_send(wrap(event))),
@@ -147,6 +158,7 @@ impl<M: Message> Port<M> {
                 let (port, message) = (waiting.clone(), wrap_waiting(event));
                 Box::pin(async move { port.send(message).await })
             }),
+            is_open: Arc::new(move || open.is_open()),
         }
     }
 }
@@ -170,6 +182,7 @@ type WaitingSend<E> = dyn Fn(E) -> BoxFuture<'static, Result<(), SendError>> + S
 pub struct Outlet<E> {
     try_send: Arc<TrySend<E>>,
     send: Arc<WaitingSend<E>>,
+    is_open: Arc<dyn Fn() -> bool + Send + Sync>,
 }
 
 impl<E: Send + 'static> Outlet<E> {
@@ -178,7 +191,7 @@ impl<E: Send + 'static> Outlet<E> {
     #[must_use]
     pub fn channel(name: &str, capacity: usize) -> (Self, mpsc::Receiver<E>) {
         let (sender, receiver) = mpsc::channel(capacity);
-        let (waiting, name): (_, Arc<str>) = (sender.clone(), Arc::from(name));
+        let (waiting, open, name) = (sender.clone(), sender.clone(), Arc::<str>::from(name));
         let name_waiting = Arc::clone(&name);
         let outlet = Self {
             try_send: Arc::new(move |event| {
@@ -193,12 +206,19 @@ impl<E: Send + 'static> Outlet<E> {
                     sender.send(event).await.map_err(|_| SendError::Closed { actor: name.to_string() })
                 })
             }),
+            is_open: Arc::new(move || !open.is_closed()),
         };
         (outlet, receiver)
     }
 }
 
 impl<E> Outlet<E> {
+    /// Whether anybody is there to be told.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        (self.is_open)()
+    }
+
     /// Tells without waiting, under the policy of the message that the event becomes.
     ///
     /// # Errors
@@ -218,7 +238,8 @@ impl<E> Outlet<E> {
 
 impl<E> Clone for Outlet<E> {
     fn clone(&self) -> Self {
-        Self { try_send: Arc::clone(&self.try_send), send: Arc::clone(&self.send) }
+        let Self { try_send, send, is_open } = self;
+        Self { try_send: Arc::clone(try_send), send: Arc::clone(send), is_open: Arc::clone(is_open) }
     }
 }
 

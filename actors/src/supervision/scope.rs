@@ -203,14 +203,30 @@ impl<A: Actor> Scope<'_, A> {
         }
     }
 
-    /// Takes no messages until [`Self::release`]: for an actor that is still loading its state.
+    /// Takes no messages until [`Self::release`], which belongs to it: for an actor that loads its
+    /// state, or hands on what it gets to somebody who is busy. An actor that has held messages since
+    /// its first turn is stopped at once, without waiting for its work: it has nothing to lose yet.
     pub fn hold(&mut self) {
         self.local.hold();
     }
 
-    /// Takes messages again.
+    /// Takes messages again, once every [`Self::hold`] has its release.
     pub fn release(&mut self) {
         self.local.release();
+    }
+
+    /// How many messages found no room in this actor's mailbox since it was first started.
+    #[must_use]
+    pub fn rejected(&self) -> u64 {
+        self.cell.rejected()
+    }
+
+    /// As [`Self::stop`], unless messages wait; says whether it ends. Nothing enters the mailbox any
+    /// more then, so that no sender takes it for living.
+    pub fn stop_unless_asked(&mut self) -> bool {
+        let ends = self.port.close_if_empty();
+        *self.stop |= ends;
+        ends
     }
 
     /// Ends this actor after this turn: its mailbox is drained and it is not made anew.

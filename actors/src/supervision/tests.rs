@@ -33,7 +33,9 @@ enum Probe {
     Work(Duration, String),
     Forever,
     Spawn(String, RestartPolicy, Reply<Port<Probe>>),
-    HoldMessages(Duration),
+    /// Hold as often as there are times, and release once after each.
+    HoldMessages(Vec<Duration>),
+    StopUnlessAsked(Reply<bool>),
     Stop,
 }
 
@@ -99,10 +101,13 @@ impl Actor for ProbeActor {
                 let spec = ChildSpec::new(name).restart(restart);
                 reply.send(scope.start_child(spec, move || ProbeActor::new(&child, &log)));
             }
-            Probe::HoldMessages(time) => {
-                scope.hold();
-                scope.after(time, |_, scope| scope.release());
+            Probe::HoldMessages(times) => {
+                for time in times {
+                    scope.hold();
+                    scope.after(time, |_, scope| scope.release());
+                }
             }
+            Probe::StopUnlessAsked(reply) => reply.send(scope.stop_unless_asked()),
             Probe::Stop => scope.stop(),
         }
     }
@@ -301,10 +306,80 @@ fn an_actor_may_end_by_itself() {
 #[test]
 fn messages_wait_while_an_actor_holds_them() {
     with_root(|root, _| async move {
-        root.port().send(Probe::HoldMessages(Duration::from_secs(2))).await.unwrap();
+        root.port().send(Probe::HoldMessages(vec![Duration::from_secs(2)])).await.unwrap();
         let early = root.port().ask(Duration::from_secs(1), Probe::Count).await;
         assert!(matches!(early, Err(AskError::Deadline { .. })));
         assert_eq!(root.port().ask(SOON, Probe::Count).await, Ok(0));
+    });
+}
+
+#[test]
+fn messages_wait_until_every_hold_is_released() {
+    with_root(|root, _| async move {
+        let times = [1, 3].map(Duration::from_secs).to_vec();
+        root.port().send(Probe::HoldMessages(times)).await.unwrap();
+        let early = root.port().ask(Duration::from_secs(2), Probe::Count).await;
+        assert!(matches!(early, Err(AskError::Deadline { .. })));
+        assert_eq!(root.port().ask(SOON, Probe::Count).await, Ok(0));
+    });
+}
+
+/// Loads for ever: it holds its messages from the first turn on, and works meanwhile.
+struct Loading(Log);
+
+impl Actor for Loading {
+    type Message = Probe;
+    const KIND: &'static str = "loading";
+
+    fn started(&mut self, scope: &mut Scope<'_, Self>) {
+        scope.hold();
+        scope.spawn(pending::<()>(), |_, (), scope| scope.release());
+        let log = Arc::clone(&self.0);
+        scope.start_child(ChildSpec::new("child"), move || ProbeActor::new("child", &log));
+    }
+
+    fn handle(&mut self, _: Probe, _: &mut Scope<'_, Self>) {
+        unreachable!("it has not loaded");
+    }
+
+    fn flush(&mut self, _: &mut Scope<'_, Self>) -> Option<LocalBoxFuture<'static, ()>> {
+        unreachable!("it has nothing to flush");
+    }
+}
+
+#[test]
+fn an_actor_that_still_loads_is_stopped_at_once() {
+    with_root(|root, log| async move {
+        let loading = {
+            let log = Arc::clone(&log);
+            start_root(Environment::single_thread(UnixMillis(0), 1), move || Loading(Arc::clone(&log)))
+        };
+        let asked = loading.port().clone();
+        let asked = tokio::task::spawn_local(async move { asked.ask(SOON, Probe::Count).await });
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let started = tokio::time::Instant::now();
+        let end = loading.shutdown(Duration::from_secs(3600)).await;
+        assert_eq!(end, Shutdown { complete: true, actors_left: 0, tasks_left: 0 });
+        assert!(started.elapsed() < Duration::from_millis(1));
+        assert_eq!(asked.await.unwrap(), Err(AskError::Unanswered { actor: "loading".to_owned() }));
+        assert_eq!(notes(&log).last().unwrap(), "child dropped", "its children end in order");
+        drop(root);
+    });
+}
+
+#[test]
+fn an_actor_ends_by_itself_only_if_nobody_has_asked_it_meanwhile() {
+    with_root(|root, _| async move {
+        let child = spawn(root.port(), "child", RestartPolicy::default()).await;
+        let (reply, refused) = Reply::channel();
+        child.try_send(Probe::StopUnlessAsked(reply)).unwrap();
+        child.try_send(text("in time", Policy::Wait)).unwrap();
+        assert_eq!(refused.await, Ok(false));
+        assert_eq!(child.ask(SOON, Probe::Count).await, Ok(1));
+        assert_eq!(child.ask(SOON, Probe::StopUnlessAsked).await, Ok(true));
+        assert!(!child.is_open());
+        tokio::time::sleep(SOON).await;
+        assert_eq!(root.environment().tree().rows().len(), 1);
     });
 }
 

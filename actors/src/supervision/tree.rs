@@ -150,6 +150,10 @@ impl ActorCell {
         self.coalesced.fetch_add(1, Ordering::Relaxed);
     }
 
+    pub(super) fn rejected(&self) -> u64 {
+        self.rejected.load(Ordering::Relaxed)
+    }
+
     pub(super) fn count_restart(&self) {
         self.restarts.fetch_add(1, Ordering::Relaxed);
     }
