@@ -28,7 +28,7 @@ pub(super) const KAD_PROTOCOL: StreamProtocol = StreamProtocol::new("/skep/kad/1
 const FAMILY: &str = "skep/1";
 
 /// How often the routing table is refreshed by look-ups: rarely, since each new peer starts one too.
-const REFRESH_INTERVAL: Duration = Duration::from_secs(15 * 60);
+pub(super) const REFRESH_INTERVAL: Duration = Duration::from_secs(15 * 60);
 
 /// How often a peer is asked anew who it is; address changes are pushed at once.
 const IDENTIFY_INTERVAL: Duration = Duration::from_secs(30 * 60);
@@ -99,7 +99,9 @@ fn kademlia(local: PeerId) -> kad::Behaviour<MemoryStore> {
     let mut config = kad::Config::new(KAD_PROTOCOL);
     config
         .set_query_timeout(LOOKUP_TIMEOUT)
-        .set_periodic_bootstrap_interval(Some(REFRESH_INTERVAL))
+        // The engine does it every [`REFRESH_INTERVAL`] if it knows anybody; Kademlia would try in any
+        // case, and complain.
+        .set_periodic_bootstrap_interval(None)
         .set_record_filtering(kad::StoreInserts::FilterBoth)
         .set_replication_interval(None)
         .set_publication_interval(None)

@@ -23,7 +23,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::address_book::{AddressBook, Contact};
-use super::behaviour::{self, Behaviour, Transport};
+use super::behaviour::{self, Behaviour, REFRESH_INTERVAL, Transport};
 use super::config::{BootstrapAddress, Clock, ConfigError, EngineConfig, MAX_BOOTSTRAP};
 use super::core::{Core, Output};
 use super::outbox::RequestId;
@@ -42,6 +42,9 @@ const MAX_BACKLOG: usize = 256;
 
 /// When a busy listener is told again.
 const BACKLOG_PAUSE: Duration = Duration::from_millis(50);
+
+/// How often listeners that are gone are looked for.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 
 /// A local listener.
 #[derive(Debug)]
@@ -73,6 +76,8 @@ pub struct Engine {
     observed: BTreeMap<IpAddr, BTreeSet<PeerId>>,
     file: Option<PathBuf>,
     next_save: Moment,
+    next_refresh: Moment,
+    next_sweep: Moment,
 }
 
 impl std::fmt::Debug for Engine {
@@ -130,6 +135,8 @@ impl Engine {
             observed: BTreeMap::new(),
             file: config.known_peers,
             next_save: now.plus(SAVE_INTERVAL),
+            next_refresh: now.plus(REFRESH_INTERVAL),
+            next_sweep: now.plus(SWEEP_INTERVAL),
         })
     }
 
@@ -174,6 +181,16 @@ impl Engine {
             let listeners: Vec<ListenId> = self.subscribers.keys().copied().collect();
             listeners.into_iter().for_each(|listener| self.tell(listener, None));
         }
+        if self.next_refresh <= now {
+            self.next_refresh = now.plus(REFRESH_INTERVAL);
+            if self.known() > 0 {
+                // It only fails if nobody is known.
+                let _ = self.swarm.behaviour_mut().kad.bootstrap();
+            }
+        }
+        if self.next_sweep <= now {
+            self.sweep();
+        }
         if self.file.is_some() && self.book.is_changed() && self.next_save <= now {
             self.next_save = now.plus(SAVE_INTERVAL);
             drop(tokio::task::spawn_blocking(self.saving()));
@@ -188,10 +205,11 @@ impl Engine {
             self.core.deadline(),
             self.book.deadline(self.core.peer_count()),
             self.retell,
+            Some(self.next_refresh),
+            (!self.subscribers.is_empty()).then_some(self.next_sweep),
             (self.file.is_some() && self.book.is_changed()).then_some(self.next_save),
         ];
-        // Waking once an hour for nothing does no harm.
-        deadlines.into_iter().flatten().min().unwrap_or(self.now().plus(Duration::from_secs(3600)))
+        deadlines.into_iter().flatten().min().unwrap_or(self.next_refresh)
     }
 
     // Requests of this node.
@@ -212,7 +230,11 @@ impl Engine {
             },
             DhtMessage::Listen { id, key, outlet } => {
                 self.subscribers.insert(id, Subscriber { outlet, backlog: VecDeque::new() });
-                if let Err(error) = self.core.listen(now, id, key) {
+                let listened = self.core.listen(now, id, key).or_else(|_| {
+                    self.sweep();
+                    self.core.listen(now, id, key)
+                });
+                if let Err(error) = listened {
                     self.tell(id, Some(ListenEvent::Refused(error)));
                 }
             }
@@ -230,6 +252,19 @@ impl Engine {
         }
     }
 
+    /// Cancels the listenings of listeners that have gone without a word.
+    fn sweep(&mut self) {
+        self.next_sweep = self.now().plus(SWEEP_INTERVAL);
+        let gone = self.subscribers.iter().filter(|(_, subscriber)| !subscriber.outlet.is_open());
+        let gone: Vec<ListenId> = gone.map(|(listener, _)| *listener).collect();
+        gone.into_iter().for_each(|listener| self.cancel(listener));
+    }
+
+    /// Nodes in the routing table.
+    fn known(&mut self) -> usize {
+        self.swarm.behaviour_mut().kad.kbuckets().map(|bucket| bucket.num_entries()).sum()
+    }
+
     fn cancel(&mut self, listener: ListenId) {
         self.subscribers.remove(&listener);
         self.core.cancel_listen(self.now(), listener);
@@ -245,7 +280,7 @@ impl Engine {
         Health {
             reachable,
             peers: self.core.peer_count(),
-            known: self.swarm.behaviour_mut().kad.kbuckets().map(|bucket| bucket.num_entries()).sum(),
+            known: self.known(),
             last_answer: last_answer.map(|answer| now.since(answer)),
             node_id: self.swarm.local_peer_id().to_string(),
             listening: self.swarm.listeners().map(ToString::to_string).collect(),

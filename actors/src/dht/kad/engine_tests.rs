@@ -211,6 +211,23 @@ async fn nodes_over_tcp_meet_and_tell_each_other_their_addresses() {
     assert_eq!(second.put(plain(1, "x"), false).await, Ok(PutReport { stored: 1 }));
 }
 
+#[tokio::test(start_paused = true)]
+async fn listeners_that_went_without_a_word_are_forgotten_after_a_minute() {
+    let node = Plan::new(&[]).start();
+    let (_, kept) = node.listen(16).await;
+    for _ in 0..3 {
+        let (outlet, _) = Outlet::channel("test", 16);
+        let id = ListenId::unique();
+        node.messages.send(DhtMessage::Listen { id, key: DhtKey([6; 20]), outlet }).await.unwrap();
+    }
+    assert_eq!(node.health().await.listening_keys, 2);
+    tokio::time::sleep(Duration::from_secs(61)).await;
+    assert_eq!(node.health().await.listening_keys, 1);
+    drop(kept);
+    tokio::time::sleep(Duration::from_secs(61)).await;
+    assert_eq!(node.health().await.listening_keys, 0);
+}
+
 #[tokio::test]
 async fn a_node_whose_bootstrap_is_not_up_yet_joins_when_it_is() {
     let bootstrap = Plan::new(&[]);
