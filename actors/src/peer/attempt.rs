@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::{BoxFuture, OptionFuture};
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use skep_protocol::dht::content::Content;
 use skep_protocol::dht::kind::ValueKind;
@@ -14,7 +15,9 @@ use skep_protocol::link::request::{KeyKind, PeerRequest, RequestKeys, USER_TYPE}
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::transport::{GatherOptions, IceAgent, IceRole, IceStream, SecureStream, TlsIdentity, secure};
+use super::transport::{
+    GatherOptions, IceAgent, IceError, IceRole, IceStream, SecureStream, TlsIdentity, secure,
+};
 use crate::blocking::{BlockingPool, Lane, Share};
 use crate::dht::envelope::{EnvelopeRandom, seal};
 use crate::dht::messages::DhtMessage;
@@ -50,7 +53,9 @@ pub(super) async fn run(
     mut answers: mpsc::Receiver<PeerRequest>,
 ) -> Result<(Box<SecureStream>, Role), AttemptError> {
     let mut work = Work { config: &config, remote: &remote, agent: None, stream: None, secure: None };
+    // What goes on beside the waiting: the peer needs what the puts carry while paths are checked.
     let mut puts = FuturesUnordered::new();
+    let mut checks: OptionFuture<Checks> = None.into();
     loop {
         let now = || config.environment.now();
         while let Some(step) = attempt.poll() {
@@ -59,10 +64,10 @@ pub(super) async fn run(
                 Step::CheckPolicy => attempt.handle(now(), Event::PolicyDecided(true)),
                 Step::Gather { controlling } => attempt.handle(now(), work.gather(controlling)),
                 Step::Put { request, kinds } => puts.push(put(&config, &remote, request, kinds)),
-                Step::StartChecks(text) => {
-                    let event = work.check(&text, &mut puts).await;
-                    attempt.handle(now(), event);
-                }
+                Step::StartChecks(text) => match work.agent.take() {
+                    Some(agent) => checks = Some(check(agent, text)).into(),
+                    None => attempt.handle(now(), Event::ChecksFailed),
+                },
                 Step::StartTls(role) => {
                     let event = work.secure(role).await;
                     attempt.handle(now(), event);
@@ -82,9 +87,19 @@ pub(super) async fn run(
                     attempt.handle(now(), Event::PutFailed);
                 }
             }
+            Some(checked) = &mut checks => {
+                checks = None.into();
+                attempt.handle(now(), work.checked(checked));
+            }
             () = tokio::time::sleep(wait) => attempt.handle_timeout(now()),
         }
     }
+}
+
+type Checks = BoxFuture<'static, Result<IceStream, IceError>>;
+
+fn check(agent: IceAgent, remote: IceText) -> Checks {
+    Box::pin(async move { agent.connect(&remote, Instant::now() + CHECK_TIMEOUT).await })
 }
 
 /// What the attempt has got so far.
@@ -112,27 +127,13 @@ impl Work<'_> {
         }
     }
 
-    /// Checks connectivity, while the puts go on: the peer needs what they carry.
-    async fn check(
-        &mut self,
-        remote: &IceText,
-        puts: &mut FuturesUnordered<impl Future<Output = bool>>,
-    ) -> Event {
-        let Some(agent) = self.agent.take() else { return Event::ChecksFailed };
-        let connect = Box::pin(agent.connect(remote, Instant::now() + CHECK_TIMEOUT));
-        let drive = async {
-            while puts.next().await.is_some() {}
-            std::future::pending::<()>().await;
-        };
-        tokio::select! {
-            connected = connect => match connected {
-                Ok(stream) => {
-                    self.stream = Some(stream);
-                    Event::Nominated
-                }
-                Err(error) => self.failed(&error, Event::ChecksFailed),
-            },
-            () = drive => Event::ChecksFailed,
+    fn checked(&mut self, checked: Result<IceStream, IceError>) -> Event {
+        match checked {
+            Ok(stream) => {
+                self.stream = Some(stream);
+                Event::Nominated
+            }
+            Err(error) => self.failed(&error, Event::ChecksFailed),
         }
     }
 

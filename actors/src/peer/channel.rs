@@ -1,5 +1,7 @@
 //! A channel as its user holds it: a bounded byte pipe to an application on another device.
 
+use std::sync::{Arc, OnceLock};
+
 use bytes::Bytes;
 use skep_protocol::ids::{AccountId, DeviceId};
 use tokio::sync::{mpsc, oneshot};
@@ -20,13 +22,6 @@ pub enum ChannelEnd {
     Lost,
 }
 
-/// What the link's task hands to a channel's receiver.
-#[derive(Debug)]
-pub(crate) enum Received {
-    Data(Bytes),
-    End(ChannelEnd),
-}
-
 /// What a channel's sender hands to the link's task.
 #[derive(Debug)]
 pub(crate) enum Outbound {
@@ -40,7 +35,7 @@ pub struct ChannelSender {
     pub(crate) number: u16,
     pub(crate) outbound: mpsc::Sender<Outbound>,
     /// Held by the link's task as long as the channel is open: its number may be another's after.
-    pub(crate) open: mpsc::WeakSender<Received>,
+    pub(crate) open: mpsc::WeakSender<Bytes>,
 }
 
 impl ChannelSender {
@@ -84,7 +79,10 @@ impl Drop for ChannelSender {
 /// The receiving half.
 #[derive(Debug)]
 pub struct ChannelReceiver {
-    pub(crate) inbound: mpsc::Receiver<Received>,
+    pub(crate) inbound: mpsc::Receiver<Bytes>,
+    /// How the channel ended, set before `inbound` ends; beside the queue, so that a full one does not
+    /// hold it up.
+    pub(crate) end: Arc<OnceLock<ChannelEnd>>,
 }
 
 impl ChannelReceiver {
@@ -93,11 +91,8 @@ impl ChannelReceiver {
     /// # Errors
     /// How the channel ended, when it has, and nothing more is to come.
     pub async fn receive(&mut self) -> Result<Bytes, ChannelEnd> {
-        match self.inbound.recv().await {
-            Some(Received::Data(bytes)) => Ok(bytes),
-            Some(Received::End(end)) => Err(end),
-            None => Err(ChannelEnd::Lost),
-        }
+        let lost = || self.end.get().copied().unwrap_or(ChannelEnd::Lost);
+        self.inbound.recv().await.ok_or_else(lost)
     }
 }
 

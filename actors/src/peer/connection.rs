@@ -14,21 +14,24 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use futures::StreamExt as _;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use skep_protocol::ids::{AccountId, DeviceId};
-use skep_protocol::link::mux::{ChannelNumber, CloseReason, Limits, Multiplex, Output, Role, ShutdownReason};
+use skep_protocol::link::mux::{
+    ChannelNumber, CloseReason, Limits, Multiplex, Output, Patience, Role, ShutdownReason,
+};
 use skep_protocol::time::Moment;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::channel::{
-    Channel, ChannelEnd, ChannelOffer, ChannelReceiver, ChannelSender, Outbound, RECEIVE_QUEUE, Received,
+    Channel, ChannelEnd, ChannelOffer, ChannelReceiver, ChannelSender, Outbound, RECEIVE_QUEUE,
 };
 use super::messages::LinkError;
 use crate::supervision::Environment;
@@ -66,7 +69,7 @@ pub(super) struct Remote {
 #[derive(Debug)]
 pub(super) enum Command {
     /// Request a channel; the reply is dropped unanswered only if the connection ends.
-    Open { name: String, reply: oneshot::Sender<Result<Channel, LinkError>> },
+    Open { name: String, patience: Patience, reply: oneshot::Sender<Result<Channel, LinkError>> },
     /// Make sure that the peer is there.
     Beacon,
     /// End in order.
@@ -78,6 +81,12 @@ pub(super) enum Command {
 pub(super) struct ConnectionHandle {
     pub(super) commands: mpsc::Sender<Command>,
     pub(super) offers: mpsc::Receiver<ChannelOffer>,
+}
+
+/// What the task holds of an open channel.
+struct Open {
+    queue: mpsc::Sender<Bytes>,
+    end: Arc<OnceLock<ChannelEnd>>,
 }
 
 struct Opening {
@@ -96,7 +105,7 @@ struct Connection {
     outbound: mpsc::Receiver<Outbound>,
     outbound_sender: mpsc::Sender<Outbound>,
     opening: HashMap<ChannelNumber, Opening>,
-    open: HashMap<ChannelNumber, mpsc::Sender<Received>>,
+    open: HashMap<ChannelNumber, Open>,
     decisions: FuturesUnordered<BoxFuture<'static, Decision>>,
     /// A delivery that found its queue full; reading stops until it is done or given up.
     blocked: Option<Blocked>,
@@ -106,8 +115,8 @@ struct Connection {
 
 struct Blocked {
     channel: ChannelNumber,
-    queue: mpsc::Sender<Received>,
-    received: Received,
+    queue: mpsc::Sender<Bytes>,
+    bytes: Bytes,
     until: Instant,
 }
 
@@ -207,7 +216,7 @@ impl Connection {
                         let _ = reply.send(Err(LinkError::Declined { device: self.remote.device, name }));
                     }
                 }
-                Output::Data { number, bytes } => self.deliver(number, Received::Data(bytes.into())),
+                Output::Data { number, bytes } => self.deliver(number, bytes.into()),
                 Output::Closed { number, reason } => self.closed(number, reason),
                 Output::PeerVersion(_) | Output::BeaconAnswered => {}
                 Output::Shutdown(reason) => self.end = Some(reason),
@@ -246,6 +255,7 @@ impl Connection {
 
     fn channel(&mut self, number: ChannelNumber, name: String) -> Channel {
         let (queue, inbound) = mpsc::channel(RECEIVE_QUEUE);
+        let end = Arc::default();
         let channel = Channel {
             name,
             device: self.remote.device,
@@ -255,9 +265,9 @@ impl Connection {
                 outbound: self.outbound_sender.clone(),
                 open: queue.downgrade(),
             },
-            receiver: ChannelReceiver { inbound },
+            receiver: ChannelReceiver { inbound, end: Arc::clone(&end) },
         };
-        self.open.insert(number, queue);
+        self.open.insert(number, Open { queue, end });
         channel
     }
 
@@ -268,15 +278,15 @@ impl Connection {
         }
     }
 
-    fn deliver(&mut self, number: ChannelNumber, received: Received) {
-        let Some(queue) = self.open.get(&number) else { return };
-        match queue.try_send(received) {
+    fn deliver(&mut self, number: ChannelNumber, bytes: Bytes) {
+        let Some(Open { queue, .. }) = self.open.get(&number) else { return };
+        match queue.try_send(bytes) {
             Ok(()) => {}
-            Err(mpsc::error::TrySendError::Full(received)) => {
+            Err(mpsc::error::TrySendError::Full(bytes)) => {
                 self.blocked = Some(Blocked {
                     channel: number,
                     queue: queue.clone(),
-                    received,
+                    bytes,
                     until: Instant::now() + PATIENCE,
                 });
             }
@@ -290,7 +300,7 @@ impl Connection {
         let Some(blocked) = self.blocked.take() else { return };
         if room {
             // This task alone fills the queue, so the room is still there; or the user is gone.
-            let _ = blocked.queue.try_send(blocked.received);
+            let _ = blocked.queue.try_send(blocked.bytes);
         } else {
             tracing::warn!(
                 device = %self.remote.device.short(),
@@ -304,11 +314,15 @@ impl Connection {
 
     fn closed(&mut self, number: ChannelNumber, reason: CloseReason) {
         if let Some(Opening { name: _, reply }) = self.opening.remove(&number) {
-            let _ = reply.send(Err(LinkError::Lost(self.remote.device)));
+            let device = self.remote.device;
+            let _ = reply.send(Err(match reason {
+                CloseReason::Unanswered => LinkError::Deadline(device),
+                _ => LinkError::Lost(device),
+            }));
         }
-        let end = if reason.is_end_of_file() { ChannelEnd::Closed } else { ChannelEnd::Lost };
-        self.deliver(number, Received::End(end));
-        self.open.remove(&number);
+        if let Some(Open { end, .. }) = self.open.remove(&number) {
+            let _ = end.set(if reason.is_end_of_file() { ChannelEnd::Closed } else { ChannelEnd::Lost });
+        }
     }
 
     fn send(&mut self, outbound: Outbound) {
@@ -324,8 +338,7 @@ impl Connection {
 
     fn command(&mut self, command: Option<Command>) {
         match command {
-            // The asker has a deadline of its own; one given to the core would end the socket.
-            Some(Command::Open { name, reply }) => match self.multiplex.open(&name, None) {
+            Some(Command::Open { name, patience, reply }) => match self.multiplex.open(&name, patience) {
                 Ok(number) => {
                     self.opening.insert(number, Opening { name, reply });
                 }
@@ -359,7 +372,7 @@ async fn sleep_until(alarm: Option<Instant>) {
 }
 
 /// Whether there was room in time; also true when the user is gone.
-async fn wait_for_room(blocked: Option<(mpsc::Sender<Received>, Instant)>) -> bool {
+async fn wait_for_room(blocked: Option<(mpsc::Sender<Bytes>, Instant)>) -> bool {
     match blocked {
         Some((queue, until)) => tokio::time::timeout_at(until, queue.reserve()).await.is_ok(),
         None => true,

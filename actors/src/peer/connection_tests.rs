@@ -9,6 +9,9 @@ use super::*;
 
 const DEVICE: DeviceId = DeviceId([7; 32]);
 
+/// How long a channel is asked for, from the start of a test on.
+const PATIENCE_OF_ASKER: Duration = Duration::from_secs(30);
+
 struct Side {
     handle: ConnectionHandle,
     task: JoinHandle<ShutdownReason>,
@@ -24,7 +27,8 @@ impl Side {
 
     async fn open(&self, name: &str) -> Result<Channel, LinkError> {
         let (reply, answer) = oneshot::channel();
-        let open = Command::Open { name: name.to_owned(), reply };
+        let patience = Patience::Channel(Moment(PATIENCE_OF_ASKER));
+        let open = Command::Open { name: name.to_owned(), patience, reply };
         self.handle.commands.send(open).await.unwrap();
         answer.await.unwrap_or(Err(LinkError::Lost(DEVICE)))
     }
@@ -106,6 +110,40 @@ async fn a_user_that_does_not_read_loses_its_channel_and_holds_up_nobody() {
     assert_eq!(read(&mut quick, 4).await, b"read");
     assert!(started.elapsed() <= PATIENCE + Duration::from_millis(10));
     drop(slow);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_never_answers_a_request_costs_that_channel_only() {
+    let (ours, mut theirs) = pair();
+    let (mut ours_end, theirs_end) = channel(&ours, &mut theirs).await;
+    let started = Instant::now();
+    let (opened, unanswered) = tokio::join!(ours.open("unanswered"), theirs.handle.offers.recv());
+    assert_eq!(opened.unwrap_err(), LinkError::Deadline(DEVICE));
+    assert!(started.elapsed() <= PATIENCE_OF_ASKER + Duration::from_millis(10));
+    // An answer that comes too late opens nothing on either side.
+    let late = unanswered.unwrap().accept().await;
+    if let Ok(mut late) = late {
+        assert_eq!(late.receiver.receive().await, Err(ChannelEnd::Closed));
+    }
+    theirs_end.sender.send(Bytes::from_static(b"still there")).await.unwrap();
+    assert_eq!(read(&mut ours_end, 11).await, b"still there");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_end_of_a_channel_waits_for_no_reader() {
+    let (ours, mut theirs) = pair();
+    let (full, mut unread) = channel(&ours, &mut theirs).await;
+    for _ in 0..RECEIVE_QUEUE {
+        full.sender.send(Bytes::from_static(b"unread")).await.unwrap();
+    }
+    drop(full);
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    let started = Instant::now();
+    drop(ours.handle);
+    assert_eq!(theirs.task.await.unwrap(), ShutdownReason::EndOfStream);
+    assert!(started.elapsed() < PATIENCE);
+    assert_eq!(read(&mut unread, RECEIVE_QUEUE * 6).await.len(), RECEIVE_QUEUE * 6);
+    assert_eq!(unread.receiver.receive().await, Err(ChannelEnd::Closed));
 }
 
 #[tokio::test(start_paused = true)]

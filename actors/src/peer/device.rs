@@ -1,4 +1,7 @@
-//! One peer device: its attempts, its connections, and the messages to it.
+//! One peer device: its attempts, its connections, and the channels over them. The message channel
+//! and what waits for it is in [`notices`].
+
+mod notices;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -8,26 +11,19 @@ use skep_protocol::identity::VerifiedChain;
 use skep_protocol::link::attempt::{Attempt, AttemptError};
 use skep_protocol::link::channel_name::ChannelName;
 use skep_protocol::link::dial::{ConnectionNumber, DialError, Dialer, Output, Ticket};
-use skep_protocol::link::message::PeerMessage as WireMessage;
-use skep_protocol::link::mux::Role;
+use skep_protocol::link::mux::{Patience, Role};
 use skep_protocol::link::request::{KeyKind, PeerRequest, RequestId};
 use skep_protocol::time::Moment;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::attempt::{self, LinkConfig};
-use super::channel::{Channel, ChannelOffer, ChannelReceiver, ChannelSender};
+use super::channel::{Channel, ChannelOffer, ChannelSender};
 use super::connection::{Command, ConnectionHandle, Remote, connection};
 use super::messages::{LinkError, LinkEvent, Notice, Place};
-use super::notices::{NOTICE_PLACES, OFFER_PLACES, read_notices};
+use super::notices::{NOTICE_PLACES, OFFER_PLACES};
 use super::transport::SecureStream;
 use crate::account::messages::LinkView;
 use crate::supervision::{Actor, Message, Outlet, Policy, Reply, Scope};
-
-/// Notices to one device that wait for a link, by topic; the oldest topic goes first.
-const MAX_NOTICES: usize = 64;
-
-/// Message channels of one peer that are read at once; it opens one, and another after a loss.
-const MAX_MESSAGE_CHANNELS: usize = 4;
 
 /// First pause before a link that is wanted is tried again; doubles each time. Short, because a link
 /// that breaks can usually be had again at once; one that cannot takes half a minute to fail.
@@ -41,6 +37,9 @@ const MAX_TRIES: u32 = 20;
 
 /// Answers that wait for one attempt; the first counts.
 const ANSWER_QUEUE: usize = 2;
+
+/// How long the peer may take to give us our message channel before that is tried again.
+const MESSAGE_CHANNEL: Duration = Duration::from_secs(30);
 
 /// How long a device without links and wishes is kept in mind.
 const IDLE: Duration = Duration::from_secs(120);
@@ -97,7 +96,7 @@ pub(super) enum PeerState {
     Started,
     Up,
     Down,
-    /// Nothing is left to do for this device.
+    /// It ends, because nothing is left to do for this device.
     Idle,
 }
 
@@ -112,7 +111,10 @@ pub(super) struct PeerConfig {
 
 /// What a wish for a channel is for.
 enum Wish {
-    User(Reply<Result<Channel, LinkError>>),
+    User {
+        reply: Reply<Result<Channel, LinkError>>,
+        until: Moment,
+    },
     /// Our own message channel.
     Messages,
 }
@@ -144,6 +146,8 @@ pub(super) struct PeerActor {
 struct RunningAttempt {
     id: RequestId,
     answers: mpsc::Sender<PeerRequest>,
+    /// The attempt ends when this is dropped.
+    _hold: oneshot::Sender<()>,
 }
 
 impl PeerActor {
@@ -182,16 +186,6 @@ impl PeerActor {
         ticket
     }
 
-    /// Wants our message channel, and with it a link.
-    fn want_messages(&mut self) {
-        if self.messages.is_none() && !self.messages_wished && !self.sending {
-            self.messages_wished = true;
-            self.retry_at = None;
-            let name = ChannelName::Message { device: self.remote().device }.to_string();
-            self.wish(name, "", Wish::Messages);
-        }
-    }
-
     /// Carries out what the core wants.
     fn drive(&mut self, scope: &mut Scope<'_, Self>) {
         while let Some(output) = self.dialer.poll() {
@@ -204,15 +198,20 @@ impl PeerActor {
                     let attempt = Attempt::request(device, id, connection_type, kinds, scope.now());
                     self.start(connection, attempt, scope);
                 }
-                Output::OpenChannel { connection, ticket, name, .. } => {
-                    self.open_channel(connection, ticket, name, scope);
+                Output::OpenChannel { connection, ticket, name, answer_within } => {
+                    let patience = self.patience(ticket, answer_within, scope.now());
+                    self.open_channel(connection, ticket, name, patience, scope);
                 }
                 Output::Failed { ticket, error } => self.fail_wish(ticket, &error, scope),
                 Output::Beacon(connection) => self.command(connection, Command::Beacon),
                 Output::FirstSocket { .. } => self.up(scope),
                 Output::Drop(connection) => {
                     self.attempts.remove(&connection);
-                    self.command(connection, Command::Shutdown);
+                    if let Some(commands) = self.connections.get(&connection).cloned() {
+                        // It must not be lost, however busy the task is.
+                        let shutdown = async move { drop(commands.send(Command::Shutdown).await) };
+                        scope.spawn_background(shutdown, |_, (), _| ());
+                    }
                 }
             }
         }
@@ -239,16 +238,25 @@ impl PeerActor {
     fn start(&mut self, connection: ConnectionNumber, attempt: Attempt, scope: &mut Scope<'_, Self>) {
         let (answers, queue) = mpsc::channel(ANSWER_QUEUE);
         let id = attempt.id();
-        self.attempts.insert(connection, RunningAttempt { id, answers });
+        let (hold, given_up) = oneshot::channel();
+        self.attempts.insert(connection, RunningAttempt { id, answers, _hold: hold });
         let run = attempt::run(attempt, self.config.link.clone(), self.config.remote.clone(), queue);
+        let run = async move {
+            tokio::select! {
+                biased;
+                _ = given_up => None,
+                result = run => Some(result),
+            }
+        };
         scope.spawn_background(run, move |peer, result, scope| {
             if peer.attempts.remove(&connection).is_none() {
-                // Given up meanwhile.
+                // Given up while its result waited for this turn.
                 return;
             }
             match result {
-                Ok((stream, role)) => peer.connected(connection, id, stream, role, scope),
-                Err(error) => peer.dialer.attempt_failed(connection, &error),
+                Some(Ok((stream, role))) => peer.connected(connection, id, stream, role, scope),
+                Some(Err(error)) => peer.dialer.attempt_failed(connection, &error),
+                None => {}
             }
             peer.drive(scope);
         });
@@ -336,17 +344,29 @@ impl PeerActor {
         self.retry_at = Some(scope.now().plus(pause));
     }
 
+    /// How long the peer may take to answer the request for a channel.
+    fn patience(&self, ticket: Ticket, answer_within: Option<Duration>, now: Moment) -> Patience {
+        if let Some(time) = answer_within {
+            return Patience::Socket(now.plus(time));
+        }
+        Patience::Channel(match self.wishes.get(&ticket) {
+            Some(Wish::User { until, .. }) => *until,
+            Some(Wish::Messages) | None => now.plus(MESSAGE_CHANNEL),
+        })
+    }
+
     fn open_channel(
         &mut self,
         connection: ConnectionNumber,
         ticket: Ticket,
         name: String,
+        patience: Patience,
         scope: &mut Scope<'_, Self>,
     ) {
         let Some(commands) = self.connections.get(&connection).cloned() else { return };
         let open = async move {
             let (reply, answer) = oneshot::channel();
-            commands.send(Command::Open { name, reply }).await.ok()?;
+            commands.send(Command::Open { name, patience, reply }).await.ok()?;
             answer.await.ok()
         };
         scope.spawn_background(open, move |peer, answer, scope| {
@@ -365,7 +385,7 @@ impl PeerActor {
 
     fn grant(&mut self, wish: Wish, answer: Result<Channel, LinkError>, scope: &mut Scope<'_, Self>) {
         match wish {
-            Wish::User(reply) => reply.send(answer),
+            Wish::User { reply, .. } => reply.send(answer),
             Wish::Messages => {
                 self.messages_wished = false;
                 match answer {
@@ -382,7 +402,7 @@ impl PeerActor {
 
     fn fail_wish(&mut self, ticket: Ticket, error: &DialError, scope: &mut Scope<'_, Self>) {
         match self.wishes.remove(&ticket) {
-            Some(Wish::User(reply)) => reply.send(Err(link_error(self.remote().device, error))),
+            Some(Wish::User { reply, .. }) => reply.send(Err(link_error(self.remote().device, error))),
             Some(Wish::Messages) => {
                 self.messages_wished = false;
                 self.retry_later(scope);
@@ -391,117 +411,11 @@ impl PeerActor {
         }
     }
 
-    fn notify(&mut self, topic: u64, notice: Notice, scope: &mut Scope<'_, Self>) {
-        self.notices.retain(|(waiting, _)| *waiting != topic);
-        if self.notices.len() >= MAX_NOTICES {
-            self.notices.remove(0);
-        }
-        self.notices.push((topic, notice));
-        if self.messages.is_some() {
-            self.send_notices(scope);
-        } else if self.retry_at.is_none() {
-            self.want_messages();
-        }
-    }
-
-    /// Forgets a message channel that has ended while there is a link, and wants another one if
-    /// something waits for it.
-    fn check_messages(&mut self, scope: &Scope<'_, Self>) {
-        if self.messages.as_ref().is_some_and(|messages| !messages.is_open()) {
-            self.messages = None;
-        }
-        let idle = self.messages.is_none() && !self.messages_wished && !self.sending;
-        if idle && !self.notices.is_empty() && self.retry_at.is_none() {
-            self.retry_later(scope);
-        }
-    }
-
-    /// Hands the notices to the link. What is lost with the last link is made good when one is up
-    /// again: both sides then look for what they miss.
-    fn send_notices(&mut self, scope: &mut Scope<'_, Self>) {
-        let Some(messages) = self.messages.take() else { return };
-        let notices = std::mem::take(&mut self.notices);
-        if notices.is_empty() {
-            self.messages = Some(messages);
-            return;
-        }
-        let ids: Vec<u64> = notices.iter().map(|_| self.config.link.environment.random_u64()).collect();
-        self.sending = true;
-        let send = async move {
-            for ((_, Notice { kind, content }), id) in notices.iter().zip(ids) {
-                let message = WireMessage { id, mime_type: kind.clone(), content: content.clone() };
-                if messages.send(message.encode().into()).await.is_err() {
-                    return Err(notices);
-                }
-            }
-            Ok(messages)
-        };
-        scope.spawn_background(send, |peer, sent, scope| {
-            peer.sending = false;
-            match sent {
-                Ok(messages) if !peer.connections.is_empty() => {
-                    if peer.tries < MAX_TRIES {
-                        // Not given up on purpose.
-                        peer.tries = 0;
-                    }
-                    peer.messages = Some(messages);
-                    peer.send_notices(scope);
-                }
-                Ok(_) => {}
-                Err(unsent) => peer.keep_unsent(unsent),
-            }
-            peer.check_messages(scope);
-            peer.drive(scope);
-        });
-    }
-
-    /// Puts notices back that found their channel closed, unless newer ones have come.
-    fn keep_unsent(&mut self, unsent: Vec<(u64, Notice)>) {
-        let newer = std::mem::take(&mut self.notices);
-        self.notices = unsent;
-        self.notices.retain(|(topic, _)| newer.iter().all(|(other, _)| other != topic));
-        self.notices.extend(newer);
-        let excess = self.notices.len().saturating_sub(MAX_NOTICES);
-        self.notices.drain(..excess);
-    }
-
-    /// Reads a message channel to its end. `kept` is our half of it, if nothing else needs it:
-    /// dropping it would close the channel.
-    fn read_messages(
-        &mut self,
-        mut receiver: ChannelReceiver,
-        kept: Option<ChannelSender>,
-        scope: &mut Scope<'_, Self>,
-    ) {
-        let (events, remote) = (self.config.events.clone(), self.remote());
-        let places = Arc::clone(&self.notice_places);
-        self.message_readers += 1;
-        let read = async move {
-            let _kept = kept;
-            read_notices(&mut receiver, &events, &places, remote).await;
-        };
-        scope.spawn_background(read, |peer, (), scope| {
-            peer.message_readers -= 1;
-            peer.check_messages(scope);
-            peer.drive(scope);
-        });
-    }
-
     fn offered(&mut self, offer: ChannelOffer, scope: &mut Scope<'_, Self>) {
         let own = self.config.link.identity.device_id();
         match offer.name.parse() {
             Ok(ChannelName::Message { device }) if device == own => {
-                if self.message_readers < MAX_MESSAGE_CHANNELS {
-                    scope.spawn_background(offer.accept(), |peer, accepted, scope| {
-                        match accepted {
-                            Ok(channel) if peer.message_readers < MAX_MESSAGE_CHANNELS => {
-                                peer.accepted_messages(channel, scope);
-                            }
-                            // One too many, or gone already.
-                            _ => {}
-                        }
-                    });
-                }
+                self.offered_messages(offer, scope);
             }
             Ok(_) => {
                 // An offer that finds no room is dropped, and so declined.
@@ -512,18 +426,6 @@ impl PeerActor {
             Err(error) => {
                 tracing::debug!(device = %self.remote().device.short(), %error, "a channel was declined");
             }
-        }
-    }
-
-    /// Reads the peer's message channel, and writes to it too if our own is not there yet.
-    fn accepted_messages(&mut self, channel: Channel, scope: &mut Scope<'_, Self>) {
-        let Channel { sender, receiver, .. } = channel;
-        if self.messages.is_none() && !self.messages_wished && !self.sending {
-            self.messages = Some(sender);
-            self.read_messages(receiver, None, scope);
-            self.send_notices(scope);
-        } else {
-            self.read_messages(receiver, Some(sender), scope);
         }
     }
 
@@ -571,10 +473,11 @@ impl Actor for PeerActor {
     fn handle(&mut self, message: PeerMessage, scope: &mut Scope<'_, Self>) {
         match message {
             PeerMessage::Open { name, deadline, reply } => {
-                let ticket = self.wish(name, "", Wish::User(reply));
+                let until = scope.now().plus(deadline);
+                let ticket = self.wish(name, "", Wish::User { reply, until });
                 let device = self.remote().device;
                 scope.after(deadline, move |peer, scope| {
-                    if let Some(Wish::User(reply)) = peer.wishes.remove(&ticket) {
+                    if let Some(Wish::User { reply, .. }) = peer.wishes.remove(&ticket) {
                         peer.dialer.withdraw(device, ticket);
                         reply.send(Err(LinkError::Deadline(device)));
                         peer.drive(scope);
@@ -593,6 +496,7 @@ impl Actor for PeerActor {
                 self.notices.clear();
                 self.dialer.remove(self.remote().device);
                 self.tries = MAX_TRIES;
+                self.retry_at = None;
             }
             PeerMessage::Describe(reply) => reply.send(self.describe()),
         }
@@ -604,8 +508,11 @@ impl Actor for PeerActor {
             self.retry_at = None;
             self.want_messages();
         } else if self.idle_since.is_some_and(|since| since.plus(IDLE) <= scope.now()) {
-            self.idle_since = Some(scope.now());
-            self.tell_state(PeerState::Idle);
+            if scope.stop_unless_asked() {
+                self.tell_state(PeerState::Idle);
+                return;
+            }
+            self.idle_since = None;
         }
         self.drive(scope);
     }

@@ -201,9 +201,9 @@ impl LinksActor {
         if !self.treated.insert(request.id) {
             return;
         }
-        self.save_treated(scope);
         if !self.may_look_up(device) {
             tracing::warn!(%device, "too many connection requests wait for certificates; one is ignored");
+            self.treated.forget(request.id);
             return;
         }
         *self.looking.entry(device).or_default() += 1;
@@ -215,12 +215,16 @@ impl LinksActor {
             links.looked_up(device);
             let Ok(Some(chain)) = chain else {
                 tracing::debug!(%device, "a connection request of an unknown device is ignored");
+                // Its copy, which comes when this one is not answered, is looked at anew.
+                links.treated.forget(request.id);
                 return;
             };
             if !links.may_connect(&chain) {
                 tracing::debug!(%device, "a connection request is refused");
+                links.treated.forget(request.id);
                 return;
             }
+            links.save_treated(scope);
             if let Some(port) = links.peer(&chain, scope) {
                 let _ = port.try_send(PeerMessage::Request { request, kind });
             }
@@ -260,7 +264,11 @@ impl LinksActor {
     fn peer(&mut self, chain: &VerifiedChain, scope: &mut Scope<'_, Self>) -> Option<Port<PeerMessage>> {
         let device = chain.device_id();
         if let Some(peer) = self.peers.get(&device) {
-            return Some(peer.port.clone());
+            if peer.port.is_open() {
+                return Some(peer.port.clone());
+            }
+            // It has ended in this very moment; we are about to be told.
+            self.peers.remove(&device);
         }
         if self.peers.len() >= MAX_PEERS || device == self.config.link.identity.device_id() {
             return None;
@@ -286,37 +294,47 @@ impl LinksActor {
         name: String,
         deadline: Duration,
         reply: Reply<Result<super::messages::Channel, LinkError>>,
+        scope: &mut Scope<'_, Self>,
     ) {
-        match self.peers.get(&device) {
-            Some(peer) if self.is_banned(&peer.chain) => reply.send(Err(LinkError::Banned(device))),
-            Some(peer) => {
-                let open = PeerMessage::Open { name, deadline, reply };
-                // Dropped with the message if the mailbox is full: the asker learns at once.
-                if let Err(error) = peer.port.try_send(open) {
-                    tracing::debug!(%error, "a channel was not asked for");
-                }
-            }
-            None => reply.send(Err(LinkError::UnknownDevice(device))),
+        let Some(chain) = self.peers.get(&device).map(|peer| peer.chain.clone()) else {
+            return reply.send(Err(LinkError::UnknownDevice(device)));
+        };
+        if self.is_banned(&chain) {
+            return reply.send(Err(LinkError::Banned(device)));
+        }
+        let open = PeerMessage::Open { name, deadline, reply };
+        // Dropped with the message if there is no room: the asker learns at once.
+        if let Some(Err(error)) = self.peer(&chain, scope).map(|port| port.try_send(open)) {
+            tracing::debug!(%error, "a channel was not asked for");
         }
     }
 
-    fn notify(&mut self, to: &Recipient, topic: u64, notice: &Notice, except: Option<DeviceId>) {
+    fn notify(
+        &mut self,
+        to: &Recipient,
+        topic: u64,
+        notice: &Notice,
+        except: Option<DeviceId>,
+        scope: &mut Scope<'_, Self>,
+    ) {
         let concerned = |device: &DeviceId, peer: &Peer| match to {
             Recipient::Account(account) => peer.account == *account,
             Recipient::Device(wanted) => device == wanted,
         };
-        let mut found = false;
-        for (device, peer) in self.peers.iter().filter(|(device, peer)| concerned(device, peer)) {
-            found = true;
-            if except == Some(*device) || self.is_banned(&peer.chain) {
+        let found = self.peers.iter().filter(|(device, peer)| concerned(device, peer));
+        let found: Vec<VerifiedChain> = found.map(|(_, peer)| peer.chain.clone()).collect();
+        for chain in &found {
+            if except == Some(chain.device_id()) || self.is_banned(chain) {
                 continue;
             }
             let notify = PeerMessage::Notify { topic, notice: notice.clone() };
-            if let Err(error) = peer.port.try_send(notify) {
+            if let Some(Err(error)) = self.peer(chain, scope).map(|port| port.try_send(notify)) {
                 tracing::debug!(%error, "a notice was not taken; the next link makes good for it");
             }
         }
-        if !found && let Recipient::Account(account) = to {
+        if found.is_empty()
+            && let Recipient::Account(account) = to
+        {
             if !self.waiting.contains_key(account) && self.waiting.len() >= MAX_WAITING_ACCOUNTS {
                 return;
             }
@@ -338,7 +356,7 @@ impl LinksActor {
         }
         if self.peers.values().any(|peer| peer.account == account) {
             for (topic, notice) in self.waiting.remove(&account).unwrap_or_default() {
-                self.notify(&Recipient::Account(account), topic, &notice, None);
+                self.notify(&Recipient::Account(account), topic, &notice, None, scope);
             }
         }
     }
@@ -369,7 +387,7 @@ impl LinksActor {
         }
     }
 
-    fn peer_told(&mut self, device: DeviceId, state: PeerState, scope: &mut Scope<'_, Self>) {
+    fn peer_told(&mut self, device: DeviceId, state: PeerState) {
         let Some(peer) = self.peers.get_mut(&device) else { return };
         match state {
             PeerState::Started => {
@@ -380,10 +398,9 @@ impl LinksActor {
             }
             PeerState::Up => peer.up = true,
             PeerState::Down => peer.up = false,
-            PeerState::Idle => {
-                scope.stop_child(&peer.port, STOP_PEER);
-                self.peers.remove(&device);
-            }
+            // Unless another one was started since.
+            PeerState::Idle if !peer.port.is_open() => drop(self.peers.remove(&device)),
+            PeerState::Idle => {}
         }
     }
 
@@ -466,9 +483,11 @@ impl Actor for LinksActor {
     fn handle(&mut self, message: LinksMessage, scope: &mut Scope<'_, Self>) {
         match message {
             LinksMessage::Open { device, name, deadline, reply } => {
-                self.open_channel(device, name, deadline, reply);
+                self.open_channel(device, name, deadline, reply, scope);
             }
-            LinksMessage::Notify { to, topic, notice, except } => self.notify(&to, topic, &notice, except),
+            LinksMessage::Notify { to, topic, notice, except } => {
+                self.notify(&to, topic, &notice, except, scope);
+            }
             LinksMessage::SetTrust(trust) => self.set_trust(trust, scope),
             LinksMessage::Present { account, devices } => self.present(account, &devices, scope),
             LinksMessage::Drop { account } => self.close(account, scope),
@@ -482,13 +501,13 @@ impl Actor for LinksActor {
                 self.listen_later(kind, scope);
             }
             LinksMessage::Internal(Internal::Peer(device, PeerTold(state))) => {
-                self.peer_told(device, state, scope);
+                self.peer_told(device, state);
             }
         }
     }
 
     fn child_failed(&mut self, name: &str, _: &mut Scope<'_, Self>) {
         tracing::error!(peer = name, "a peer failed too often and is given up until it is announced anew");
-        self.peers.retain(|device, _| device.short() != name);
+        self.peers.retain(|device, peer| device.short() != name || peer.port.is_open());
     }
 }

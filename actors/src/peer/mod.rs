@@ -16,5 +16,8 @@ pub mod messages;
 mod notices;
 pub mod transport;
 
+#[cfg(test)]
+mod tests;
+
 pub use attempt::LinkConfig;
 pub use links::{Internal, LinksActor, LinksConfig, PeerTold};

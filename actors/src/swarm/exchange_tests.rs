@@ -8,7 +8,7 @@ use tokio::task::LocalSet;
 use tokio::time::Instant;
 
 use super::*;
-use crate::peer::channel::{Outbound, Received};
+use crate::peer::channel::Outbound;
 use crate::peer::messages::{ChannelReceiver, ChannelSender};
 use crate::supervision::{Actor, Environment, Scope, start_root};
 
@@ -19,7 +19,7 @@ const NOW: UnixMillis = UnixMillis(1_795_400_000_000);
 /// The other end of a channel, at which nobody is unless the test plays it.
 struct Silent {
     outbound: mpsc::Receiver<Outbound>,
-    inbound: mpsc::Sender<Received>,
+    inbound: mpsc::Sender<bytes::Bytes>,
 }
 
 /// A channel that takes `room` frames until the peer reads.
@@ -27,7 +27,7 @@ fn channel(room: usize) -> (Channel, Silent) {
     let (outbound_sender, outbound) = mpsc::channel(room);
     let (inbound_sender, inbound) = mpsc::channel(64);
     let sender = ChannelSender { number: 1, outbound: outbound_sender, open: inbound_sender.downgrade() };
-    let receiver = ChannelReceiver { inbound };
+    let receiver = ChannelReceiver { inbound, end: Arc::default() };
     let channel = Channel { name: String::new(), device: PEER, account: CONTACT, sender, receiver };
     (channel, Silent { outbound, inbound: inbound_sender })
 }
@@ -111,7 +111,7 @@ async fn a_client_that_does_not_read_what_it_asked_for_is_given_up_after_a_minut
     channel.sender.send(Bytes::from_static(b"what fills the link")).await.unwrap();
     let mut client = DownloadSession::new(id, PEER);
     let Ok(Some(DownloadOutput::Send(request))) = client.poll() else { panic!("no request") };
-    silent.inbound.send(Received::Data(request)).await.unwrap();
+    silent.inbound.send(request).await.unwrap();
     let begun = Instant::now();
     let hand_over = async {
         let user: oneshot::Sender<Channel> = accepted.await.unwrap();

@@ -12,7 +12,8 @@
 //!                        Ready         every state may lead to Failed instead
 //! ```
 //!
-//! The attempt says what to do next ([`Step`]) and is told what became of it ([`Event`]).
+//! The attempt says what to do next ([`Step`]) and is told what became of it ([`Event`]). What it has
+//! put on the DHT it puts again a few times while nothing comes of it.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -27,6 +28,12 @@ use crate::time::Moment;
 pub const GATHER_TIMEOUT: Duration = Duration::from_secs(8);
 /// How long the requester waits for the answer once its request is put.
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// When a request that is not answered is put again, and an answer after which no path works yet;
+/// twice as long after each time. The DHT may lose either, and the peer drops what it has had already
+/// by its id (`spec: connection 2.4`); a path between devices that hear each other is found sooner.
+pub const FIRST_REPEAT: Duration = Duration::from_secs(3);
+/// How often a request or an answer is put again: after 3, 9 and 21 s.
+pub const MAX_REPEATS: u32 = 3;
 /// How long the checks may take: one of them fails by itself after 33 s, and the ICE agent then waits
 /// another 10 s for the peer's; this only catches an agent that says nothing.
 pub const CHECK_TIMEOUT: Duration = Duration::from_secs(60);
@@ -102,7 +109,7 @@ pub enum Event {
     CandidatesReady(IceText),
     /// Gathering failed.
     GatherFailed,
-    /// The put failed; a put that succeeds needs no event.
+    /// A put failed; one that succeeds needs no event.
     PutFailed,
     /// The answer; it must fit [`Attempt::awaits`].
     Answer(PeerRequest),
@@ -134,6 +141,19 @@ enum Side {
     Responder { ice_text: String, kind: KeyKind },
 }
 
+/// What is on the DHT for the peer, and may be put again.
+#[derive(Clone, Debug)]
+struct Letter {
+    request: PeerRequest,
+    kinds: &'static [KeyKind],
+    /// How often it was put again.
+    repeats: u32,
+    /// How many of the puts failed.
+    failed: u32,
+    /// When it is put again.
+    next: Option<Moment>,
+}
+
 /// One attempt.
 #[derive(Clone, Debug)]
 pub struct Attempt {
@@ -142,6 +162,7 @@ pub struct Attempt {
     side: Side,
     state: State,
     deadline: Option<Moment>,
+    letter: Option<Letter>,
     steps: VecDeque<Step>,
 }
 
@@ -157,8 +178,15 @@ impl Attempt {
         now: Moment,
     ) -> Self {
         let side = Side::Requester { connection_type, kinds };
-        let mut attempt =
-            Self { device, id, side, state: State::Gather, deadline: None, steps: VecDeque::new() };
+        let mut attempt = Self {
+            device,
+            id,
+            side,
+            state: State::Gather,
+            deadline: None,
+            letter: None,
+            steps: VecDeque::new(),
+        };
         attempt.gather(now);
         attempt
     }
@@ -173,6 +201,7 @@ impl Attempt {
             side: Side::Responder { ice_text: request.ice_text, kind },
             state: State::CheckPolicy,
             deadline: None,
+            letter: None,
             steps: VecDeque::from([Step::CheckPolicy]),
         }
     }
@@ -211,12 +240,14 @@ impl Attempt {
 
     /// When [`handle_timeout`](Self::handle_timeout) wants to be called, if ever.
     #[must_use]
-    pub const fn deadline(&self) -> Option<Moment> {
-        self.deadline
+    pub fn deadline(&self) -> Option<Moment> {
+        let repeat = self.letter.as_ref().and_then(|letter| letter.next);
+        self.deadline.into_iter().chain(repeat).min()
     }
 
-    /// Gives up if the current state has lasted too long at `now`.
+    /// Gives up if the current state has lasted too long at `now`, or puts again what may be lost.
     pub fn handle_timeout(&mut self, now: Moment) {
+        self.repeat(now);
         if self.deadline.is_none_or(|deadline| now < deadline) {
             return;
         }
@@ -237,13 +268,12 @@ impl Attempt {
             (State::CheckPolicy, Event::PolicyDecided(false)) => self.fail(AttemptError::Refused),
             (State::Gather, Event::CandidatesReady(text)) => self.introduce(&text, now),
             (State::Gather, Event::GatherFailed) => self.fail(AttemptError::Gather),
-            // The responder's checks run already; they may succeed if another copy of the answer gets
-            // through, and fail by themselves if not.
-            (State::WaitAnswer, Event::PutFailed) => self.fail(AttemptError::Put),
+            (State::WaitAnswer, Event::PutFailed) => self.put_failed(),
             (State::WaitAnswer, Event::Answer(answer)) if answer.id == self.id => {
                 self.check(&answer.ice_text, now);
             }
             (State::Checking, Event::Nominated) => {
+                self.letter = None;
                 self.steps.push_back(Step::StartTls(self.role()));
                 self.enter(State::Handshake, now, HANDSHAKE_TIMEOUT);
             }
@@ -267,15 +297,42 @@ impl Attempt {
         let (id, ice_text) = (self.id, ours.to_string());
         match self.side.clone() {
             Side::Requester { connection_type, kinds } => {
-                let request = PeerRequest { id, ice_text, is_answer: false, connection_type };
-                self.steps.push_back(Step::Put { request, kinds });
+                self.put(PeerRequest { id, ice_text, is_answer: false, connection_type }, kinds, now);
                 self.enter(State::WaitAnswer, now, ANSWER_TIMEOUT);
             }
             Side::Responder { ice_text: theirs, kind } => {
-                let request = PeerRequest { id, ice_text, is_answer: true, connection_type: String::new() };
-                self.steps.push_back(Step::Put { request, kinds: KeyKind::choose(Some(kind)) });
+                let answer = PeerRequest { id, ice_text, is_answer: true, connection_type: String::new() };
+                self.put(answer, KeyKind::choose(Some(kind)), now);
                 self.check(&theirs, now);
             }
+        }
+    }
+
+    fn put(&mut self, request: PeerRequest, kinds: &'static [KeyKind], now: Moment) {
+        self.steps.push_back(Step::Put { request: request.clone(), kinds });
+        let next = Some(now.plus(FIRST_REPEAT));
+        self.letter = Some(Letter { request, kinds, repeats: 0, failed: 0, next });
+    }
+
+    /// Puts the request or answer again if it is time.
+    fn repeat(&mut self, now: Moment) {
+        let Some(letter) = &mut self.letter else { return };
+        if letter.next.is_none_or(|next| now < next) {
+            return;
+        }
+        letter.repeats += 1;
+        let pause = FIRST_REPEAT.saturating_mul(1 << letter.repeats.min(MAX_REPEATS));
+        letter.next = (letter.repeats < MAX_REPEATS).then(|| now.plus(pause));
+        self.steps.push_back(Step::Put { request: letter.request.clone(), kinds: letter.kinds });
+    }
+
+    /// Gives up when none of the requests put got through. A responder's checks run already; they may
+    /// succeed if another copy of the answer gets through, and fail by themselves if not.
+    fn put_failed(&mut self) {
+        let Some(letter) = &mut self.letter else { return };
+        letter.failed += 1;
+        if letter.failed > letter.repeats {
+            self.fail(AttemptError::Put);
         }
     }
 
@@ -284,6 +341,10 @@ impl Attempt {
             Err(error) => self.fail(error.into()),
             Ok(text) if text.candidates.is_empty() => self.fail(AttemptError::NoCandidates),
             Ok(text) => {
+                if self.role() == Role::Requester {
+                    // The peer has our request.
+                    self.letter = None;
+                }
                 self.steps.push_back(Step::StartChecks(text));
                 self.enter(State::Checking, now, CHECK_TIMEOUT);
             }
@@ -303,6 +364,7 @@ impl Attempt {
     fn over(&mut self) {
         self.state = State::Over;
         self.deadline = None;
+        self.letter = None;
     }
 }
 
@@ -352,6 +414,10 @@ mod tests {
     }
 
     fn timed_out(attempt: &mut Attempt, after: Duration) -> Vec<Step> {
+        while attempt.letter.as_ref().is_some_and(|letter| letter.next.is_some()) {
+            attempt.handle_timeout(attempt.deadline().unwrap());
+            assert!(matches!(steps(attempt)[..], [Step::Put { .. }]));
+        }
         assert_eq!(attempt.deadline(), Some(NOW.plus(after)));
         attempt.handle_timeout(NOW.plus(after - Duration::from_millis(1)));
         assert_eq!(steps(attempt), []);
@@ -410,6 +476,54 @@ mod tests {
         let mut attempt = requester();
         run(&mut attempt, [Event::CandidatesReady(text())]);
         assert_eq!(timed_out(&mut attempt, ANSWER_TIMEOUT), [Step::Failed(AttemptError::NoAnswer)]);
+    }
+
+    #[test]
+    fn a_request_that_is_not_answered_is_put_again_three_times_under_its_id() {
+        let mut attempt = requester();
+        let put = run(&mut attempt, [Event::CandidatesReady(text())]).pop().unwrap();
+        assert!(matches!(&put, Step::Put { request, .. } if request.id == ID && !request.is_answer));
+        for seconds in [3, 9, 21] {
+            let due = NOW.plus(Duration::from_secs(seconds));
+            assert_eq!(attempt.deadline(), Some(due));
+            attempt.handle_timeout(due);
+            assert_eq!(steps(&mut attempt), std::slice::from_ref(&put));
+        }
+        assert_eq!(timed_out(&mut attempt, ANSWER_TIMEOUT), [Step::Failed(AttemptError::NoAnswer)]);
+    }
+
+    #[test]
+    fn an_answered_request_is_not_put_again() {
+        let mut attempt = requester();
+        run(
+            &mut attempt,
+            [Event::CandidatesReady(text()), Event::Answer(message(true, &text().to_string()))],
+        );
+        attempt.handle_timeout(NOW.plus(FIRST_REPEAT));
+        assert_eq!(steps(&mut attempt), []);
+        assert_eq!(attempt.deadline(), Some(NOW.plus(CHECK_TIMEOUT)));
+    }
+
+    #[test]
+    fn an_answer_is_put_again_until_a_path_works() {
+        let mut attempt = responder();
+        let done = run(&mut attempt, [Event::PolicyDecided(true), Event::CandidatesReady(text())]);
+        let put = done.into_iter().find(|step| matches!(step, Step::Put { .. })).unwrap();
+        attempt.handle_timeout(NOW.plus(FIRST_REPEAT));
+        assert_eq!(steps(&mut attempt), [put]);
+        run(&mut attempt, [Event::Nominated]);
+        attempt.handle_timeout(NOW.plus(Duration::from_secs(9)));
+        assert_eq!(steps(&mut attempt), []);
+    }
+
+    #[test]
+    fn a_request_fails_only_when_every_put_of_it_did() {
+        let mut attempt = requester();
+        run(&mut attempt, [Event::CandidatesReady(text())]);
+        attempt.handle_timeout(NOW.plus(FIRST_REPEAT));
+        steps(&mut attempt);
+        assert_eq!(run(&mut attempt, [Event::PutFailed]), []);
+        assert_eq!(run(&mut attempt, [Event::PutFailed]), [Step::Failed(AttemptError::Put)]);
     }
 
     #[test]

@@ -22,9 +22,12 @@ use crate::ids::DeviceId;
 
 /// Most channels that wait for a connection to one device, or for its answer.
 pub const MAX_WAITING: usize = 1024;
-/// Most connections to one device, attempts and sockets together. Two is what happens when both sides
-/// dial at once; more is a peer that piles them up.
+/// Most connections to one device, attempts and sockets together.
 pub const MAX_CONNECTIONS_PER_DEVICE: usize = 8;
+/// Most sockets to one device; beyond that the oldest is shut down. Two is what simultaneous dialling
+/// leaves; a device that comes with another again and again has lost the ones before, or abandons
+/// them. Less than [`MAX_CONNECTIONS_PER_DEVICE`], so that sockets never keep a new attempt out.
+pub const MAX_SOCKETS_PER_DEVICE: usize = 4;
 /// Most connections in all that are still attempts of others: each holds sockets and an ICE agent.
 pub const MAX_INCOMING_ATTEMPTS: usize = 256;
 
@@ -80,7 +83,8 @@ pub enum Output {
         ticket: Ticket,
         /// Its name.
         name: String,
-        /// How long the answer may take before the whole socket is shut down.
+        /// How long the answer may take before the whole socket is shut down; else the channel
+        /// alone is given up when whoever wants it does not wait any more.
         answer_within: Option<Duration>,
     },
     /// The wish cannot be fulfilled.
@@ -139,6 +143,12 @@ impl Peer {
 
     fn best_socket(&self) -> Option<ConnectionNumber> {
         self.sockets.first().map(|(_, connection)| *connection)
+    }
+
+    /// The oldest socket, if there is one too many.
+    fn surplus_socket(&self) -> Option<ConnectionNumber> {
+        let oldest = self.sockets.iter().map(|(_, connection)| *connection).min();
+        oldest.filter(|_| self.sockets.len() > MAX_SOCKETS_PER_DEVICE)
     }
 
     fn ask(&mut self, connection: ConnectionNumber, wish: Wish) -> Output {
@@ -234,10 +244,15 @@ impl Dialer {
         }
         self.outputs.extend(peer.sockets.iter().map(|(_, older)| Output::Beacon(*older)));
         peer.sockets.insert((id, connection));
+        let surplus = peer.surplus_socket();
         let socket = peer.best_socket().unwrap_or(connection);
         for wish in std::mem::take(&mut peer.waiting) {
             let output = peer.ask(socket, wish);
             self.outputs.push_back(output);
+        }
+        if let Some(oldest) = surplus {
+            self.outputs.push_back(Output::Drop(oldest));
+            self.socket_ended(oldest);
         }
     }
 

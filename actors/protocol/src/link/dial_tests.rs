@@ -106,6 +106,34 @@ fn simultaneous_dials_make_two_sockets_and_new_channels_use_the_smaller_id() {
 }
 
 #[test]
+fn a_device_that_connects_again_and_again_keeps_its_newest_sockets_only() {
+    let mut dialer = Dialer::new(OWN);
+    for round in 0..20_u64 {
+        let theirs = dialer.incoming_attempt(PEER).expect("its sockets do not keep it out");
+        let done = ready(&mut dialer, theirs.0, 1000 - round);
+        let dropped: Vec<_> = done.into_iter().filter(|output| matches!(output, Output::Drop(_))).collect();
+        match round.checked_sub(u64::try_from(MAX_SOCKETS_PER_DEVICE).unwrap()) {
+            Some(oldest) => assert_eq!(dropped, [Output::Drop(ConnectionNumber(oldest))]),
+            None => assert_eq!(dropped, []),
+        }
+    }
+    assert_eq!(dialer.peers[&PEER].connection_count(), MAX_SOCKETS_PER_DEVICE);
+}
+
+#[test]
+fn a_channel_asked_for_on_a_surplus_socket_is_requested_on_another() {
+    let mut dialer = connected();
+    assert_eq!(want(&mut dialer, 1), [open(0, 1)]);
+    for number in 1..u64::try_from(MAX_SOCKETS_PER_DEVICE).unwrap() {
+        dialer.incoming_attempt(PEER).unwrap();
+        ready(&mut dialer, number, 50 + number);
+    }
+    let last = dialer.incoming_attempt(PEER).unwrap();
+    let done = ready(&mut dialer, last.0, 90);
+    assert_eq!(done[done.len() - 2..], [Output::Drop(ConnectionNumber(0)), open(1, 1)]);
+}
+
+#[test]
 fn a_request_whose_socket_dies_is_made_once_more_and_no_more() {
     let mut dialer = connected();
     assert_eq!(want(&mut dialer, 1), [open(0, 1)]);

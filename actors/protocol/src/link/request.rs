@@ -203,6 +203,13 @@ impl TreatedRequests {
         true
     }
 
+    /// Takes `id` back: it was not dealt with after all, and counts as new when it comes again.
+    pub fn forget(&mut self, id: RequestId) {
+        if self.known.remove(&id) {
+            self.oldest_first.retain(|treated| *treated != id);
+        }
+    }
+
     /// All ids, oldest first; collecting them again restores the list.
     pub fn iter(&self) -> impl Iterator<Item = RequestId> {
         self.oldest_first.iter().copied()
@@ -278,6 +285,15 @@ mod tests {
         assert_eq!(restored.iter().count(), MAX_TREATED);
         assert_eq!(restored.known.len(), MAX_TREATED);
         assert!(restored.insert(RequestId(0)), "the oldest was forgotten");
+    }
+
+    #[test]
+    fn an_id_that_was_taken_back_is_new_again() {
+        let mut treated: TreatedRequests = [RequestId(1), RequestId(2)].into_iter().collect();
+        treated.forget(RequestId(1));
+        treated.forget(RequestId(7));
+        assert_eq!(treated.iter().collect::<Vec<_>>(), [RequestId(2)]);
+        assert!(treated.insert(RequestId(1)) && !treated.insert(RequestId(2)));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::attempt::{Attempt, AttemptError, Event, Step};
 use super::dial::{self, ConnectionNumber, DialError, Dialer, Ticket};
 use super::ice_text::{Candidate, CandidateKind, Credentials, IceText};
-use super::mux::{self, ChannelNumber, CloseReason, Limits, Multiplex, Role};
+use super::mux::{self, ChannelNumber, CloseReason, Limits, Multiplex, Patience, Role};
 use super::request::{KeyKind, PeerRequest, RequestId, RequestKeys, TreatedRequests};
 use crate::ids::{DeviceId, DeviceShortId, DhtKey};
 use crate::time::Moment;
@@ -135,9 +135,12 @@ impl World {
                     );
                 }
                 dial::Output::OpenChannel { connection, ticket, name, answer_within } => {
-                    let deadline = answer_within.map(|duration| self.now.plus(duration));
+                    let patience = match answer_within {
+                        Some(time) => Patience::Socket(self.now.plus(time)),
+                        None => Patience::Channel(self.now.plus(Duration::from_secs(30))),
+                    };
                     let socket = node.connections.get_mut(&connection).unwrap().socket.as_mut().unwrap();
-                    let number = socket.open(&name, deadline).unwrap();
+                    let number = socket.open(&name, patience).unwrap();
                     node.asked.insert((connection, number), ticket);
                 }
                 dial::Output::Failed { ticket, error } => drop(node.failed.insert(ticket, error)),

@@ -7,9 +7,10 @@ use std::future::pending;
 use skep_actors::peer::transport::SecureStream;
 use skep_protocol::ids::{CommitId, ConversationId, DeviceId};
 use skep_protocol::link::channel_name::ChannelName;
-use skep_protocol::link::mux::{ChannelNumber, Limits, Multiplex, Output, Role};
+use skep_protocol::link::mux::{ChannelNumber, Limits, Multiplex, Output, Patience, Role};
 use skep_protocol::swarm::git::download::{DownloadOutput, DownloadSession};
 use skep_protocol::swarm::git::upload::{Reference, UploadOutput, UploadSession};
+use skep_protocol::time::Moment;
 use skep_tests::harness::vector;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
@@ -103,7 +104,9 @@ impl Script<'_> {
     fn want_all(&mut self, conversation: ConversationId) {
         if self.client.is_none() {
             let name = ChannelName::Git { device: self.node, conversation }.to_string();
-            let number = self.multiplex.open(&name, None).unwrap();
+            // This peer never looks at the clock.
+            let patience = Patience::Channel(Moment::default());
+            let number = self.multiplex.open(&name, patience).unwrap();
             self.client = Some((number, DownloadSession::new(conversation, self.node)));
         }
     }

@@ -4,6 +4,7 @@ use super::frame::{ChannelNumber, FrameError};
 #[cfg(doc)]
 use super::socket::Multiplex;
 use super::socket::{BEACON_TIMEOUT, MAX_NAME};
+use crate::time::Moment;
 
 /// What this side was when the connection came about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -14,6 +15,24 @@ pub enum Role {
     Responder,
 }
 
+/// How long a channel request may stay unanswered, and what follows then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Patience {
+    /// Until then; then this channel is given up, and an answer that comes later means nothing.
+    Channel(Moment),
+    /// Until then; then the whole socket is shut down, as for `sip` (`spec: connection 2.5`).
+    Socket(Moment),
+}
+
+impl Patience {
+    /// Until when.
+    #[must_use]
+    pub const fn deadline(self) -> Moment {
+        let (Self::Channel(deadline) | Self::Socket(deadline)) = self;
+        deadline
+    }
+}
+
 /// Why a channel is no more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CloseReason {
@@ -21,6 +40,8 @@ pub enum CloseReason {
     Local,
     /// The peer closed it: all it had to say was said.
     EndOfChannel,
+    /// The peer did not answer our request in time.
+    Unanswered,
     /// The whole socket ended.
     Socket(ShutdownReason),
 }
@@ -31,6 +52,7 @@ impl CloseReason {
     pub const fn is_end_of_file(self) -> bool {
         match self {
             Self::Local | Self::EndOfChannel => true,
+            Self::Unanswered => false,
             Self::Socket(reason) => matches!(reason, ShutdownReason::EndOfStream),
         }
     }
@@ -52,7 +74,7 @@ pub enum ShutdownReason {
     /// A beacon stayed unanswered for [`BEACON_TIMEOUT`].
     #[error("the peer gave no sign of life in {} s", BEACON_TIMEOUT.as_secs())]
     BeaconUnanswered,
-    /// A request with a deadline stayed unanswered.
+    /// A request with [`Patience::Socket`] stayed unanswered.
     #[error("the peer did not answer the request for channel {0} in time")]
     RequestUnanswered(ChannelNumber),
     /// The peer's bytes cannot be read on.

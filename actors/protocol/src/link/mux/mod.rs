@@ -18,6 +18,6 @@ mod recorded_tests;
 #[cfg(test)]
 mod socket_tests;
 
-pub use event::{ChannelError, CloseReason, Output, Role, ShutdownReason};
+pub use event::{ChannelError, CloseReason, Output, Patience, Role, ShutdownReason};
 pub use frame::ChannelNumber;
 pub use socket::{Limits, Multiplex};

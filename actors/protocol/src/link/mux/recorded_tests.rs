@@ -1,6 +1,7 @@
 //! Sockets of real daemons, decoded and played again.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -199,7 +200,10 @@ impl Replay {
                 for message in control::read_control(&frame.data) {
                     let ControlMessage::Channel { name, number, state } = message else { panic!() };
                     match state {
-                        ChannelState::Request => assert_eq!(self.socket.open(&name, None), Ok(number)),
+                        ChannelState::Request => {
+                            let later = Patience::Channel(Moment(Duration::from_secs(30)));
+                            assert_eq!(self.socket.open(&name, later), Ok(number));
+                        }
                         ChannelState::Accept => self.socket.accept(number).unwrap(),
                         ChannelState::Decline => self.socket.decline(number).unwrap(),
                     }

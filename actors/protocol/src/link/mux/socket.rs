@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use super::control::{self, ChannelState, ControlMessage, VERSION};
-use super::event::{ChannelError, CloseReason, Output, Role, ShutdownReason};
+use super::event::{ChannelError, CloseReason, Output, Patience, Role, ShutdownReason};
 use super::frame::{self, ChannelNumber, Frame, FrameReader};
 use crate::time::Moment;
 
@@ -28,7 +28,7 @@ pub const MAX_NAME: usize = 4096;
 /// How long a beacon may stay unanswered.
 pub const BEACON_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// How long the reply to a request for a `sip` channel may take; others wait without limit.
+/// How long the reply to a request for a `sip` channel may take.
 pub const SIP_REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// First number the requester of the connection gives a channel.
@@ -54,7 +54,7 @@ impl Default for Limits {
 #[derive(Debug)]
 enum Channel {
     /// We asked for it. `ended` notes an end mark that overtook the peer's answer.
-    Requested { deadline: Option<Moment>, ended: bool },
+    Requested { patience: Patience, ended: bool },
     /// The peer asked for it.
     Offered { name: String, ended: bool },
     /// Both sides have it.
@@ -69,7 +69,7 @@ pub struct Multiplex {
     channels: BTreeMap<ChannelNumber, Channel>,
     /// How many of the channels are offered.
     offered: usize,
-    /// Requests that have a deadline, soonest first.
+    /// When our requests are given up, soonest first.
     request_deadlines: BTreeSet<(Moment, ChannelNumber)>,
     /// Where the search for the next free number begins.
     next_number: u16,
@@ -115,14 +115,23 @@ impl Multiplex {
         self.beacon_deadline.into_iter().chain(request).min()
     }
 
-    /// Shuts the socket down if an answer is overdue at `now`.
+    /// Gives up what is overdue at `now`: single requests, or the socket.
     pub fn handle_timeout(&mut self, now: Moment) {
         if self.beacon_deadline.is_some_and(|deadline| deadline <= now) {
             self.end(ShutdownReason::BeaconUnanswered);
-        } else if let Some((deadline, number)) = self.request_deadlines.first().copied()
+        }
+        while let Some((deadline, number)) = self.request_deadlines.first().copied()
             && deadline <= now
         {
-            self.end(ShutdownReason::RequestUnanswered(number));
+            if let Some(Channel::Requested { patience: Patience::Socket(_), .. }) = self.channels.get(&number)
+            {
+                self.end(ShutdownReason::RequestUnanswered(number));
+            } else {
+                // The mark closes the peer's end, should it accept after all.
+                self.transmit_frame(number, &[]);
+                self.close_channel(number, CloseReason::Unanswered);
+                self.request_deadlines.remove(&(deadline, number));
+            }
         }
     }
 
@@ -143,12 +152,12 @@ impl Multiplex {
         self.end(if whole { ShutdownReason::EndOfStream } else { ShutdownReason::TransportFailed });
     }
 
-    /// Asks the peer for a channel; the answer is [`Output::Opened`] or [`Output::Declined`]. If
-    /// `deadline` passes without an answer, the whole socket is shut down.
+    /// Asks the peer for a channel; the answer is [`Output::Opened`] or [`Output::Declined`], or
+    /// [`Output::Closed`] when patience is at its end.
     ///
     /// # Errors
     /// When the name is too long, there are too many channels, or the socket has ended.
-    pub fn open(&mut self, name: &str, deadline: Option<Moment>) -> Result<ChannelNumber, ChannelError> {
+    pub fn open(&mut self, name: &str, patience: Patience) -> Result<ChannelNumber, ChannelError> {
         if self.ended {
             return Err(ChannelError::SocketEnded);
         }
@@ -156,8 +165,8 @@ impl Multiplex {
             return Err(ChannelError::NameTooLong);
         }
         let number = self.free_number().ok_or(ChannelError::TooManyChannels)?;
-        self.channels.insert(number, Channel::Requested { deadline, ended: false });
-        self.request_deadlines.extend(deadline.map(|deadline| (deadline, number)));
+        self.channels.insert(number, Channel::Requested { patience, ended: false });
+        self.request_deadlines.insert((patience.deadline(), number));
         self.transmit_state(name.to_owned(), number, ChannelState::Request);
         Ok(number)
     }
@@ -302,9 +311,9 @@ impl Multiplex {
     }
 
     fn input_accept(&mut self, number: ChannelNumber) {
-        let Some(Channel::Requested { deadline, ended }) = self.channels.get(&number) else { return };
-        let (deadline, ended) = (*deadline, *ended);
-        self.forget_deadline(number, deadline);
+        let Some(Channel::Requested { patience, ended }) = self.channels.get(&number) else { return };
+        let (patience, ended) = (*patience, *ended);
+        self.request_deadlines.remove(&(patience.deadline(), number));
         self.channels.insert(number, Channel::Open);
         self.outputs.push_back(Output::Opened(number));
         if ended {
@@ -314,8 +323,8 @@ impl Multiplex {
 
     fn input_decline(&mut self, number: ChannelNumber) {
         match self.channels.get(&number) {
-            Some(Channel::Requested { deadline, .. }) => {
-                self.forget_deadline(number, *deadline);
+            Some(Channel::Requested { patience, .. }) => {
+                self.request_deadlines.remove(&(patience.deadline(), number));
                 self.channels.remove(&number);
                 self.outputs.push_back(Output::Declined(number));
             }
@@ -337,7 +346,9 @@ impl Multiplex {
     /// Forgets a channel and tells so.
     fn close_channel(&mut self, number: ChannelNumber, reason: CloseReason) {
         match self.channels.remove(&number) {
-            Some(Channel::Requested { deadline, .. }) => self.forget_deadline(number, deadline),
+            Some(Channel::Requested { patience, .. }) => {
+                self.request_deadlines.remove(&(patience.deadline(), number));
+            }
             Some(Channel::Offered { .. }) => self.offered = self.offered.saturating_sub(1),
             Some(Channel::Open) => {}
             None => return,
@@ -354,12 +365,6 @@ impl Multiplex {
         };
         self.offered = self.offered.saturating_sub(1);
         Ok((name, ended))
-    }
-
-    fn forget_deadline(&mut self, number: ChannelNumber, deadline: Option<Moment>) {
-        if let Some(deadline) = deadline {
-            self.request_deadlines.remove(&(deadline, number));
-        }
     }
 
     /// The next number that is neither reserved nor in use, unless there are too many channels.

@@ -11,6 +11,9 @@ use super::socket::{BEACON_TIMEOUT, MAX_NAME, SIP_REQUEST_TIMEOUT};
 use super::*;
 use crate::time::Moment;
 
+/// Later than any test.
+const LATER: Patience = Patience::Channel(Moment(Duration::from_secs(1_000_000)));
+
 fn at(seconds: u64) -> Moment {
     Moment(Duration::from_secs(seconds))
 }
@@ -44,7 +47,7 @@ fn socket() -> Multiplex {
 /// A socket with channel 0x8000 open, asked for by us.
 fn socket_with_channel() -> (Multiplex, ChannelNumber) {
     let mut socket = socket();
-    let number = socket.open("sip", None).unwrap();
+    let number = socket.open("sip", LATER).unwrap();
     socket.input_bytes(&control("sip", number.0, ChannelState::Accept));
     assert_eq!(drain(&mut socket).last(), Some(&Output::Opened(number)));
     (socket, number)
@@ -97,7 +100,7 @@ fn each_role_counts_its_channels_from_its_own_first_number() {
     for (role, first) in [(Role::Requester, 0x8000), (Role::Responder, 1)] {
         let mut socket = Multiplex::new(role, Limits::default());
         for offset in 0..3 {
-            assert_eq!(socket.open("sip", None), Ok(ChannelNumber(first + offset)));
+            assert_eq!(socket.open("sip", LATER), Ok(ChannelNumber(first + offset)));
         }
     }
 }
@@ -105,7 +108,7 @@ fn each_role_counts_its_channels_from_its_own_first_number() {
 #[test]
 fn a_channel_carries_data_both_ways_and_long_writes_are_cut() {
     let mut pair = Pair::new();
-    let number = pair.ends[0].open("git://x", None).unwrap();
+    let number = pair.ends[0].open("git://x", LATER).unwrap();
     pair.settle();
     pair.ends[0].send(number, &[1; 70_000]).unwrap();
     pair.ends[1].send(number, b"back").unwrap();
@@ -134,7 +137,7 @@ fn data_may_follow_right_behind_our_acceptance() {
 #[test]
 fn nothing_is_sent_before_the_peer_accepts_and_no_data_is_taken() {
     let mut socket = socket();
-    let number = socket.open("sip", None).unwrap();
+    let number = socket.open("sip", LATER).unwrap();
     assert_eq!(socket.send(number, b"early"), Err(ChannelError::NoSuchChannel(number)));
     drain(&mut socket);
     socket.input_bytes(&frame(number.0, b"early"));
@@ -144,7 +147,7 @@ fn nothing_is_sent_before_the_peer_accepts_and_no_data_is_taken() {
 #[test]
 fn a_decline_fails_that_channel_only() {
     let mut socket = socket();
-    let numbers: Vec<ChannelNumber> = (0..3).map(|_| socket.open("sip", None).unwrap()).collect();
+    let numbers: Vec<ChannelNumber> = (0..3).map(|_| socket.open("sip", LATER).unwrap()).collect();
     drain(&mut socket);
     for (number, state) in
         numbers.iter().zip([ChannelState::Decline, ChannelState::Accept, ChannelState::Accept])
@@ -159,7 +162,7 @@ fn a_decline_fails_that_channel_only() {
 #[test]
 fn eight_requests_follow_the_version_in_order() {
     let mut socket = Multiplex::new(Role::Requester, Limits::default());
-    (0..8).for_each(|_| assert!(socket.open("sip", None).is_ok()));
+    (0..8).for_each(|_| assert!(socket.open("sip", LATER).is_ok()));
     let mut expected = vec![Output::Transmit(protocol(&ControlMessage::Version(1)))];
     expected.extend(
         (0x8000..0x8008).map(|number| Output::Transmit(control("sip", number, ChannelState::Request))),
@@ -171,7 +174,7 @@ fn eight_requests_follow_the_version_in_order() {
 fn each_side_sees_one_close_whoever_closes() {
     for closers in [&[0][..], &[1], &[0, 1]] {
         let mut pair = Pair::new();
-        let number = pair.ends[0].open("sip", None).unwrap();
+        let number = pair.ends[0].open("sip", LATER).unwrap();
         pair.settle();
         closers.iter().for_each(|end| pair.ends[*end].close(number).unwrap());
         pair.settle();
@@ -184,7 +187,7 @@ fn each_side_sees_one_close_whoever_closes() {
 fn an_end_mark_before_the_acceptance_opens_and_then_closes() {
     // Ours: the mark overtakes the peer's acceptance.
     let mut ours = socket();
-    let number = ours.open("sip", None).unwrap();
+    let number = ours.open("sip", LATER).unwrap();
     drain(&mut ours);
     ours.input_bytes(&[frame(number.0, &[]), control("sip", number.0, ChannelState::Accept)].concat());
     let closed = Output::Closed { number, reason: CloseReason::EndOfChannel };
@@ -222,7 +225,7 @@ fn reserved_used_and_overlong_requests_are_declined() {
         assert_eq!(drain(&mut socket), [declined], "{number}");
     }
     socket.send(number, b"still open").unwrap();
-    assert_eq!(socket.open(&long, None), Err(ChannelError::NameTooLong));
+    assert_eq!(socket.open(&long, LATER), Err(ChannelError::NameTooLong));
 }
 
 #[test]
@@ -232,7 +235,7 @@ fn any_free_number_of_the_peer_is_accepted() {
         socket.input_bytes(&control("git://x", number, ChannelState::Request));
         socket.accept(ChannelNumber(number)).unwrap();
     }
-    assert_eq!(socket.open("sip", None), Ok(ChannelNumber(0x8001)), "a number in use is passed over");
+    assert_eq!(socket.open("sip", LATER), Ok(ChannelNumber(0x8001)), "a number in use is passed over");
 }
 
 #[test]
@@ -271,10 +274,10 @@ fn a_flood_of_requests_is_declined_beyond_the_limits() {
     drain(&mut socket);
     assert_eq!(declines(&mut socket, 100..106), 2);
     (100..104).for_each(|number| socket.accept(ChannelNumber(number)).unwrap());
-    (0..6).for_each(|_| assert!(socket.open("sip", None).is_ok()));
+    (0..6).for_each(|_| assert!(socket.open("sip", LATER).is_ok()));
     drain(&mut socket);
     assert_eq!(declines(&mut socket, 200..203), 3);
-    assert_eq!(socket.open("sip", None), Err(ChannelError::TooManyChannels));
+    assert_eq!(socket.open("sip", LATER), Err(ChannelError::TooManyChannels));
     assert_eq!(socket.channel_count(), 10);
 }
 
@@ -330,11 +333,11 @@ fn the_peers_beacon_is_answered_at_once_on_either_channel() {
 }
 
 #[test]
-fn an_unanswered_request_with_a_deadline_ends_the_whole_socket() {
+fn an_unanswered_request_for_which_the_socket_answers_ends_it() {
     let (mut socket, open) = socket_with_channel();
-    let answered = socket.open("sip", Some(at(5).plus(SIP_REQUEST_TIMEOUT))).unwrap();
-    let silent = socket.open("sip", Some(at(6).plus(SIP_REQUEST_TIMEOUT))).unwrap();
-    let patient = socket.open("git://x", None).unwrap();
+    let answered = socket.open("sip", Patience::Socket(at(5).plus(SIP_REQUEST_TIMEOUT))).unwrap();
+    let silent = socket.open("sip", Patience::Socket(at(6).plus(SIP_REQUEST_TIMEOUT))).unwrap();
+    let patient = socket.open("git://x", LATER).unwrap();
     socket.input_bytes(&control("sip", answered.0, ChannelState::Accept));
     assert_eq!(socket.deadline(), Some(at(9)));
     drain(&mut socket);
@@ -351,6 +354,49 @@ fn an_unanswered_request_with_a_deadline_ends_the_whole_socket() {
 }
 
 #[test]
+fn an_unanswered_request_is_given_up_alone_and_a_late_answer_means_nothing() {
+    let (mut socket, open) = socket_with_channel();
+    let silent = [at(5), at(6)].map(|until| socket.open("git://x", Patience::Channel(until)).unwrap());
+    drain(&mut socket);
+    socket.handle_timeout(at(4));
+    assert_eq!(drain(&mut socket), []);
+    assert_eq!(socket.deadline(), Some(at(5)));
+    socket.handle_timeout(at(6));
+    let given_up = |number: ChannelNumber| {
+        let closed = Output::Closed { number, reason: CloseReason::Unanswered };
+        [Output::Transmit(frame(number.0, &[])), closed]
+    };
+    assert_eq!(drain(&mut socket), silent.map(given_up).concat());
+    assert_eq!((socket.channel_count(), socket.deadline()), (1, None));
+    for state in [ChannelState::Accept, ChannelState::Decline] {
+        socket.input_bytes(&control("git://x", silent[0].0, state));
+    }
+    socket.input_bytes(&frame(silent[0].0, b"late"));
+    socket.input_bytes(&frame(silent[0].0, &[]));
+    socket.input_bytes(&frame(open.0, b"still there"));
+    let data = Output::Data { number: open, bytes: b"still there".to_vec() };
+    assert_eq!(drain(&mut socket), [data]);
+}
+
+#[test]
+fn a_peer_that_accepts_after_we_have_given_up_closes_its_end_again() {
+    let carry = |from: &mut Multiplex, to: &mut Multiplex| {
+        for output in drain(from) {
+            if let Output::Transmit(bytes) = output {
+                to.input_bytes(&bytes);
+            }
+        }
+    };
+    let (mut ours, mut theirs) = (socket(), Multiplex::new(Role::Responder, Limits::default()));
+    let number = ours.open("git://x", Patience::Channel(at(5))).unwrap();
+    ours.handle_timeout(at(5));
+    carry(&mut ours, &mut theirs);
+    theirs.accept(number).unwrap();
+    carry(&mut theirs, &mut ours);
+    assert_eq!((ours.channel_count(), theirs.channel_count()), (0, 0));
+}
+
+#[test]
 fn a_clean_end_is_end_of_file_and_any_other_an_error() {
     for (in_order, cut, end_of_file) in [(true, false, true), (false, false, false), (true, true, false)] {
         let (mut socket, number) = socket_with_channel();
@@ -360,7 +406,7 @@ fn a_clean_end_is_end_of_file_and_any_other_an_error() {
         socket.input_end(in_order);
         let [Output::Closed { reason, .. }, Output::Shutdown(_)] = &drain(&mut socket)[..] else { panic!() };
         assert_eq!(reason.is_end_of_file(), end_of_file);
-        assert_eq!(socket.open("sip", None), Err(ChannelError::SocketEnded));
+        assert_eq!(socket.open("sip", LATER), Err(ChannelError::SocketEnded));
         assert!(!socket.beacon(at(1)));
         socket.input_bytes(&frame(number.0, b"late"));
         socket.shutdown();
@@ -386,7 +432,7 @@ fn five_thousand_channels_at_once_leave_nothing_behind() {
         // No more at a time than the peer may leave undecided.
         for _ in 0..5 {
             for (end, numbers) in numbers.iter_mut().enumerate() {
-                numbers.extend((0..500).map(|_| pair.ends[end].open("git://x", None).unwrap()));
+                numbers.extend((0..500).map(|_| pair.ends[end].open("git://x", LATER).unwrap()));
             }
             pair.settle();
         }
@@ -405,7 +451,7 @@ fn numbers_wrap_over_the_reserved_ones() {
     let mut socket = socket();
     let mut last = ChannelNumber(0x7fff);
     for _ in 0..70_000 {
-        let number = socket.open("sip", None).unwrap();
+        let number = socket.open("sip", LATER).unwrap();
         assert!(!number.is_reserved() && number != last);
         socket.close(number).unwrap();
         drain(&mut socket);
@@ -457,7 +503,7 @@ proptest! {
                 Action::Noise(bytes) => socket.input_bytes(&bytes),
                 Action::Control(number, state) => socket.input_bytes(&control("n", number, state)),
                 Action::Data(number, length) => socket.input_bytes(&frame(number, &vec![1; length])),
-                Action::Open => alive.extend(socket.open("sip", Some(at(1000))).ok()),
+                Action::Open => alive.extend(socket.open("sip", Patience::Channel(at(u64::try_from(step).unwrap() + 9))).ok()),
                 Action::Accept(it) => drop(socket.accept(number(it))),
                 Action::Decline(it) => {
                     if socket.decline(number(it)).is_ok() {
