@@ -139,7 +139,7 @@ pub enum Event {
         /// Which rule, for people.
         reason: String,
     },
-    /// The subscriber was too slow; this many events were dropped. Read what you need again.
+    /// The subscriber or the node was too slow; this many events were dropped. Read what you need again.
     Missed {
         /// How many.
         count: u64,

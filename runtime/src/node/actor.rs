@@ -131,7 +131,9 @@ impl Actor for NodeActor {
     fn started(&mut self, scope: &mut Scope<'_, Self>) {
         let ring = self.plan.ring.clone();
         let spec = ChildSpec::new("events").capacity(EVENT_MAILBOX);
-        let events = scope.start_child(spec, move || EventsActor { ring: ring.clone() }).outlet(Publish);
+        let told_missed = Arc::default();
+        let events = move || EventsActor { ring: ring.clone(), told_missed: Arc::clone(&told_missed) };
+        let events = scope.start_child(spec, events).outlet(Publish);
         let plan = Arc::clone(&self.plan);
         let dht = plan.parts.start_dht(scope);
         self.children = Some(Children { events, dht, reachable: false });

@@ -5,9 +5,11 @@
 //!                                                                               └► EventStream
 //! ```
 //!
-//! Nobody waits for a slow subscriber: it finds [`Event::Missed`] where the ring has overtaken it.
+//! Nobody waits for a slow subscriber: it finds [`Event::Missed`] where the ring has overtaken it. All
+//! find it where the actor had no room for events.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use futures::Stream;
@@ -42,13 +44,31 @@ impl Message for Publish {
 #[derive(Debug)]
 pub(crate) struct EventsActor {
     pub(crate) ring: Sender<Arc<NodeEvent>>,
+    /// How many events without room in the mailbox the subscribers were told of; outlives the actor.
+    pub(crate) told_missed: Arc<AtomicU64>,
+}
+
+impl EventsActor {
+    /// Tells how many events found no room since the last time. Those were rejected while the mailbox
+    /// was full, so a message follows in whose turn this is told.
+    fn tell_missed(&self, scope: &Scope<'_, Self>) {
+        let rejected = scope.rejected();
+        let count = rejected.saturating_sub(self.told_missed.swap(rejected, Ordering::Relaxed));
+        if count > 0 {
+            tracing::warn!(count, "events came faster than they could be told");
+            let event = Event::Missed { count };
+            let event = NodeEvent { account: WHOLE_NODE, time: scope.wall(), event };
+            let _ = self.ring.send(Arc::new(event));
+        }
+    }
 }
 
 impl Actor for EventsActor {
     type Message = Publish;
     const KIND: &'static str = "events";
 
-    fn handle(&mut self, message: Publish, _: &mut Scope<'_, Self>) {
+    fn handle(&mut self, message: Publish, scope: &mut Scope<'_, Self>) {
+        self.tell_missed(scope);
         // An error only says that nobody listens.
         let _ = self.ring.send(Arc::new(message.0));
     }
@@ -107,7 +127,11 @@ fn wall_clock() -> UnixMillis {
 
 #[cfg(test)]
 mod tests {
+    use std::future::Future;
+    use std::time::Duration;
+
     use futures::StreamExt as _;
+    use skep_actors::supervision::{ChildSpec, Environment, Port, Reply, RootHandle, start_root};
 
     use super::*;
 
@@ -117,6 +141,59 @@ mod tests {
             time: UnixMillis(1),
             event: Event::Missed { count },
         })
+    }
+
+    /// The actor with room for two events, and its subscriber.
+    fn with_actor<F: Future<Output = ()>>(test: impl FnOnce(RootHandle<Start>) -> F) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        tokio::task::LocalSet::new().block_on(&runtime, async {
+            test(start_root(Environment::single_thread(UnixMillis(0), 1), || Parent)).await;
+        });
+    }
+
+    struct Parent;
+
+    struct Start(Sender<Arc<NodeEvent>>, Reply<Port<Publish>>);
+
+    impl Message for Start {
+        fn kind(&self) -> &'static str {
+            "start"
+        }
+        fn policy(&self) -> Policy {
+            Policy::Wait
+        }
+    }
+
+    impl Actor for Parent {
+        type Message = Start;
+        const KIND: &'static str = "parent";
+
+        fn handle(&mut self, Start(ring, reply): Start, scope: &mut Scope<'_, Self>) {
+            let told_missed = Arc::default();
+            let events = move || EventsActor { ring: ring.clone(), told_missed: Arc::clone(&told_missed) };
+            reply.send(scope.start_child(ChildSpec::new("events").capacity(2), events));
+        }
+    }
+
+    #[test]
+    fn subscribers_are_told_how_many_events_the_node_had_no_room_for() {
+        with_actor(|root| async move {
+            let (ring, receiver) = tokio::sync::broadcast::channel(64);
+            let mut events = EventStream::new(receiver);
+            let start = |reply| Start(ring, reply);
+            let actor = root.port().ask(Duration::from_secs(5), start).await.unwrap();
+            let publish = |count| actor.try_send(Publish(Arc::unwrap_or_clone(event(1, count))));
+            let mut next = async || events.next().await.unwrap().event;
+            // The test runs on the actor's thread: nothing is taken before it waits.
+            let taken: Vec<bool> = (1..=5).map(|count| publish(count).is_ok()).collect();
+            assert_eq!(taken, [true, true, false, false, false]);
+            assert_eq!(next().await, Event::Missed { count: 3 });
+            assert_eq!([next().await, next().await], [1, 2].map(|count| Event::Missed { count }));
+            // It is told once, also by an actor made anew.
+            assert!(root.environment().tree().inject_panic(actor.id()));
+            publish(9).unwrap();
+            assert_eq!(next().await, Event::Missed { count: 9 });
+        });
     }
 
     #[tokio::test]
