@@ -28,6 +28,9 @@ pub struct NodeEvent {
 pub enum Event {
     /// The account is announced on the DHT and can be found.
     AccountReady {},
+    /// The account has revoked this device. It connects to nobody any more; what is here can still be
+    /// read, and the account's archive makes a new device.
+    DeviceRevoked {},
     /// The DHT became reachable, or ceased to be.
     DhtReachable {
         /// Whether other nodes answer.

@@ -9,8 +9,9 @@ use std::{fs, io};
 use futures::FutureExt as _;
 use futures::future::{LocalBoxFuture, join_all};
 use skep_protocol::contact::{AnswerPace, Presence, Standing};
+use skep_protocol::dht::value::ValueId;
 use skep_protocol::identity::DeviceIdentity;
-use skep_protocol::ids::{AccountId, ConversationId, DeviceId, LocalAccountId};
+use skep_protocol::ids::{AccountId, ConversationId, DeviceId, DhtKey, LocalAccountId};
 use skep_protocol::swarm::message::Mode;
 use skep_protocol::sync::ConversationRecord;
 use skep_protocol::time::UnixMillis;
@@ -23,8 +24,8 @@ use super::messages::{
 use super::state::{self, Dirty, MAX_NAME, State};
 use crate::blocking::{BlockingPool, Lane, Share};
 use crate::dht::messages::DhtMessage;
-use crate::directory::messages::DirectoryMessage;
-use crate::directory::{DirectoryActor, DirectoryConfig};
+use crate::directory::messages::{DirectoryEvent, DirectoryMessage};
+use crate::directory::{DirectoryActor, DirectoryConfig, Revocations};
 use crate::event::{Event, NodeEvent};
 use crate::peer::messages::{LinksMessage, Trust};
 use crate::peer::transport::{GatherOptions, TlsIdentity};
@@ -80,6 +81,11 @@ pub(super) struct Running {
     pub(super) state: State,
     pub(super) directory: Port<DirectoryMessage>,
     pub(super) links: Port<LinksMessage>,
+    pub(super) revocations: Revocations,
+    /// Whether our account has revoked this device.
+    pub(super) revoked: bool,
+    /// What is kept on the DHT for as long as the account lives.
+    pub(super) published: Vec<(DhtKey, ValueId)>,
     pub(super) presence: Presence,
     /// Contacts at whose keys we listen.
     pub(super) listening: BTreeSet<AccountId>,
@@ -143,17 +149,23 @@ impl AccountActor {
                 let identity = identity::load(&folder, now)?;
                 let protected = identity::is_protected(&folder)?;
                 let mut state = State::load(&folder, identity.account_id()).map_err(storage_error)?;
+                let contacts = state.contacts.active().map(|(contact, _)| contact);
+                let followed = contacts.chain([identity.account_id()]);
+                let revocations = Revocations::load(&folder.join(identity::REVOCATIONS), followed)
+                    .map_err(storage_error)?;
                 for name in ["certificates", "conversations"] {
                     storage::make_folder(&folder.join(name)).map_err(storage_error)?;
                 }
                 sweep(&folder.join("conversations"), &mut state, identity.account_id(), now)
                     .map_err(storage_error)?;
-                Ok::<_, AccountError>((identity, protected, state))
+                Ok::<_, AccountError>((identity, protected, state, revocations))
             };
             pool.run(share, Lane::Quick, read).await?
         };
         scope.spawn(load, |account, loaded, scope| match loaded {
-            Ok((identity, protected, state)) => account.run(identity, protected, state, scope),
+            Ok((identity, protected, state, revocations)) => {
+                account.run(identity, protected, state, revocations, scope);
+            }
             Err(error) => {
                 tracing::error!(account = %account.config.local, %error, "an account could not be loaded");
                 scope.after(RELOAD, Self::load);
@@ -161,7 +173,14 @@ impl AccountActor {
         });
     }
 
-    fn run(&mut self, identity: DeviceIdentity, protected: bool, state: State, scope: &mut Scope<'_, Self>) {
+    fn run(
+        &mut self,
+        identity: DeviceIdentity,
+        protected: bool,
+        state: State,
+        revocations: Revocations,
+        scope: &mut Scope<'_, Self>,
+    ) {
         let tls = match TlsIdentity::new(identity.chain().chain(), identity.key()) {
             Ok(tls) => tls,
             Err(error) => {
@@ -169,26 +188,31 @@ impl AccountActor {
                 return;
             }
         };
-        let identity = Arc::new(identity);
+        revocations.learn(identity.chain().account().public_key());
+        let own = Arc::new(identity);
         let directory = {
             let config = DirectoryConfig {
                 folder: self.config.folder.join("certificates"),
+                revocations_folder: self.config.folder.join(identity::REVOCATIONS),
+                revocations: revocations.clone(),
+                events: scope.port().outlet(AccountMessage::Directory),
                 dht: self.config.dht.clone(),
                 pool: self.config.pool.clone(),
                 share: self.share(),
             };
             scope.start_child(ChildSpec::new("directory"), move || DirectoryActor::new(config.clone()))
         };
-        let trust = trust_of(&state, identity.account_id(), self.config.public);
+        let trust = trust_of(&state, own.account_id(), self.config.public);
         let links = {
             let config = LinksConfig {
                 link: LinkConfig {
-                    identity: Arc::clone(&identity),
+                    identity: Arc::clone(&own),
                     tls,
                     dht: self.config.dht.clone(),
                     pool: self.config.pool.clone(),
                     share: self.share(),
                     gather: self.config.gather,
+                    revocations: revocations.clone(),
                     environment: scope.environment().clone(),
                 },
                 directory: directory.clone(),
@@ -203,11 +227,14 @@ impl AccountActor {
         let left: Vec<ConversationId> =
             state.conversations.iter().filter(|(_, record)| record.is_leaving()).map(|(id, _)| id).collect();
         self.running = Some(Running {
-            identity,
+            identity: own,
             protected,
             state,
             directory,
             links,
+            revocations,
+            revoked: false,
+            published: Vec::new(),
             presence: Presence::default(),
             listening: BTreeSet::new(),
             pace: AnswerPace::default(),
@@ -232,12 +259,12 @@ impl AccountActor {
         for id in left {
             self.go_on_leaving(id, scope);
         }
-        self.announce(scope);
-        self.listen_inbox(scope);
-        for contact in contacts {
-            self.track(contact, scope);
-        }
         self.watch_dht(scope);
+        if self.is_revoked() {
+            self.end_reach(scope);
+        } else {
+            self.begin_reach(contacts, scope);
+        }
         scope.release();
     }
 
@@ -312,6 +339,7 @@ impl AccountActor {
             name: running.state.name.clone(),
             protected: running.protected,
             announced: running.announced,
+            revoked: running.revoked,
             contacts: running.state.contacts.active().count(),
             requests: running.state.pending.iter().count(),
             conversations: running.conversations.len(),
@@ -359,12 +387,14 @@ impl AccountActor {
         let Some(running) = &self.running else { return };
         let (state, folder, pool) =
             (running.state.clone(), self.config.folder.clone(), self.config.pool.clone());
+        let lists = running.revocations.lists(running.identity.account_id());
         let mut nonce = [0; 12];
         scope.environment().fill_random(&mut nonce);
         let export = async move {
             let work = move || {
                 let (mut archive, key) = identity::read_archive(&folder, password.as_ref())?;
                 state.write_to_archive(&mut archive);
+                identity::set_revocations(&mut archive, lists);
                 identity::set_display_name(&mut archive, &state.name);
                 identity::write_archive(&folder, &archive, key.as_ref(), nonce)
             };
@@ -535,6 +565,7 @@ impl Actor for AccountActor {
         match message {
             AccountMessage::Request(request) => self.request(request, scope),
             AccountMessage::Link(event) => self.link(event, scope),
+            AccountMessage::Directory(DirectoryEvent::Revoked(account)) => self.revoked(account, scope),
             AccountMessage::Dht(place, event) => self.dht(place, event, scope),
             AccountMessage::Conversation(id, told) => self.conversation_told(id, told, scope),
         }

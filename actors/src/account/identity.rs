@@ -13,7 +13,7 @@ use aws_lc_rs::encoding::AsDer as _;
 use aws_lc_rs::rsa::{KeyPair, KeySize};
 use skep_protocol::identity::{
     AccountKeys, Archive, ArchiveError, ArchiveFileError, ArchiveKey, ArchiveSecret, Chain, DeviceIdentity,
-    EnrolError, EthereumKey, IssuedAt, SerialNumber, SignedReceipt,
+    EnrolError, EthereumKey, IssuedAt, RevocationList, SerialNumber, SignedReceipt,
 };
 use skep_protocol::ids::LocalAccountId;
 use skep_protocol::keys::PrivateKey;
@@ -22,6 +22,7 @@ use skep_protocol::time::UnixMillis;
 use super::messages::{AccountError, Password};
 use super::state::{self, Dirty, State};
 use crate::blocking::{BlockingPool, Lane, Share};
+use crate::directory::write_first;
 use crate::storage;
 use crate::supervision::Environment;
 
@@ -33,6 +34,9 @@ const KEY: &str = "ring_device.key";
 const CHAIN: &str = "ring_device.crt";
 const RECEIPT: &str = "receipt";
 const RECEIPT_SIGNATURE: &str = "receipt.sig";
+
+/// Folder of the revocation lists of this account and of its contacts.
+pub(super) const REVOCATIONS: &str = "revocations";
 
 /// Setting that holds the display name.
 const DISPLAY_NAME: &str = "Account.displayName";
@@ -97,7 +101,9 @@ pub fn list(accounts: &Path) -> Result<Vec<LocalAccountId>, AccountError> {
     Ok(found)
 }
 
-/// Loads the identity and checks that its parts belong together (`spec: identity 2.1, 3`).
+/// Loads the identity and checks that its parts belong together (`spec: identity 2.1, 3`). Whether
+/// the device was revoked is for the account to ask: one that was has no use for others, but what it
+/// holds can still be read.
 ///
 /// # Errors
 /// [`AccountError::Archive`] says which part is unusable.
@@ -233,6 +239,19 @@ pub fn set_display_name(archive: &mut Archive, name: &str) {
     archive.settings.insert(DISPLAY_NAME.to_owned(), name.to_owned());
 }
 
+/// Puts into an archive what was learnt since of the devices revoked: the longest list that has all
+/// that the archive's own has.
+pub(super) fn set_revocations(archive: &mut Archive, lists: Vec<RevocationList>) {
+    let continues = |list: &RevocationList| match &archive.revocation_list {
+        Some(present) => present.serials().all(|serial| list.names(serial)),
+        None => true,
+    };
+    let longest = lists.into_iter().filter(continues).max_by_key(RevocationList::len);
+    if let Some(list) = longest.filter(|list| archive.revocation_list.as_ref().is_none_or(|it| it.len() < list.len())) {
+        archive.revocation_list = Some(list);
+    }
+}
+
 /// An account about to be written.
 struct Draft {
     folder: AccountFolder,
@@ -284,6 +303,10 @@ impl Draft {
             storage::replace(&partial.join(RECEIPT_SIGNATURE), &receipt.signature)
         };
         write().map_err(storage_error)?;
+        if let Some(list) = &archive.revocation_list {
+            let key = archive.account_key.public();
+            write_first(&partial.join(REVOCATIONS), key, list).map_err(storage_error)?;
+        }
         write_archive(&partial, &archive, key, self.nonce)?;
         let state = State::from_archive(&archive, display_name(&archive));
         state::write(&partial, &state.files(Dirty::ALL)).map_err(storage_error)?;

@@ -8,6 +8,7 @@ use skep_protocol::ids::{AccountId, ConversationId, DeviceId, LocalAccountId};
 use skep_protocol::time::UnixMillis;
 
 use crate::dht::messages::ListenEvent;
+use crate::directory::messages::DirectoryEvent;
 use crate::peer::messages::LinkEvent;
 use crate::supervision::{Message, Policy, Port, Reply};
 use crate::swarm::messages::{ConversationMessage, ConversationTold, ConversationView};
@@ -43,6 +44,9 @@ pub enum AccountError {
     /// What was to be opened as a conversation is none.
     #[error("this is not a valid conversation: {0}")]
     Conversation(String),
+    /// This device was revoked.
+    #[error("this device was revoked by its account; import the account's archive to make a new device")]
+    Revoked,
     /// A part of the account failed or is too busy.
     #[error("the account is busy: {0}")]
     Busy(String),
@@ -72,6 +76,9 @@ pub struct AccountView {
     pub protected: bool,
     /// Whether the account is announced on the DHT and can be found.
     pub announced: bool,
+    /// Whether the account has revoked this device: it then connects to nobody any more, and the
+    /// account's archive makes a new device.
+    pub revoked: bool,
     /// Contacts that are active.
     pub contacts: usize,
     /// Requests that wait for an answer.
@@ -244,6 +251,8 @@ pub enum AccountMessage {
     Request(AccountRequest),
     /// From its links.
     Link(LinkEvent),
+    /// From its directory.
+    Directory(DirectoryEvent),
     /// From the DHT.
     Dht(DhtPlace, ListenEvent),
     /// From one of its conversations.
@@ -255,6 +264,8 @@ pub enum AccountMessage {
 pub enum DhtPlace {
     /// In our inbox.
     Inbox,
+    /// At the key of our own account.
+    Own,
     /// At the key of a contact.
     Contact(AccountId),
 }
@@ -264,6 +275,7 @@ impl Message for AccountMessage {
         match self {
             Self::Request(_) => "request",
             Self::Link(_) => "link",
+            Self::Directory(_) => "directory",
             Self::Dht(..) => "dht",
             Self::Conversation(..) => "conversation",
         }

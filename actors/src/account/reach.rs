@@ -1,6 +1,7 @@
-//! How an account is found and finds others: announcements, presence and contact requests over the
-//! DHT (`spec: contacts 1, 2, 6`).
+//! How an account is found and finds others: announcements, presence, revocations and contact
+//! requests over the DHT (`spec: contacts 1, 2, 6, identity 7`).
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use skep_protocol::contact::{
@@ -27,13 +28,20 @@ use crate::dht::messages::{DhtMessage, ListenEvent, ListenId};
 use crate::directory::messages::DirectoryMessage;
 use crate::event::Event;
 use crate::peer::messages::LinksMessage;
-use crate::supervision::{Reply, Scope};
+use crate::supervision::{Reply, Scope, SendError};
 
 /// How long the DHT may take to keep a value.
 const PUT: Duration = Duration::from_secs(30);
 
 /// Pause before a put that failed is tried again.
 const AGAIN: Duration = Duration::from_secs(2);
+
+/// Pause before the certificate of an announced device is looked for again; doubles each time. The
+/// device may have announced itself before its certificate had arrived.
+const FIRST_PAUSE: Duration = Duration::from_secs(2);
+
+/// Longest such pause; then the device has to announce itself anew.
+const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 
 /// Pause before a listening that was refused is tried again.
 const LISTEN_AGAIN: Duration = Duration::from_secs(10);
@@ -64,48 +72,140 @@ pub(super) fn name_in(payload: &[u8]) -> String {
     PersonalProfile::parse(payload).map(|profile| shown_name(&profile.name)).unwrap_or_default()
 }
 
+/// What of ours is kept on the DHT.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Publication {
+    Certificate,
+    /// The certificate, where older releases look for it.
+    LegacyCertificate,
+    Announcement,
+    RevocationList,
+}
+
 impl AccountActor {
-    /// Puts the device's certificate and then its announcement, for as long as the account lives.
-    pub(super) fn announce(&mut self, scope: &mut Scope<'_, Self>) {
+    /// Begins to be found and to find others.
+    pub(super) fn begin_reach(&mut self, contacts: Vec<AccountId>, scope: &mut Scope<'_, Self>) {
+        self.announce(scope);
         let Some(running) = &self.running else { return };
-        let identity = &running.identity;
-        let key = identity.key().public();
-        let pem = identity.chain().chain().to_pem();
+        self.listen(running.identity.account_id().dht_key(), DhtPlace::Own, scope);
+        self.listen_inbox(scope);
+        for contact in contacts {
+            self.track(contact, scope);
+        }
+    }
+
+    /// Ceases to be found and to find others, because this device was revoked. The links refuse
+    /// everybody by themselves.
+    pub(super) fn end_reach(&mut self, scope: &mut Scope<'_, Self>) {
+        let Some(running) = &mut self.running else { return };
+        running.revoked = true;
+        running.announced = false;
+        let published = std::mem::take(&mut running.published);
+        let contacts = std::mem::take(&mut running.listening);
+        let inbox = DhtKey::inbox(running.identity.key().public().device_short_id());
+        let own = running.identity.account_id().dht_key();
+        let keys = contacts.iter().map(AccountId::dht_key).chain([inbox, own]);
+        let listens: Vec<_> = keys.map(|key| ListenId::of(scope.port().id(), key)).collect();
+        let dht = self.config.dht.clone();
+        let cancel = async move {
+            for (key, id) in published {
+                dht.send(DhtMessage::CancelPut { key, id }).await?;
+            }
+            for id in listens {
+                dht.send(DhtMessage::Cancel { id }).await?;
+            }
+            Ok::<_, SendError>(())
+        };
+        scope.spawn(cancel, |_, _, _| ());
+        let presence = &mut running.presence;
+        let events = contacts.iter().flat_map(|contact| presence.revoked(*contact, |_| true)).collect();
+        tracing::error!(account = %self.config.local, "this device was revoked; it connects to nobody any more");
+        self.presence_changed(events, scope);
+        self.emit(Event::DeviceRevoked {}, scope);
+    }
+
+    /// Whether our account has revoked this device.
+    pub(super) fn is_revoked(&self) -> bool {
+        self.running.as_ref().is_some_and(|running| {
+            let chain = running.identity.chain();
+            running.revocations.check(chain).is_err()
+        })
+    }
+
+    /// Somebody has revoked a device, perhaps ourselves this one.
+    pub(super) fn revoked(&mut self, account: AccountId, scope: &mut Scope<'_, Self>) {
+        let Some(running) = &mut self.running else { return };
+        let revocations = &running.revocations;
+        let events = running.presence.revoked(account, |serial| revocations.names(account, serial));
+        let links = running.links.clone();
+        scope.spawn(async move { links.send(LinksMessage::Recheck).await }, |_, _, _| ());
+        let ours = !running.revoked && self.is_revoked();
+        self.presence_changed(events, scope);
+        if ours {
+            self.end_reach(scope);
+        }
+    }
+
+    /// Puts the device's certificate, then its announcement and the account's revocation lists, for
+    /// as long as the account lives: whoever sees the announcement looks for the certificate.
+    fn announce(&mut self, scope: &mut Scope<'_, Self>) {
+        let Some(running) = &self.running else { return };
+        let key = running.identity.key().public();
+        let pem = running.identity.chain().chain().to_pem();
         let content =
             Content::new(ValueKind::Certificate.type_number(), Object::binary(pem.as_bytes()).encode());
         let certificate = Value::plain(CERTIFICATE_ID, content);
-        let announcement = identity.announcement(random_value_id(scope.environment()));
-        let keys = [DhtKey::certificate(key.device_id()), DhtKey::legacy_certificate(key.device_short_id())];
-        for key in keys {
-            self.publish(key, certificate.clone(), false, scope);
+        let (place, legacy) =
+            (DhtKey::certificate(key.device_id()), DhtKey::legacy_certificate(key.device_short_id()));
+        self.publish(place, certificate.clone(), Publication::Certificate, scope);
+        self.publish(legacy, certificate, Publication::LegacyCertificate, scope);
+    }
+
+    fn certificate_published(&mut self, scope: &mut Scope<'_, Self>) {
+        let Some(running) = &self.running else { return };
+        let own = running.identity.account_id();
+        let announcement = running.identity.announcement(random_value_id(scope.environment()));
+        let lists = running.revocations.lists(own);
+        self.publish(own.dht_key(), announcement, Publication::Announcement, scope);
+        for list in lists {
+            let value = list.to_value(random_value_id(scope.environment()));
+            self.publish(own.dht_key(), value, Publication::RevocationList, scope);
         }
-        self.publish(identity.account_id().dht_key(), announcement, true, scope);
     }
 
     /// Puts a value permanently, again and again until the DHT has it.
-    fn publish(&self, key: DhtKey, value: Value, is_announcement: bool, scope: &mut Scope<'_, Self>) {
+    fn publish(&mut self, key: DhtKey, value: Value, what: Publication, scope: &mut Scope<'_, Self>) {
+        let Some(running) = self.running.as_mut().filter(|running| !running.revoked) else { return };
+        if !running.published.contains(&(key, value.id)) {
+            running.published.push((key, value.id));
+        }
         let (dht, sent) = (self.config.dht.clone(), value.clone());
         let put = async move {
             dht.ask(PUT, |reply| DhtMessage::Put { key, value: sent, permanent: true, reply }).await
         };
         scope.spawn_background(put, move |account, answer, scope| match answer {
-            Ok(Ok(_)) => {
-                if let Some(running) = account.running.as_mut().filter(|_| is_announcement)
-                    && !std::mem::replace(&mut running.announced, true)
-                {
-                    account.emit(Event::AccountReady {}, scope);
-                }
-            }
+            Ok(Ok(_)) => account.published(what, scope),
             _ => {
-                scope.after(AGAIN, move |account, scope| {
-                    account.publish(key, value, is_announcement, scope);
-                });
+                scope.after(AGAIN, move |account, scope| account.publish(key, value, what, scope));
             }
         });
     }
 
+    fn published(&mut self, what: Publication, scope: &mut Scope<'_, Self>) {
+        let Some(running) = self.running.as_mut().filter(|running| !running.revoked) else { return };
+        match what {
+            Publication::Certificate => self.certificate_published(scope),
+            Publication::Announcement => {
+                if !std::mem::replace(&mut running.announced, true) {
+                    self.emit(Event::AccountReady {}, scope);
+                }
+            }
+            Publication::LegacyCertificate | Publication::RevocationList => {}
+        }
+    }
+
     /// Listens for what is put into our inbox.
-    pub(super) fn listen_inbox(&mut self, scope: &mut Scope<'_, Self>) {
+    fn listen_inbox(&mut self, scope: &mut Scope<'_, Self>) {
         let Some(running) = &self.running else { return };
         let key = DhtKey::inbox(running.identity.key().public().device_short_id());
         self.listen(key, DhtPlace::Inbox, scope);
@@ -128,9 +228,10 @@ impl AccountActor {
 
     fn listen_later(&mut self, key: DhtKey, place: DhtPlace, scope: &mut Scope<'_, Self>) {
         scope.after(LISTEN_AGAIN, move |account, scope| {
-            let wanted = match (place, &account.running) {
-                (DhtPlace::Contact(contact), Some(running)) => running.listening.contains(&contact),
-                _ => true,
+            let Some(running) = &account.running else { return };
+            let wanted = match place {
+                DhtPlace::Contact(contact) => running.listening.contains(&contact),
+                DhtPlace::Inbox | DhtPlace::Own => !running.revoked,
             };
             if wanted {
                 account.listen(key, place, scope);
@@ -144,12 +245,14 @@ impl AccountActor {
         if !running.presence.track(contact) || !running.listening.insert(contact) {
             return;
         }
+        running.revocations.follow(contact);
         self.listen(contact.dht_key(), DhtPlace::Contact(contact), scope);
     }
 
     pub(super) fn untrack(&mut self, contact: AccountId, scope: &mut Scope<'_, Self>) {
         let Some(running) = &mut self.running else { return };
         running.presence.untrack(contact);
+        running.revocations.unfollow(contact);
         if running.listening.remove(&contact) {
             let (dht, id) = (self.config.dht.clone(), ListenId::of(scope.port().id(), contact.dht_key()));
             scope.spawn(async move { dht.send(DhtMessage::Cancel { id }).await }, |_, _, _| ());
@@ -179,6 +282,7 @@ impl AccountActor {
                 let Some(running) = &self.running else { return };
                 let key = match place {
                     DhtPlace::Inbox => DhtKey::inbox(running.identity.key().public().device_short_id()),
+                    DhtPlace::Own => running.identity.account_id().dht_key(),
                     DhtPlace::Contact(contact) => contact.dht_key(),
                 };
                 self.listen_later(key, place, scope);
@@ -188,8 +292,13 @@ impl AccountActor {
                     self.open_letter(&value, scope);
                 }
             }
-            (DhtPlace::Inbox, ListenEvent::Expired(_)) => {}
+            (DhtPlace::Inbox | DhtPlace::Own, ListenEvent::Expired(_)) => {}
+            (DhtPlace::Own, ListenEvent::Values(values)) => {
+                let Some(running) = &self.running else { return };
+                self.show_directory(running.identity.account_id(), values, scope);
+            }
             (DhtPlace::Contact(contact), ListenEvent::Values(values)) => {
+                self.show_directory(contact, values.clone(), scope);
                 for value in values.iter().take(MAX_ANNOUNCED) {
                     self.announced(contact, value, scope);
                 }
@@ -205,6 +314,18 @@ impl AccountActor {
         }
     }
 
+    /// Shows the directory what appeared at a person's key: there may be a revocation list.
+    fn show_directory(&self, account: AccountId, values: Vec<Arc<Value>>, scope: &mut Scope<'_, Self>) {
+        let Some(running) = &self.running else { return };
+        if values.iter().all(|value| value.content().is_none()) {
+            // Lists are put plain.
+            return;
+        }
+        let directory = running.directory.clone();
+        let show = async move { directory.send(DirectoryMessage::Seen { account, values }).await };
+        scope.spawn_background(show, |_, _, _| ());
+    }
+
     fn announced(&mut self, contact: AccountId, value: &Value, scope: &mut Scope<'_, Self>) {
         let Some(running) = &mut self.running else { return };
         if !running.listening.contains(&contact) {
@@ -213,27 +334,54 @@ impl AccountActor {
         let Ok(Announcement { key: Some(key), .. }) = Announcement::from_value(value, contact) else {
             return;
         };
-        let (fingerprint, device) = (value.fingerprint(), key.device_id());
-        let known = running.presence.devices(contact).contains(&device);
-        let events = running.presence.announced(contact, fingerprint, device);
-        if !known || !running.up.contains_key(&device) {
-            self.introduce(contact, vec![key], scope);
+        let device = key.device_id();
+        running.presence.announced(contact, value.fingerprint(), device);
+        if running.presence.awaits_verification(contact, device) || !running.up.contains_key(&device) {
+            self.introduce(contact, vec![key], FIRST_PAUSE, scope);
         }
-        self.presence_changed(events, scope);
     }
 
-    /// Finds the certificates of announced devices and hands them to the links.
-    fn introduce(&mut self, account: AccountId, keys: Vec<PublicKey>, scope: &mut Scope<'_, Self>) {
+    /// Finds the certificates of announced devices: from then on they count as there, and the links
+    /// may connect to them. What is not found is looked for again after `pause`.
+    fn introduce(
+        &mut self,
+        account: AccountId,
+        keys: Vec<PublicKey>,
+        pause: Duration,
+        scope: &mut Scope<'_, Self>,
+    ) {
         let Some(running) = &self.running else { return };
-        let (directory, links) = (running.directory.clone(), running.links.clone());
-        let introduce = async move {
-            let ask = |reply| DirectoryMessage::Announced { account, keys, reply };
-            let Ok(devices) = directory.ask(FIND, ask).await else { return };
-            if !devices.is_empty() {
-                let _ = links.send(LinksMessage::Present { account, devices }).await;
-            }
+        let directory = running.directory.clone();
+        let find = async move {
+            let wanted = keys.clone();
+            let ask = |reply| DirectoryMessage::Announced { account, keys: wanted, reply };
+            (directory.ask(FIND, ask).await.unwrap_or_default(), keys)
         };
-        scope.spawn_background(introduce, |_, (), _| ());
+        scope.spawn_background(find, move |actor, (devices, mut keys), scope| {
+            actor.introduced(account, devices, scope);
+            let Some(running) = &actor.running else { return };
+            keys.retain(|key| running.presence.awaits_verification(account, key.device_id()));
+            if !keys.is_empty() && running.listening.contains(&account) && pause <= LONGEST_PAUSE {
+                scope.after(pause, move |actor, scope| actor.introduce(account, keys, pause * 2, scope));
+            }
+        });
+    }
+
+    fn introduced(
+        &mut self,
+        account: AccountId,
+        devices: Vec<VerifiedChain>,
+        scope: &mut Scope<'_, Self>,
+    ) {
+        let Some(running) = &mut self.running else { return };
+        if devices.is_empty() || !running.listening.contains(&account) {
+            return;
+        }
+        let events = devices.iter().flat_map(|chain| running.presence.verified(chain)).collect();
+        let links = running.links.clone();
+        let present = async move { links.send(LinksMessage::Present { account, devices }).await };
+        scope.spawn_background(present, |_, _, _| ());
+        self.presence_changed(events, scope);
     }
 
     pub(super) fn presence_changed(&mut self, events: Vec<PresenceEvent>, scope: &mut Scope<'_, Self>) {
@@ -255,7 +403,7 @@ impl AccountActor {
 
     /// Sends the requests that are due again, and sets the alarm for the next.
     pub(super) fn resend(&mut self, scope: &mut Scope<'_, Self>) {
-        let Some(running) = &mut self.running else { return };
+        let Some(running) = self.running.as_mut().filter(|running| !running.revoked) else { return };
         let due = running.state.outgoing.due(scope.now());
         scope.set_alarm(running.state.outgoing.next_deadline());
         for (account, message) in due {
@@ -266,7 +414,7 @@ impl AccountActor {
     /// Puts a request or confirmation into the inbox of every device of an account.
     fn send_trust(&mut self, account: AccountId, message: TrustRequestMessage, scope: &mut Scope<'_, Self>) {
         let share = self.share();
-        let Some(running) = &self.running else { return };
+        let Some(running) = self.running.as_ref().filter(|running| !running.revoked) else { return };
         let (directory, links) = (running.directory.clone(), running.links.clone());
         let (key, environment) = (running.identity.key().clone(), scope.environment().clone());
         let (dht, pool) = (self.config.dht.clone(), self.config.pool.clone());
@@ -365,7 +513,8 @@ impl AccountActor {
         let own = running.identity.account_id();
         let (trust, contacts) = (TrustTable::new(own, None), &running.state.contacts);
         let status = |id| trust.status(contacts, id);
-        if let Err(denial) = admit(chain.chain(), status, Audience::Public, [], scope.wall()) {
+        let lists = running.revocations.lists(chain.account_id());
+        if let Err(denial) = admit(chain.chain(), status, Audience::Public, &lists, scope.wall()) {
             tracing::debug!(%denial, "a contact request is ignored");
             return;
         }
@@ -427,6 +576,9 @@ impl AccountActor {
         let Some(running) = &mut self.running else { return };
         if contact == running.identity.account_id() {
             return reply.send(Err(AccountError::Oneself(contact)));
+        }
+        if running.revoked {
+            return reply.send(Err(AccountError::Revoked));
         }
         // Who asked us is accepted instead: two conversations for two people help nobody.
         if running.state.pending.get(contact).is_some_and(|request| request.conversation.is_some()) {
@@ -496,6 +648,9 @@ impl AccountActor {
         let Some(conversation) = request else {
             return reply.send(Err(AccountError::UnknownRequest(from)));
         };
+        if running.revoked {
+            return reply.send(Err(AccountError::Revoked));
+        }
         if let Err(error) = running.state.contacts.add(scope.wall(), from, Some(conversation), true) {
             return reply.send(Err(AccountError::TooMany(error.to_string())));
         }

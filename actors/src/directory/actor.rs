@@ -2,20 +2,22 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
-use skep_protocol::dht::value::Value;
-use skep_protocol::identity::{Announcement, Chain, VerifiedChain};
+use skep_protocol::dht::value::{Body, Value};
+use skep_protocol::identity::{Announcement, Chain, RevocationList, VerifiedChain};
 use skep_protocol::ids::{AccountId, DeviceId, DeviceShortId, DhtKey};
 use skep_protocol::keys::PublicKey;
 use skep_protocol::time::UnixMillis;
 
-use super::messages::DirectoryMessage;
+use super::messages::{DirectoryEvent, DirectoryMessage};
+use super::revocations::{Revocations, signed_lists};
 use crate::blocking::{BlockingPool, Lane, Share};
 use crate::dht::messages::DhtMessage;
 use crate::storage;
-use crate::supervision::{Actor, Port, Reply, Scope};
+use crate::supervision::{Actor, Outlet, Port, Reply, Scope};
 
 /// Certificates kept in memory; each is about 6 KiB.
 const MAX_CACHED: usize = 1024;
@@ -39,6 +41,10 @@ const QUERY: Duration = Duration::from_secs(15);
 /// Largest certificate file, in bytes (`spec: connection 6.2`).
 const MAX_FILE: usize = 64 * 1024;
 
+/// Batches of values verified at once for their revocation lists; of further ones the lists are
+/// asked for when a device of that person is looked up.
+const MAX_VERIFYING: usize = 64;
+
 /// Why a device is looked up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Whose {
@@ -53,6 +59,12 @@ enum Whose {
 pub struct DirectoryConfig {
     /// Folder of the certificates.
     pub folder: PathBuf,
+    /// Folder of the revocation lists.
+    pub revocations_folder: PathBuf,
+    /// The revocation lists, loaded from there.
+    pub revocations: Revocations,
+    /// Where events go.
+    pub events: Outlet<DirectoryEvent>,
     /// The DHT.
     pub dht: Port<DhtMessage>,
     /// Where disk work runs.
@@ -67,13 +79,15 @@ pub struct DirectoryActor {
     config: DirectoryConfig,
     cache: Cache,
     lookups: HashMap<DeviceId, Vec<Reply<Option<VerifiedChain>>>>,
+    verifying: usize,
+    saving: bool,
 }
 
 impl DirectoryActor {
     /// A directory that starts with what is on disk.
     #[must_use]
     pub fn new(config: DirectoryConfig) -> Self {
-        Self { config, cache: Cache::default(), lookups: HashMap::new() }
+        Self { config, cache: Cache::default(), lookups: HashMap::new(), verifying: 0, saving: false }
     }
 
     fn look_up(
@@ -84,8 +98,14 @@ impl DirectoryActor {
         reply: Reply<Option<VerifiedChain>>,
         scope: &mut Scope<'_, Self>,
     ) {
-        if let Some(chain) = self.cache.get(device, scope.wall()) {
-            return reply.send(Some(chain));
+        let (cached, now) = (self.cache.get(device, scope.wall()), scope.wall());
+        let revocations = &self.config.revocations;
+        // In the place of a certificate that was revoked there may be a new one.
+        let cached = cached.filter(|chain| revocations.check(chain).is_ok());
+        if let Some(chain) = &cached
+            && !revocations.must_ask(chain.account_id(), now)
+        {
+            return reply.send(cached);
         }
         if let Some(waiting) = self.lookups.get_mut(&device) {
             return waiting.push(reply);
@@ -98,15 +118,117 @@ impl DirectoryActor {
             return reply.send(None);
         }
         self.lookups.insert(device, vec![reply]);
-        let (config, now) = (self.config.clone(), scope.wall());
-        let find = async move { find_device(&config, device, short, whose, now).await };
-        scope.spawn_background(find, move |actor, chain, _| {
-            if let Some(chain) = &chain {
+        let config = self.config.clone();
+        let find = async move {
+            let chain = match cached {
+                Some(chain) => chain,
+                None => find_device(&config, device, short, whose, now).await?,
+            };
+            let asked = config.revocations.must_ask(chain.account_id(), now);
+            let key = chain.account().public_key();
+            let lists = if asked { find_lists(&config, key).await } else { None };
+            Some((chain, lists))
+        };
+        scope.spawn_background(find, move |actor, found, scope| {
+            let chain = found.map(|(chain, lists)| {
+                let key = chain.account().public_key();
+                actor.learn(key, scope);
+                if let Some(lists) = lists {
+                    actor.take(key, lists, scope);
+                }
                 actor.cache.insert(chain.clone());
-            }
+                chain
+            });
+            let chain = actor.unless_revoked(chain);
             for reply in actor.lookups.remove(&device).unwrap_or_default() {
                 reply.send(chain.clone());
             }
+        });
+    }
+
+    fn unless_revoked(&self, chain: Option<VerifiedChain>) -> Option<VerifiedChain> {
+        chain.filter(|chain| match self.config.revocations.check(chain) {
+            Ok(()) => true,
+            Err(error) => {
+                tracing::info!(device = %chain.device_id().short(), %error, "a device is ignored");
+                false
+            }
+        })
+    }
+
+    /// Learns the key of a person. If values were seen before that could not be verified without
+    /// it, they are asked for once more.
+    fn learn(&mut self, key: &PublicKey, scope: &mut Scope<'_, Self>) {
+        if self.config.revocations.learn(key) {
+            let (config, key) = (self.config.clone(), key.clone());
+            let find = async move { (find_lists(&config, &key).await, key) };
+            scope.spawn_background(find, |actor, (lists, key), scope| match lists {
+                Some(lists) => actor.take(&key, lists, scope),
+                None => actor.config.revocations.miss(key.account_id()),
+            });
+        }
+    }
+
+    /// Keeps the revocation lists among values that appeared at the key of a person.
+    fn seen(&mut self, account: AccountId, values: Vec<Arc<Value>>, scope: &mut Scope<'_, Self>) {
+        // A list is put plain, so a batch without plain values has none.
+        let may_be_list = |value: &&Arc<Value>| matches!(value.body, Body::Plain(_));
+        let plain: Vec<_> = values.iter().filter(may_be_list).take(MAX_VALUES).cloned().collect();
+        let key = self.config.revocations.key(account).or_else(|| owner_among(&values, account));
+        if let Some(key) = &key {
+            self.learn(key, scope);
+        }
+        if plain.is_empty() {
+            return;
+        }
+        let Some(key) = key.filter(|_| self.verifying < MAX_VERIFYING) else {
+            return self.config.revocations.miss(account);
+        };
+        self.verifying += 1;
+        let config = self.config.clone();
+        let verify = async move { (verify_lists(&config, plain, &key).await, key) };
+        scope.spawn_background(verify, move |actor, (lists, key), scope| {
+            actor.verifying -= 1;
+            match lists {
+                Some(lists) => actor.take(&key, lists, scope),
+                None => actor.config.revocations.miss(account),
+            }
+        });
+    }
+
+    /// Takes lists in that this key has signed, writes them, and tells the account what is new.
+    fn take(&mut self, key: &PublicKey, lists: Vec<RevocationList>, scope: &mut Scope<'_, Self>) {
+        let account = key.account_id();
+        if self.config.revocations.take(key, lists, scope.wall()) {
+            tracing::info!(account = %account.short(), "a person has revoked a device");
+            let events = self.config.events.clone();
+            let tell = async move { events.send(DirectoryEvent::Revoked(account)).await };
+            scope.spawn(tell, |_, _, _| ());
+        }
+        self.save_lists(scope);
+    }
+
+    /// Writes the lists that have changed, one account after the other.
+    fn save_lists(&mut self, scope: &mut Scope<'_, Self>) {
+        if self.saving {
+            return;
+        }
+        let Some(account) = self.config.revocations.next_unsaved() else { return };
+        self.saving = true;
+        let (revocations, folder) = (self.config.revocations.clone(), self.config.revocations_folder.clone());
+        let (pool, share) = (self.config.pool.clone(), self.config.share);
+        let write = async move {
+            pool.run(share, Lane::Quick, move || revocations.write(&folder, account)).await
+        };
+        scope.spawn(write, move |actor, written, scope| {
+            // They are on the DHT too, and found there after a restart.
+            match written {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::warn!(%account, %error, "revocation lists were not written"),
+                Err(error) => tracing::warn!(%account, %error, "revocation lists were not written"),
+            }
+            actor.saving = false;
+            actor.save_lists(scope);
         });
     }
 
@@ -144,12 +266,17 @@ impl Actor for DirectoryActor {
                 self.look_up_all(account, keys, reply, scope);
             }
             DirectoryMessage::Devices { account, reply } => {
-                let dht = self.config.dht.clone();
-                let find = async move { announced_keys(&dht, account).await };
-                scope.spawn_background(find, move |actor, keys, scope| {
-                    actor.look_up_all(account, keys, reply, scope)
+                let config = self.config.clone();
+                let find = async move { find_announced(&config, account).await };
+                scope.spawn_background(find, move |actor, (keys, lists), scope| {
+                    if let Some((key, lists)) = lists {
+                        actor.learn(&key, scope);
+                        actor.take(&key, lists, scope);
+                    }
+                    actor.look_up_all(account, keys, reply, scope);
                 });
             }
+            DirectoryMessage::Seen { account, values } => self.seen(account, values, scope),
         }
     }
 }
@@ -209,15 +336,16 @@ async fn find_device(
     whose: Whose,
     now: UnixMillis,
 ) -> Option<VerifiedChain> {
+    let accept = |bytes: &[u8]| accept(bytes, device, now).filter(|it| config.revocations.check(it).is_ok());
     if let Some(bytes) = load(config, device).await
-        && let Some(chain) = accept(&bytes, device, now)
+        && let Some(chain) = accept(&bytes)
     {
         return Some(chain);
     }
     for key in [DhtKey::certificate(device), DhtKey::legacy_certificate(short)] {
-        let values = get(&config.dht, key).await;
-        let contents = values.iter().filter_map(Value::content);
-        let found = contents.take(MAX_VALUES).find_map(|content| accept(&content.data, device, now));
+        let values = get(&config.dht, key).await.unwrap_or_default();
+        let contents = values.iter().filter_map(|value| value.content());
+        let found = contents.take(MAX_VALUES).find_map(|content| accept(&content.data));
         if let Some(chain) = found {
             if whose == Whose::Wanted {
                 save(config, &chain).await;
@@ -237,22 +365,59 @@ fn accept(bytes: &[u8], device: DeviceId, now: UnixMillis) -> Option<VerifiedCha
     chain.verify(now).map_err(|error| tracing::debug!(%device, %error, "a chain was refused")).ok()
 }
 
-async fn get(dht: &Port<DhtMessage>, key: DhtKey) -> Vec<Value> {
+/// The values at a key; none if the DHT did not answer.
+async fn get(dht: &Port<DhtMessage>, key: DhtKey) -> Option<Vec<Arc<Value>>> {
     match dht.ask(QUERY, |reply| DhtMessage::Get { key, reply }).await {
-        Ok(Ok(found)) => found.values,
+        Ok(Ok(found)) => Some(found.values.into_iter().map(Arc::new).collect()),
         Ok(Err(error)) => {
             tracing::debug!(%key, %error, "a DHT query failed");
-            Vec::new()
+            None
         }
         Err(error) => {
             tracing::debug!(%key, %error, "a DHT query failed");
-            Vec::new()
+            None
         }
     }
 }
 
-async fn announced_keys(dht: &Port<DhtMessage>, account: AccountId) -> Vec<PublicKey> {
-    let values = get(dht, account.dht_key()).await;
+/// The revocation lists on the DHT of the account with this key; none if they could not be had.
+async fn find_lists(config: &DirectoryConfig, key: &PublicKey) -> Option<Vec<RevocationList>> {
+    let mut values = get(&config.dht, key.account_id().dht_key()).await?;
+    values.truncate(MAX_VALUES);
+    verify_lists(config, values, key).await
+}
+
+/// The keys of the announced devices of an account; and, if any is announced, the account's own key
+/// and its revocation lists.
+async fn find_announced(
+    config: &DirectoryConfig,
+    account: AccountId,
+) -> (Vec<PublicKey>, Option<(PublicKey, Vec<RevocationList>)>) {
+    let mut values = get(&config.dht, account.dht_key()).await.unwrap_or_default();
+    values.truncate(MAX_VALUES);
+    let keys = announced_keys(&values, account);
+    let Some(owner) = owner_among(&values, account) else { return (keys, None) };
+    let lists = verify_lists(config, values, &owner).await;
+    (keys, lists.map(|lists| (owner, lists)))
+}
+
+async fn verify_lists(
+    config: &DirectoryConfig,
+    values: Vec<Arc<Value>>,
+    key: &PublicKey,
+) -> Option<Vec<RevocationList>> {
+    let key = key.clone();
+    let verify = move || signed_lists(values.iter().map(|value| &**value), &key);
+    config.pool.run(config.share, Lane::Quick, verify).await.ok()
+}
+
+/// The key of an account, if one of these values carries it: its id is the key's digest.
+fn owner_among(values: &[Arc<Value>], account: AccountId) -> Option<PublicKey> {
+    let mut owners = values.iter().take(MAX_VALUES).filter_map(|value| Some(value.as_signed()?.owner()));
+    owners.find(|owner| owner.account_id() == account).cloned()
+}
+
+fn announced_keys(values: &[Arc<Value>], account: AccountId) -> Vec<PublicKey> {
     let announcements =
         values.iter().take(MAX_VALUES).filter_map(|value| Announcement::from_value(value, account).ok());
     let keys: BTreeMap<_, _> =

@@ -1,5 +1,8 @@
 //! What the directory can be asked.
 
+use std::sync::Arc;
+
+use skep_protocol::dht::value::Value;
 use skep_protocol::identity::VerifiedChain;
 use skep_protocol::ids::{AccountId, DeviceId, DeviceShortId};
 use skep_protocol::keys::PublicKey;
@@ -9,8 +12,8 @@ use crate::supervision::{Message, Policy, Reply};
 /// Everything the directory can be told.
 #[derive(Debug)]
 pub enum DirectoryMessage {
-    /// The certificate chain of a device; none if it is neither known nor announced, or if the
-    /// chain does not verify.
+    /// The certificate chain of a device; none if it is neither known nor announced, if the chain
+    /// does not verify, or if the device was revoked.
     Device {
         /// Which device.
         device: DeviceId,
@@ -19,14 +22,14 @@ pub enum DirectoryMessage {
         /// Gets the chain.
         reply: Reply<Option<VerifiedChain>>,
     },
-    /// All announced devices of a person whose certificates can be had.
+    /// All announced devices of a person whose certificates can be had, without those revoked.
     Devices {
         /// Whose.
         account: AccountId,
         /// Gets the chains.
         reply: Reply<Vec<VerifiedChain>>,
     },
-    /// The chains of devices whose keys an announcement named.
+    /// The chains of devices whose keys an announcement named, without those revoked.
     Announced {
         /// Whose: chains of other accounts are left out.
         account: AccountId,
@@ -35,6 +38,21 @@ pub enum DirectoryMessage {
         /// Gets the chains.
         reply: Reply<Vec<VerifiedChain>>,
     },
+    /// Values that appeared at the key of a person who is followed: revocation lists of that person
+    /// among them are kept.
+    Seen {
+        /// Whose key.
+        account: AccountId,
+        /// The values.
+        values: Vec<Arc<Value>>,
+    },
+}
+
+/// What the directory tells its account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DirectoryEvent {
+    /// A person has revoked a device: ask [`super::Revocations`] whom it concerns.
+    Revoked(AccountId),
 }
 
 impl Message for DirectoryMessage {
@@ -43,6 +61,7 @@ impl Message for DirectoryMessage {
             Self::Device { .. } => "device",
             Self::Devices { .. } => "devices",
             Self::Announced { .. } => "announced",
+            Self::Seen { .. } => "seen",
         }
     }
 

@@ -21,6 +21,7 @@ use super::transport::{
 use crate::blocking::{BlockingPool, Lane, Share};
 use crate::dht::envelope::{EnvelopeRandom, seal};
 use crate::dht::messages::DhtMessage;
+use crate::directory::Revocations;
 use crate::supervision::{Environment, Port};
 
 /// How long the DHT may take to keep a request; the peer answers sooner.
@@ -41,6 +42,8 @@ pub struct LinkConfig {
     pub share: Share,
     /// Which addresses are used.
     pub gather: GatherOptions,
+    /// Which devices were revoked.
+    pub revocations: Revocations,
     /// Clock and randomness.
     pub environment: Environment,
 }
@@ -142,13 +145,17 @@ impl Work<'_> {
         let ice = Self::role(role == Role::Responder);
         let (tls, device) = (&self.config.tls, self.remote.device_id());
         let now = self.config.environment.wall();
-        match Box::pin(secure(stream, ice, tls, device, now)).await {
-            Ok(stream) => {
-                self.secure = Some(Box::new(stream));
-                Event::TlsDone
-            }
-            Err(error) => self.failed(&error, Event::TlsFailed),
+        let stream = match Box::pin(secure(stream, ice, tls, device, now)).await {
+            Ok(stream) => stream,
+            Err(error) => return self.failed(&error, Event::TlsFailed),
+        };
+        // The lists may be newer than the attempt, and the certificate shown another than the one
+        // found in the directory.
+        if let Err(error) = self.config.revocations.check(stream.peer()) {
+            return self.failed(&error, Event::TlsFailed);
         }
+        self.secure = Some(Box::new(stream));
+        Event::TlsDone
     }
 
     fn failed(&self, error: &dyn std::error::Error, event: Event) -> Event {

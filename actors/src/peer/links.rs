@@ -1,7 +1,7 @@
 //! The links of an account: takes connection requests and answers from the DHT, decides who may
 //! connect, and is the parent of one peer actor for each device.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -252,9 +252,24 @@ impl LinksActor {
         chain.chain().short_ids().any(|id| self.trust.banned.contains(&id))
     }
 
+    /// Why there is nothing to say to a device, whoever is allowed: it is banned or was revoked, or
+    /// this one was.
+    fn refusal(&self, chain: &VerifiedChain) -> Option<LinkError> {
+        let (device, link) = (chain.device_id(), &self.config.link);
+        if link.revocations.check(link.identity.chain()).is_err() {
+            Some(LinkError::OwnRevoked)
+        } else if self.is_banned(chain) {
+            Some(LinkError::Banned(device))
+        } else if link.revocations.check(chain).is_err() {
+            Some(LinkError::Revoked(device))
+        } else {
+            None
+        }
+    }
+
     /// The rule of `spec: contacts 5`, for connections; the chain is verified already.
     fn may_connect(&self, chain: &VerifiedChain) -> bool {
-        if self.is_banned(chain) {
+        if self.refusal(chain).is_some() {
             return false;
         }
         self.trust.public || chain.chain().short_ids().any(|id| self.trust.allowed.contains(&id))
@@ -263,8 +278,10 @@ impl LinksActor {
     /// The actor of a device, started if there is none.
     fn peer(&mut self, chain: &VerifiedChain, scope: &mut Scope<'_, Self>) -> Option<Port<PeerMessage>> {
         let device = chain.device_id();
-        if let Some(peer) = self.peers.get(&device) {
+        if let Some(peer) = self.peers.get_mut(&device) {
             if peer.port.is_open() {
+                // It may have a new certificate in the place of one that was revoked.
+                peer.chain = chain.clone();
                 return Some(peer.port.clone());
             }
             // It has ended in this very moment; we are about to be told.
@@ -299,8 +316,8 @@ impl LinksActor {
         let Some(chain) = self.peers.get(&device).map(|peer| peer.chain.clone()) else {
             return reply.send(Err(LinkError::UnknownDevice(device)));
         };
-        if self.is_banned(&chain) {
-            return reply.send(Err(LinkError::Banned(device)));
+        if let Some(refusal) = self.refusal(&chain) {
+            return reply.send(Err(refusal));
         }
         let open = PeerMessage::Open { name, deadline, reply };
         // Dropped with the message if there is no room: the asker learns at once.
@@ -322,9 +339,10 @@ impl LinksActor {
             Recipient::Device(wanted) => device == wanted,
         };
         let found = self.peers.iter().filter(|(device, peer)| concerned(device, peer));
+        let found = found.filter(|(_, peer)| self.refusal(&peer.chain).is_none());
         let found: Vec<VerifiedChain> = found.map(|(_, peer)| peer.chain.clone()).collect();
         for chain in &found {
-            if except == Some(chain.device_id()) || self.is_banned(chain) {
+            if except == Some(chain.device_id()) {
                 continue;
             }
             let notify = PeerMessage::Notify { topic, notice: notice.clone() };
@@ -363,23 +381,36 @@ impl LinksActor {
 
     fn set_trust(&mut self, trust: Trust, scope: &mut Scope<'_, Self>) {
         self.trust = trust;
-        let refused = self.peers.values().filter(|peer| !self.may_connect(&peer.chain));
-        let refused: BTreeSet<AccountId> = refused.map(|peer| peer.account).collect();
-        for account in refused.union(&self.trust.banned.clone()) {
-            self.close(*account, scope);
+        for account in self.trust.banned.clone() {
+            self.close(account, scope);
         }
+        self.recheck(scope);
     }
 
-    /// Closes every link to a person. A peer that is too busy to be told is stopped instead.
+    /// Closes the links to the devices that may not connect any more.
+    fn recheck(&mut self, scope: &mut Scope<'_, Self>) {
+        let refused = self.peers.iter().filter(|(_, peer)| !self.may_connect(&peer.chain));
+        let refused = refused.map(|(device, _)| *device).collect();
+        self.close_devices(refused, scope);
+    }
+
+    /// Closes every link to a person.
     fn close(&mut self, account: AccountId, scope: &mut Scope<'_, Self>) {
         self.waiting.remove(&account);
         let concerned = self.peers.iter().filter(|(_, peer)| peer.account == account);
-        let deaf: Vec<_> = concerned
-            .filter(|(_, peer)| peer.port.try_send(PeerMessage::Close).is_err())
-            .map(|(device, peer)| (*device, peer.port.clone()))
-            .collect();
-        for (device, port) in deaf {
-            scope.stop_child(&port, STOP_PEER);
+        let devices = concerned.map(|(device, _)| *device).collect();
+        self.close_devices(devices, scope);
+    }
+
+    /// A peer that is too busy to be told is stopped instead.
+    fn close_devices(&mut self, devices: Vec<DeviceId>, scope: &mut Scope<'_, Self>) {
+        for device in devices {
+            let Some(peer) = self.peers.get(&device) else { continue };
+            if peer.port.try_send(PeerMessage::Close).is_ok() {
+                continue;
+            }
+            let account = peer.account;
+            scope.stop_child(&peer.port, STOP_PEER);
             self.peers.remove(&device);
             let events = self.config.events.clone();
             let down = async move { events.send(LinkEvent::Down { device, account }).await };
@@ -489,6 +520,7 @@ impl Actor for LinksActor {
                 self.notify(&to, topic, &notice, except, scope);
             }
             LinksMessage::SetTrust(trust) => self.set_trust(trust, scope),
+            LinksMessage::Recheck => self.recheck(scope),
             LinksMessage::Present { account, devices } => self.present(account, &devices, scope),
             LinksMessage::Drop { account } => self.close(account, scope),
             LinksMessage::List(reply) => self.list(reply, scope),

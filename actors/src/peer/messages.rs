@@ -27,6 +27,12 @@ pub enum LinkError {
     /// The person or device is banned.
     #[error("device {0} is banned here")]
     Banned(DeviceId),
+    /// The device was revoked by its account.
+    #[error("device {0} was revoked by its account")]
+    Revoked(DeviceId),
+    /// This device was revoked, so it connects to nobody.
+    #[error("this device was revoked by its account; import the account's archive to make a new device")]
+    OwnRevoked,
     /// No answer came over the DHT.
     #[error("device {0} did not answer the connection request")]
     NoAnswer(DeviceId),
@@ -114,6 +120,8 @@ pub enum LinksMessage {
     },
     /// Who may connect from now on; links to those banned are closed.
     SetTrust(Trust),
+    /// Devices were revoked: links to those who may not connect any more are closed.
+    Recheck,
     /// These devices of a person are announced: connect to them, and deliver what waits for them.
     Present {
         /// Whose devices.
@@ -185,6 +193,7 @@ impl Message for LinksMessage {
             Self::Open { .. } => "open",
             Self::Notify { .. } => "notify",
             Self::SetTrust(_) => "set_trust",
+            Self::Recheck => "recheck",
             Self::Present { .. } => "present",
             Self::Drop { .. } => "drop",
             Self::List(_) => "list",
@@ -195,7 +204,7 @@ impl Message for LinksMessage {
 
     fn policy(&self) -> Policy {
         match self {
-            Self::SetTrust(_) => Policy::Coalesce(0),
+            Self::SetTrust(_) | Self::Recheck => Policy::Coalesce(0),
             Self::Present { account, .. } => {
                 Policy::Coalesce(account.0.iter().take(8).fold(0, |key, byte| key << 8 | u64::from(*byte)))
             }

@@ -95,6 +95,7 @@ pub(crate) fn account(account: &AccountView) -> String {
         ("device", account.device.to_string()),
         ("password", yes(account.protected)),
         ("announced", yes(account.announced)),
+        ("revoked", yes(account.revoked)),
         ("contacts", account.contacts.to_string()),
         ("requests", account.requests.to_string()),
         ("conversations", account.conversations.to_string()),

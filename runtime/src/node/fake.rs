@@ -130,6 +130,7 @@ impl FakeAccount {
                 name: "Fake".to_owned(),
                 protected: false,
                 announced: true,
+                revoked: false,
                 contacts: 1,
                 requests: 0,
                 conversations: 1,

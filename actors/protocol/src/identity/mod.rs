@@ -33,6 +33,7 @@ mod issue;
 mod pem;
 mod receipt;
 mod revocation;
+mod revoked_devices;
 
 pub use announcement::{Announcement, AnnouncementError};
 pub use archive::{Archive, ArchiveError, MAX_ENTRIES};
@@ -44,6 +45,7 @@ pub use ethereum::{EthereumAddress, EthereumKey};
 pub use issue::{IssueError, IssuedAt, SerialNumber, issue_account, issue_ca, issue_device};
 pub use receipt::{MAX_RECEIPT, Receipt, ReceiptError, SignedReceipt};
 pub use revocation::{MAX_REVOCATION_LIST, RevocationError, RevocationList};
+pub use revoked_devices::{ListRefused, MAX_LISTS_EACH, RevokedDevices};
 
 #[cfg(test)]
 mod fuzz_tests;

@@ -195,6 +195,11 @@ impl RevocationList {
         self.entries.iter().any(|entry| entry.serial == serial)
     }
 
+    /// The serial numbers on the list, as content bytes.
+    pub fn serials(&self) -> impl Iterator<Item = &[u8]> {
+        self.entries.iter().map(|entry| entry.serial.as_slice())
+    }
+
     /// Whether `issuer` has the name on the list and signed it.
     #[must_use]
     pub fn is_signed_by(&self, issuer: &Certificate) -> bool {
