@@ -247,7 +247,9 @@ pub(super) fn set_revocations(archive: &mut Archive, lists: Vec<RevocationList>)
         None => true,
     };
     let longest = lists.into_iter().filter(continues).max_by_key(RevocationList::len);
-    if let Some(list) = longest.filter(|list| archive.revocation_list.as_ref().is_none_or(|it| it.len() < list.len())) {
+    if let Some(list) =
+        longest.filter(|list| archive.revocation_list.as_ref().is_none_or(|it| it.len() < list.len()))
+    {
         archive.revocation_list = Some(list);
     }
 }

@@ -367,12 +367,7 @@ impl AccountActor {
         });
     }
 
-    fn introduced(
-        &mut self,
-        account: AccountId,
-        devices: Vec<VerifiedChain>,
-        scope: &mut Scope<'_, Self>,
-    ) {
+    fn introduced(&mut self, account: AccountId, devices: Vec<VerifiedChain>, scope: &mut Scope<'_, Self>) {
         let Some(running) = &mut self.running else { return };
         if devices.is_empty() || !running.listening.contains(&account) {
             return;

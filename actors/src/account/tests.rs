@@ -2,24 +2,26 @@
 
 use std::fs;
 use std::future::Future;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use skep_protocol::identity::{Archive, ArchiveSecret, Chain, SignedReceipt};
+use skep_protocol::dht::value::ValueId;
+use skep_protocol::identity::{Archive, ArchiveSecret, Chain, RevocationList, SignedReceipt};
 use skep_protocol::ids::{AccountId, CommitId, ConversationId, LocalAccountId};
-use skep_protocol::keys::PrivateKey;
+use skep_protocol::keys::{PrivateKey, PublicKey};
 use skep_protocol::sync::{ConversationRecord, ConversationRecords};
 use skep_protocol::time::UnixMillis;
 use tokio::sync::mpsc;
 
-use super::identity::AccountFolder;
-use super::messages::{AccountError, AccountMessage, AccountRequest, AccountView};
+use super::identity::{AccountFolder, REVOCATIONS};
+use super::messages::{AccountError, AccountMessage, AccountRequest, AccountView, ContactView, LinkView};
 use super::{AccountActor, AccountConfig};
 use crate::blocking::BlockingPool;
 use crate::dht::kad::config::{BootstrapAddress, NodeSecret};
 use crate::dht::messages::DhtMessage;
-use crate::dht::{DhtActor, DhtMemory};
 use crate::dht::kad::KadNetwork;
+use crate::dht::{DhtActor, DhtMemory};
+use crate::directory::write_first;
 use crate::event::{Event, NodeEvent};
 use crate::peer::transport::GatherOptions;
 use crate::storage;
@@ -80,16 +82,31 @@ impl Actor for Root {
     }
 }
 
-/// Writes the folder of an account from a recorded archive and a recorded device key, so that no key
-/// has to be made.
-fn lay_out(folder: &AccountFolder, version: &str, name: &str) {
+/// A recorded archive, and the folder of its device.
+fn recorded(version: &str, name: &str) -> (Vec<u8>, PathBuf) {
     let data = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/data/vectors")).join(version);
     let accounts = data.join("accounts");
     let archive = [format!("{name}-nopassword.gz"), format!("{name}/archive-nopassword.gz")]
         .into_iter()
         .find_map(|file| fs::read(accounts.join(file)).ok())
         .unwrap();
-    let device = accounts.join(name);
+    (archive, accounts.join(name))
+}
+
+/// The list with which alice revokes the device she has in [`pair`], and her key.
+fn alices_list() -> (RevocationList, PublicKey) {
+    let (archive, device) = recorded("newest", "alice");
+    let (archive, _) = Archive::open(&archive, ArchiveSecret::None).unwrap();
+    let chain = Chain::parse(&fs::read(device.join("ring_device.crt")).unwrap()).unwrap();
+    let (account, key) = (&chain.issuers()[0], &archive.account_key);
+    let list = RevocationList::revoke(account, key, None, chain.leaf(), NOW, 8).unwrap();
+    (list, key.public().clone())
+}
+
+/// Writes the folder of an account from a recorded archive and a recorded device key, so that no key
+/// has to be made.
+fn lay_out(folder: &AccountFolder, version: &str, name: &str) {
+    let (archive, device) = recorded(version, name);
     let key = fs::read_to_string(device.join("ring_device.key")).unwrap();
     let (opened, _) = Archive::open(&archive, ArchiveSecret::None).unwrap();
     let device_key = PrivateKey::from_pem(&key).unwrap();
@@ -417,6 +434,134 @@ fn every_actor_kind_may_fail_while_the_conversation_goes_on() {
             alice.text(id, &from_bob).await;
         }
         same_history(&alice, &bob, id).await;
+        alice.stop().await;
+        bob.stop().await;
+    });
+}
+
+/// Waits until one of the events is told.
+async fn told(node: &mut Node, wanted: impl Fn(&Event) -> bool) {
+    node.event(|event| wanted(event).then_some(())).await;
+}
+
+async fn links(node: &Node) -> Vec<LinkView> {
+    node.ask(AccountRequest::Links).await.unwrap()
+}
+
+#[test]
+fn a_device_that_is_revoked_loses_its_links_and_its_owner_is_told() {
+    run(async {
+        let place = tempfile::tempdir().unwrap();
+        let (mut alice, mut bob, folders) = pair(place.path()).await;
+        befriend(&mut alice, &mut bob).await;
+        while links(&bob).await.iter().all(|link| link.state != "up") {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let (list, key) = alices_list();
+        let (at, value) = (key.account_id().dht_key(), list.to_value(ValueId(77)));
+        let put = |reply| DhtMessage::Put { key: at, value, permanent: true, reply };
+        bob.dht.ask(PATIENCE, put).await.unwrap().unwrap();
+
+        let (mut down, mut offline) = (false, false);
+        bob.event(|event| {
+            down |= matches!(event, Event::LinkDown { contact, .. } if *contact == key.account_id());
+            offline |= matches!(event, Event::Presence { online: false, .. });
+            (down && offline).then_some(())
+        })
+        .await;
+        assert!(links(&bob).await.iter().all(|link| link.state != "up"));
+        let contacts: Vec<ContactView> = bob.ask(AccountRequest::Contacts).await;
+        assert!(contacts.iter().all(|contact| !contact.online && !contact.connected));
+
+        told(&mut alice, |event| matches!(event, Event::DeviceRevoked {})).await;
+        let view: AccountView = alice.ask(AccountRequest::Describe).await;
+        assert!(view.revoked && !view.announced);
+        let contact = AccountId([7; 20]);
+        let added = alice.ask(|reply| AccountRequest::AddContact { contact, reply }).await;
+        assert_eq!(added, Err(AccountError::Revoked));
+        alice.stop().await;
+        bob.stop().await;
+
+        // Both know it still, though no DHT tells them.
+        let mut alice = Node::start(4, &folders[0], Vec::new()).await;
+        told(&mut alice, |event| matches!(event, Event::DeviceRevoked {})).await;
+        assert!(alice.ask::<AccountView>(AccountRequest::Describe).await.revoked);
+        alice.stop().await;
+        assert!(folders[1].join(REVOCATIONS).join(key.account_id().to_hex()).exists());
+    });
+}
+
+#[test]
+fn a_revoked_device_that_does_not_know_it_is_refused_by_those_who_do() {
+    run(async {
+        let place = tempfile::tempdir().unwrap();
+        let (mut alice, mut bob, folders) = pair(place.path()).await;
+        let id = befriend(&mut alice, &mut bob).await;
+        alice.stop().await;
+        bob.stop().await;
+        let (list, key) = alices_list();
+        write_first(&folders[1].join(REVOCATIONS), &key, &list).unwrap();
+
+        let mut bob = Node::start(5, &folders[1], Vec::new()).await;
+        let turns = |node: &Node, kind| {
+            node.rows().iter().filter(|row| row.kind == kind).map(|row| row.turns).sum::<u64>()
+        };
+        let before = turns(&bob, "links");
+        let mut alice = Node::start(4, &folders[0], vec![bob.address().await]).await;
+        told(&mut alice, |event| matches!(event, Event::AccountReady {})).await;
+        told(&mut bob, |event| matches!(event, Event::AccountReady {})).await;
+        alice.send(id, "can you hear me").await;
+        // Her connection request has arrived, and he has had turns to look at it.
+        let asked = async {
+            while links(&alice).await.iter().all(|link| link.state != "dialling")
+                || turns(&bob, "links") < before + 4
+            {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, asked).await.unwrap();
+        assert_eq!(links(&bob).await, []);
+        let contacts: Vec<ContactView> = bob.ask(AccountRequest::Contacts).await;
+        assert!(contacts.iter().all(|contact| !contact.online && !contact.connected));
+        alice.stop().await;
+        bob.stop().await;
+    });
+}
+
+#[test]
+fn the_lists_of_the_own_account_are_put_at_every_start_and_exported() {
+    run(async {
+        let place = tempfile::tempdir().unwrap();
+        let folders = [1, 2].map(|local| AccountFolder::new(place.path(), LocalAccountId([local; 8])));
+        lay_out(&folders[0], "newest", "alice");
+        lay_out(&folders[1], "jami-13.11.0", "alice");
+        let (archive, device) = recorded("newest", "alice");
+        let (archive, _) = Archive::open(&archive, ArchiveSecret::None).unwrap();
+        let other = fs::read(device.with_file_name("alice2").join("ring_device.crt")).unwrap();
+        let other = Chain::parse(&other).unwrap();
+        let (account, key) = (&other.issuers()[0], &archive.account_key);
+        let list = RevocationList::revoke(account, key, None, other.leaf(), NOW, 8).unwrap();
+        write_first(&folders[0].join(REVOCATIONS), key.public(), &list).unwrap();
+
+        let mut alice = Node::start(1, &folders[0], Vec::new()).await;
+        let bob = Node::start(2, &folders[1], vec![alice.address().await]).await;
+        let at = key.public().account_id().dht_key();
+        let found = async {
+            loop {
+                let found = bob.dht.ask(PATIENCE, |reply| DhtMessage::Get { key: at, reply }).await.unwrap();
+                let values = found.map(|found| found.values).unwrap_or_default();
+                if let Some(value) = values.iter().find(|value| RevocationList::from_value(value).is_ok()) {
+                    return value.clone();
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let value = tokio::time::timeout(PATIENCE, found).await.unwrap();
+        assert_eq!(value, list.to_value(value.id));
+        let exported = alice.ask(|reply| AccountRequest::Export { password: None, reply }).await.unwrap();
+        let (exported, _) = Archive::open(&exported, ArchiveSecret::None).unwrap();
+        assert_eq!(exported.revocation_list, Some(list));
+        told(&mut alice, |event| matches!(event, Event::AccountReady {})).await;
         alice.stop().await;
         bob.stop().await;
     });

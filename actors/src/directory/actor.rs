@@ -217,9 +217,8 @@ impl DirectoryActor {
         self.saving = true;
         let (revocations, folder) = (self.config.revocations.clone(), self.config.revocations_folder.clone());
         let (pool, share) = (self.config.pool.clone(), self.config.share);
-        let write = async move {
-            pool.run(share, Lane::Quick, move || revocations.write(&folder, account)).await
-        };
+        let write =
+            async move { pool.run(share, Lane::Quick, move || revocations.write(&folder, account)).await };
         scope.spawn(write, move |actor, written, scope| {
             // They are on the DHT too, and found there after a restart.
             match written {

@@ -148,11 +148,7 @@ impl Presence {
 
     /// Drops the devices of an account whose certificate, named by the content bytes of its serial
     /// number, is revoked.
-    pub fn revoked(
-        &mut self,
-        account: AccountId,
-        is_revoked: impl Fn(&[u8]) -> bool,
-    ) -> Vec<PresenceEvent> {
+    pub fn revoked(&mut self, account: AccountId, is_revoked: impl Fn(&[u8]) -> bool) -> Vec<PresenceEvent> {
         let verified = self.accounts.get(&account).into_iter().flat_map(|tracked| &tracked.verified);
         let revoked: Vec<_> =
             verified.filter(|(_, serial)| is_revoked(serial)).map(|(device, _)| *device).collect();
