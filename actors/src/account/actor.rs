@@ -370,7 +370,7 @@ impl AccountActor {
         let Some(running) = &self.running else { return Vec::new() };
         let view = |(from, request): (AccountId, &skep_protocol::contact::PendingRequest)| RequestView {
             from,
-            name: super::reach::name_in(&request.payload),
+            name: super::requests::name_in(&request.payload),
             received: request.received,
             conversation: request.conversation,
         };

@@ -14,6 +14,7 @@ pub mod identity;
 mod leaving;
 pub mod messages;
 mod reach;
+mod requests;
 mod rooms;
 mod state;
 

@@ -1,37 +1,29 @@
-//! How an account is found and finds others: announcements, presence, revocations and contact
-//! requests over the DHT (`spec: contacts 1, 2, 6, identity 7`).
+//! How an account is found and finds others: announcements, presence and revocations on the DHT
+//! (`spec: contacts 1 and 6, identity 7`).
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use skep_protocol::contact::{
-    Action, Audience, Incoming, OutgoingRequest, PresenceEvent, PresenceState, TrustRequestMessage,
-    TrustTable, admit, receive,
-};
-use skep_protocol::dht::cipher;
-use skep_protocol::dht::content::{Content, SignedContent};
+use skep_protocol::contact::{PresenceEvent, PresenceState};
+use skep_protocol::dht::content::Content;
 use skep_protocol::dht::kind::ValueKind;
-use skep_protocol::dht::value::{Body, Value, ValueId};
+use skep_protocol::dht::value::{Value, ValueId};
 use skep_protocol::identity::{Announcement, VerifiedChain};
-use skep_protocol::ids::{AccountId, ConversationId, DhtKey};
+use skep_protocol::ids::{AccountId, DhtKey};
 use skep_protocol::keys::PublicKey;
 use skep_protocol::msgpack::Value as Object;
-use skep_protocol::profile::{PersonalProfile, shown_name, trust_request_payload};
-use skep_protocol::sync::ConversationRecord;
 
 use super::actor::{ASK, AccountActor};
-use super::messages::{AccountError, AccountMessage, DhtPlace};
-use super::state::{Dirty, State};
-use crate::blocking::Lane;
-use crate::dht::envelope::{EnvelopeRandom, random_value_id, seal};
+use super::messages::{AccountMessage, DhtPlace};
+use crate::dht::envelope::random_value_id;
 use crate::dht::messages::{DhtMessage, ListenEvent, ListenId};
 use crate::directory::messages::DirectoryMessage;
 use crate::event::Event;
 use crate::peer::messages::LinksMessage;
-use crate::supervision::{Reply, Scope, SendError};
+use crate::supervision::{Scope, SendError};
 
 /// How long the DHT may take to keep a value.
-const PUT: Duration = Duration::from_secs(30);
+pub(super) const PUT: Duration = Duration::from_secs(30);
 
 /// Pause before a put that failed is tried again.
 const AGAIN: Duration = Duration::from_secs(2);
@@ -47,30 +39,16 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 const LISTEN_AGAIN: Duration = Duration::from_secs(10);
 
 /// How long finding somebody's devices may take.
-const FIND: Duration = Duration::from_secs(60);
+pub(super) const FIND: Duration = Duration::from_secs(60);
 
 /// How often the DHT is asked how it is.
 const WATCH: Duration = Duration::from_secs(5);
-
-/// Values of the inbox decrypted at once; each costs two milliseconds, and anybody may put them.
-const MAX_OPENING: usize = 64;
-
-/// Devices whose letters wait for a certificate at once.
-const MAX_SENDERS: usize = 256;
-
-/// Letters of one device that wait for its certificate at once: a request, a confirmation, repeated.
-const MAX_LETTERS_EACH: usize = 4;
 
 /// Announcements of one contact looked at; beyond it, somebody floods its key.
 const MAX_ANNOUNCED: usize = 256;
 
 /// Value id of the device certificate (`spec: dht 11`).
 const CERTIFICATE_ID: ValueId = ValueId(1);
-
-/// The name in a vCard that came with a request, made safe to show; empty if there is none.
-pub(super) fn name_in(payload: &[u8]) -> String {
-    PersonalProfile::parse(payload).map(|profile| shown_name(&profile.name)).unwrap_or_default()
-}
 
 /// What of ours is kept on the DHT.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -393,325 +371,6 @@ impl AccountActor {
                 self.emit(Event::Presence { contact: account, online: is }, scope);
                 self.resend(scope);
             }
-        }
-    }
-
-    /// Sends the requests that are due again, and sets the alarm for the next.
-    pub(super) fn resend(&mut self, scope: &mut Scope<'_, Self>) {
-        let Some(running) = self.running.as_mut().filter(|running| !running.revoked) else { return };
-        let due = running.state.outgoing.due(scope.now());
-        scope.set_alarm(running.state.outgoing.next_deadline());
-        for (account, message) in due {
-            self.send_trust(account, message, scope);
-        }
-    }
-
-    /// Puts a request or confirmation into the inbox of every device of an account.
-    fn send_trust(&mut self, account: AccountId, message: TrustRequestMessage, scope: &mut Scope<'_, Self>) {
-        let share = self.share();
-        let Some(running) = self.running.as_ref().filter(|running| !running.revoked) else { return };
-        let (directory, links) = (running.directory.clone(), running.links.clone());
-        let (key, environment) = (running.identity.key().clone(), scope.environment().clone());
-        let (dht, pool) = (self.config.dht.clone(), self.config.pool.clone());
-        let send = async move {
-            let Ok(devices) = directory.ask(FIND, |reply| DirectoryMessage::Devices { account, reply }).await
-            else {
-                return;
-            };
-            let letters = devices.iter().map(|device| {
-                let recipient = device.device().public_key().clone();
-                let inbox = DhtKey::inbox(recipient.device_short_id());
-                let (content, key) = (message.to_content(), key.clone());
-                let (random, dht, pool) = (EnvelopeRandom::draw(&environment), dht.clone(), pool.clone());
-                async move {
-                    let seal = move || seal(content, &key, &recipient, &random);
-                    let Ok(Ok(value)) = pool.run(share, Lane::Quick, seal).await else { return };
-                    let put = |reply| DhtMessage::Put { key: inbox, value, permanent: false, reply };
-                    if let Ok(Err(error)) = dht.ask(PUT, put).await {
-                        tracing::debug!(%account, %error, "a contact request was not put; it is sent again");
-                    }
-                }
-            });
-            futures::future::join_all(letters).await;
-            if !devices.is_empty() {
-                let _ = links.send(LinksMessage::Present { account, devices }).await;
-            }
-        };
-        scope.spawn_background(send, |_, (), _| ());
-    }
-
-    fn open_letter(&mut self, value: &Value, scope: &mut Scope<'_, Self>) {
-        let share = self.share();
-        let Some(running) = &mut self.running else { return };
-        let Body::Encrypted(cipher) = value.body.clone() else { return };
-        if running.opening >= MAX_OPENING {
-            tracing::warn!("too many values in the inbox; some are not looked at");
-            return;
-        }
-        running.opening += 1;
-        let (pool, key) = (self.config.pool.clone(), running.identity.key().clone());
-        let open = async move {
-            let opened =
-                pool.run(share, Lane::Quick, move || cipher::open(&cipher, &key)).await.ok()?.ok()?;
-            read_letter(&opened)
-        };
-        scope.spawn_background(open, |account, letter, scope| {
-            if let Some(running) = &mut account.running {
-                running.opening -= 1;
-            }
-            if let Some((sender, message)) = letter {
-                account.find_sender(sender, message, scope);
-            }
-        });
-    }
-
-    /// Finds the certificate of whoever sent a letter. Few letters of one device wait for that at
-    /// once, so that one whose certificate is nowhere does not take the places of others.
-    fn find_sender(&mut self, sender: PublicKey, message: TrustRequestMessage, scope: &mut Scope<'_, Self>) {
-        let Some(running) = &mut self.running else { return };
-        let (device, short) = (sender.device_id(), sender.device_short_id());
-        let room = running.senders.len() < MAX_SENDERS || running.senders.contains_key(&device);
-        let waiting = running.senders.get(&device).copied().unwrap_or_default();
-        if !room || waiting >= MAX_LETTERS_EACH {
-            tracing::warn!(%device, "too many letters wait for certificates; one is not read");
-            return;
-        }
-        running.senders.insert(device, waiting + 1);
-        let directory = running.directory.clone();
-        let find = async move {
-            let ask = |reply| DirectoryMessage::Device { device, short, reply };
-            directory.ask(FIND, ask).await.ok().flatten()
-        };
-        scope.spawn_background(find, move |account, chain, scope| {
-            if let Some(running) = &mut account.running
-                && let Some(waiting) = running.senders.get_mut(&device)
-            {
-                *waiting -= 1;
-                if *waiting == 0 {
-                    running.senders.remove(&device);
-                }
-            }
-            if let Some(chain) = chain {
-                account.take_letter(&chain, sender, message, scope);
-            }
-        });
-    }
-
-    fn take_letter(
-        &mut self,
-        chain: &VerifiedChain,
-        device: PublicKey,
-        message: TrustRequestMessage,
-        scope: &mut Scope<'_, Self>,
-    ) {
-        let Some(running) = &mut self.running else { return };
-        let own = running.identity.account_id();
-        let (trust, contacts) = (TrustTable::new(own, None), &running.state.contacts);
-        let status = |id| trust.status(contacts, id);
-        let lists = running.revocations.lists(chain.account_id());
-        if let Err(denial) = admit(chain.chain(), status, Audience::Public, &lists, scope.wall()) {
-            tracing::debug!(%denial, "a contact request is ignored");
-            return;
-        }
-        let State { contacts, pending, conversations, .. } = &mut running.state;
-        let actions = receive(
-            scope.wall(),
-            own,
-            contacts,
-            pending,
-            |id| conversations.get(id).is_some(),
-            Incoming { account: chain.account_id(), device, message },
-        );
-        if actions.iter().any(|action| !matches!(action, Action::Ignore(_))) {
-            self.save(Dirty::CONTACTS, scope, |_| ());
-        }
-        for action in actions {
-            self.act(action, scope);
-        }
-    }
-
-    fn act(&mut self, action: Action, scope: &mut Scope<'_, Self>) {
-        match action {
-            Action::ContactConfirmed(change) => {
-                self.push_trust(scope);
-                self.emit(Event::ContactAdded { contact: change.account, confirmed: true }, scope);
-            }
-            Action::SendConfirmation { account, conversation } => {
-                let now = scope.now();
-                let allowed = self.running.as_mut().is_some_and(|running| running.pace.allows(now, account));
-                if allowed {
-                    self.send_trust(account, TrustRequestMessage::confirmation(conversation), scope);
-                }
-            }
-            Action::ForgetOutgoing { account } => {
-                if let Some(running) = &mut self.running {
-                    running.state.outgoing.forget(account);
-                    self.save(Dirty::CONTACTS, scope, |_| ());
-                }
-            }
-            Action::RaiseRequest { account, conversation, payload, .. } => {
-                let name = name_in(&payload);
-                self.emit(Event::ContactRequest { from: account, name, conversation }, scope);
-            }
-            Action::CloneConversation { account, conversation } => {
-                self.expect_conversation(account, conversation, scope, |_| ());
-            }
-            Action::Ignore(reason) => tracing::debug!(?reason, "a contact request changes nothing"),
-            other => tracing::debug!(?other, "nothing is done about a contact request"),
-        }
-    }
-
-    /// Adds a contact: first the conversation, then the record, then the request.
-    pub(super) fn add_contact(
-        &mut self,
-        contact: AccountId,
-        reply: Reply<Result<ConversationId, AccountError>>,
-        scope: &mut Scope<'_, Self>,
-    ) {
-        let Some(running) = &mut self.running else { return };
-        if contact == running.identity.account_id() {
-            return reply.send(Err(AccountError::Oneself(contact)));
-        }
-        if running.revoked {
-            return reply.send(Err(AccountError::Revoked));
-        }
-        // Who asked us is accepted instead: two conversations for two people help nobody.
-        if running.state.pending.get(contact).is_some_and(|request| request.conversation.is_some()) {
-            return self.accept(contact, reply, scope);
-        }
-        let record = running.state.contacts.get(contact).filter(|record| record.is_active()).copied();
-        if let Some(conversation) = record.and_then(|record| record.conversation) {
-            return reply.send(Ok(conversation));
-        }
-        if let Some(waiting) = running.adding.get_mut(&contact) {
-            return waiting.push(reply);
-        }
-        running.adding.insert(contact, vec![reply]);
-        self.begin_conversation(contact, scope, move |account, made, scope| match made {
-            Ok(conversation) => account.contact_added(contact, conversation, scope),
-            Err(error) => account.answer_adding(contact, &Err(error)),
-        });
-    }
-
-    fn contact_added(
-        &mut self,
-        contact: AccountId,
-        conversation: ConversationId,
-        scope: &mut Scope<'_, Self>,
-    ) {
-        let Some(running) = &mut self.running else { return };
-        let (now, own) = (scope.wall(), running.identity.account_id());
-        let profile = PersonalProfile { name: running.state.name.clone(), picture: None }.to_vcard();
-        let payload = trust_request_payload(profile.trim_end().as_bytes()).to_vec();
-        let request = OutgoingRequest { conversation, payload, invited: now };
-        let added = running.state.contacts.add(now, contact, Some(conversation), false);
-        let record = ConversationRecord::new(now, [own, contact], 0);
-        let recorded = running.state.conversations.insert(conversation, record);
-        if let Err(error) = added.map_err(|error| error.to_string()).and(recorded.map_err(|e| e.to_string()))
-        {
-            return self.answer_adding(contact, &Err(AccountError::TooMany(error)));
-        }
-        let message = request.message();
-        if let Err(error) = running.state.outgoing.sent(scope.now(), contact, request) {
-            tracing::warn!(%contact, %error, "a contact request will not be repeated");
-        }
-        self.start_conversation(conversation, scope);
-        self.track(contact, scope);
-        self.push_trust(scope);
-        self.emit(Event::ContactAdded { contact, confirmed: false }, scope);
-        self.save_then(Dirty::BOTH, scope, move |account, saved, scope| {
-            account.answer_adding(contact, &saved.map(|()| conversation));
-            account.send_trust(contact, message, scope);
-        });
-    }
-
-    fn answer_adding(&mut self, contact: AccountId, answer: &Result<ConversationId, AccountError>) {
-        let Some(running) = &mut self.running else { return };
-        for reply in running.adding.remove(&contact).unwrap_or_default() {
-            reply.send(answer.clone());
-        }
-    }
-
-    pub(super) fn accept(
-        &mut self,
-        from: AccountId,
-        reply: Reply<Result<ConversationId, AccountError>>,
-        scope: &mut Scope<'_, Self>,
-    ) {
-        let Some(running) = &mut self.running else { return };
-        let request = running.state.pending.get(from).and_then(|request| request.conversation);
-        let Some(conversation) = request else {
-            return reply.send(Err(AccountError::UnknownRequest(from)));
-        };
-        if running.revoked {
-            return reply.send(Err(AccountError::Revoked));
-        }
-        if let Err(error) = running.state.contacts.add(scope.wall(), from, Some(conversation), true) {
-            return reply.send(Err(AccountError::TooMany(error.to_string())));
-        }
-        running.state.pending.remove(from);
-        running.state.outgoing.forget(from);
-        self.track(from, scope);
-        self.push_trust(scope);
-        self.emit(Event::ContactAdded { contact: from, confirmed: true }, scope);
-        self.send_trust(from, TrustRequestMessage::confirmation(Some(conversation)), scope);
-        self.expect_conversation(from, conversation, scope, move |saved| {
-            reply.send(saved.map(|()| conversation));
-        });
-    }
-
-    pub(super) fn decline(
-        &mut self,
-        from: AccountId,
-        reply: Reply<Result<(), AccountError>>,
-        scope: &mut Scope<'_, Self>,
-    ) {
-        let Some(running) = &mut self.running else { return };
-        if running.state.pending.remove(from).is_none() {
-            return reply.send(Err(AccountError::UnknownRequest(from)));
-        }
-        self.save(Dirty::CONTACTS, scope, |saved| reply.send(saved));
-    }
-
-    pub(super) fn remove_contact(
-        &mut self,
-        contact: AccountId,
-        ban: bool,
-        reply: Reply<Result<(), AccountError>>,
-        scope: &mut Scope<'_, Self>,
-    ) {
-        let Some(running) = &mut self.running else { return };
-        let conversation = running.state.contacts.get(contact).and_then(|record| record.conversation);
-        match running.state.contacts.remove(scope.wall(), contact, ban) {
-            Ok(_) => {}
-            Err(_) => return reply.send(Err(AccountError::UnknownContact(contact))),
-        }
-        running.state.pending.remove(contact);
-        running.state.outgoing.forget(contact);
-        let links = running.links.clone();
-        scope.spawn(async move { links.send(LinksMessage::Drop { account: contact }).await }, |_, _, _| ());
-        self.untrack(contact, scope);
-        self.push_trust(scope);
-        self.emit(Event::ContactRemoved { contact, banned: ban }, scope);
-        // The history with somebody banned is kept; the one with somebody removed is not.
-        if let Some(conversation) = conversation.filter(|_| !ban) {
-            self.forget_conversation(conversation, scope);
-        }
-        self.save(Dirty::BOTH, scope, |saved| reply.send(saved));
-    }
-}
-
-/// The sender's key and the contact request in an opened value, if it is one.
-fn read_letter(signed: &SignedContent) -> Option<(PublicKey, TrustRequestMessage)> {
-    let content = signed.content();
-    if content.type_number != ValueKind::TrustRequest.type_number() {
-        return None;
-    }
-    match TrustRequestMessage::decode(&content.data) {
-        Ok(message) => Some((signed.owner().clone(), message)),
-        Err(error) => {
-            tracing::debug!(%error, "a contact request is unreadable");
-            None
         }
     }
 }

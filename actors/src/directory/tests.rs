@@ -31,17 +31,24 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// When the recorded certificates are valid.
 const NOW: UnixMillis = UnixMillis(1_795_400_000_000);
 
-/// What the DHT holds, and the keys it was asked for.
+/// A DHT that answers with what it holds.
 #[derive(Clone, Debug, Default)]
-struct Held(Arc<Mutex<(BTreeMap<DhtKey, Vec<Value>>, Vec<DhtKey>)>>);
+struct Held(Arc<Mutex<Shelves>>);
+
+/// What the DHT holds, and the keys it was asked for.
+#[derive(Debug, Default)]
+struct Shelves {
+    values: BTreeMap<DhtKey, Vec<Value>>,
+    asked: Vec<DhtKey>,
+}
 
 impl Held {
     fn put(&self, key: DhtKey, value: Value) {
-        self.0.lock().unwrap().0.entry(key).or_default().push(value);
+        self.0.lock().unwrap().values.entry(key).or_default().push(value);
     }
 
     fn times_asked(&self, wanted: DhtKey) -> usize {
-        self.0.lock().unwrap().1.iter().filter(|key| **key == wanted).count()
+        self.0.lock().unwrap().asked.iter().filter(|key| **key == wanted).count()
     }
 }
 
@@ -52,8 +59,8 @@ impl Actor for Held {
     fn handle(&mut self, message: DhtMessage, _: &mut Scope<'_, Self>) {
         if let DhtMessage::Get { key, reply } = message {
             let mut held = self.0.lock().unwrap();
-            held.1.push(key);
-            let values = held.0.get(&key).cloned().unwrap_or_default();
+            held.asked.push(key);
+            let values = held.values.get(&key).cloned().unwrap_or_default();
             reply.send(Ok(Found { values, answered: 1 }));
         }
     }
