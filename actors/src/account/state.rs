@@ -18,7 +18,7 @@ use skep_protocol::sync::{ConversationRecords, MAX_CONVERSATIONS_FILE};
 use super::identity::AccountFolder;
 use crate::storage;
 
-/// Longest display name, in bytes; longer ones are cut on load.
+/// Longest display name, in bytes; longer ones are cut.
 pub(super) const MAX_NAME: usize = 256;
 
 const CONTACTS: &str = "contacts";
@@ -44,7 +44,7 @@ impl State {
     /// Nothing but a name.
     pub(super) fn new(own: AccountId, name: &str) -> Self {
         Self {
-            name: name.to_owned(),
+            name: cut(name).to_owned(),
             contacts: ContactList::new(own),
             pending: PendingRequests::default(),
             outgoing: OutgoingRequests::default(),
@@ -83,7 +83,7 @@ impl State {
     /// starts empty, as the reference does, so that the account can still be used.
     pub(super) fn load(folder: &AccountFolder, own: AccountId) -> io::Result<Self> {
         storage::sweep(folder.path())?;
-        let name = storage::read(&folder.join(NAME), MAX_NAME)?.unwrap_or_default();
+        let name = read(folder, NAME, MAX_NAME, |file| Ok(String::from_utf8_lossy(file).into_owned()))?;
         let mut records_skipped = 0;
         let conversations = read(folder, CONVERSATIONS, MAX_CONVERSATIONS_FILE, |file| {
             let (records, skipped) = ConversationRecords::decode(file).map_err(|error| error.to_string())?;
@@ -91,7 +91,7 @@ impl State {
             Ok(first((records, skipped)))
         })?;
         Ok(Self {
-            name: String::from_utf8_lossy(&name).into_owned(),
+            name: name.unwrap_or_default(),
             contacts: read(folder, CONTACTS, MAX_CONTACTS_FILE, |file| {
                 ContactList::decode(own, file).map(first).map_err(|error| error.to_string())
             })?
@@ -158,6 +158,11 @@ impl Dirty {
     }
 }
 
+/// The beginning of a name that is too long, up to the end of a letter.
+fn cut(name: &str) -> &str {
+    name.get(..name.floor_char_boundary(MAX_NAME)).unwrap_or(name)
+}
+
 fn first<T>((value, skipped): (T, usize)) -> T {
     if skipped > 0 {
         tracing::warn!(skipped, "entries of an account file could not be read and are left out");
@@ -172,11 +177,14 @@ fn read<T>(
     decode: impl FnOnce(&[u8]) -> Result<T, String>,
 ) -> io::Result<Option<T>> {
     let path = folder.join(name);
-    let Some(file) = storage::read(&path, limit)? else { return Ok(None) };
-    if file.is_empty() || file == Object::Nil.encode() {
-        return Ok(None);
-    }
-    match decode(&file) {
+    let decoded = match storage::read(&path, limit) {
+        Ok(None) => return Ok(None),
+        Ok(Some(file)) if file.is_empty() || file == Object::Nil.encode() => return Ok(None),
+        Ok(Some(file)) => decode(&file),
+        Err(error) if error.kind() == io::ErrorKind::FileTooLarge => Err(error.to_string()),
+        Err(error) => return Err(error),
+    };
+    match decoded {
         Ok(value) => Ok(Some(value)),
         Err(error) => {
             let aside: PathBuf = folder.join(&format!("{name}.unreadable"));
@@ -184,5 +192,44 @@ fn read<T>(
             tracing::error!(file = %aside.display(), error, "an account file was unreadable; it was set aside");
             Ok(None)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OWN: AccountId = AccountId([1; 20]);
+    const CONTACT: AccountId = AccountId([2; 20]);
+
+    #[test]
+    fn unreadable_and_oversized_files_are_set_aside_and_the_others_kept() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = AccountFolder::new(place.path(), "1111111111111111".parse().unwrap());
+        storage::make_folder(folder.path()).unwrap();
+        let mut state = State::new(OWN, "Ada");
+        state.contacts.merge(CONTACT, Contact::default(), |_, imported| imported).unwrap();
+        write(&folder, &state.files(Dirty::ALL)).unwrap();
+        std::fs::write(folder.join(PENDING), b"no MessagePack: \xc1").unwrap();
+        std::fs::write(folder.join(NAME), "x".repeat(MAX_NAME + 1)).unwrap();
+        let loaded = State::load(&folder, OWN).unwrap();
+        assert_eq!((loaded.contacts.iter().count(), loaded.pending.iter().count()), (1, 0));
+        assert_eq!(loaded.name, "");
+        for name in [PENDING, NAME] {
+            assert!(folder.join(&format!("{name}.unreadable")).exists(), "{name}");
+        }
+        std::fs::write(folder.join(CONTACTS), b"\x90").unwrap();
+        assert_eq!(State::load(&folder, OWN).unwrap().contacts.iter().count(), 0);
+    }
+
+    #[test]
+    fn a_name_too_long_is_cut_where_a_letter_ends_and_can_be_loaded() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = AccountFolder::new(place.path(), "1111111111111111".parse().unwrap());
+        storage::make_folder(folder.path()).unwrap();
+        let state = State::new(OWN, &format!("x{}", "é".repeat(MAX_NAME)));
+        assert_eq!(state.name.len(), MAX_NAME - 1);
+        write(&folder, &state.files(Dirty::ALL)).unwrap();
+        assert_eq!(State::load(&folder, OWN).unwrap().name, state.name);
     }
 }

@@ -257,7 +257,11 @@ async fn errors_of_accounts_have_their_codes() {
     let garbled = ImportParams { archive: "?".to_owned(), password: None };
     let wrong = client.call(method::AccountImport, garbled).await;
     assert!(matches!(wrong, Err(ClientError::Refused(e)) if e.code == ErrorCode::InvalidParams.number()));
-    let nobody = AccountParams { account: skep_protocol::ids::LocalAccountId([9; 8]) };
+    let account = skep_protocol::ids::LocalAccountId([9; 8]);
+    let no_id = ContactParams { account, contact: "jami:80eeb2".to_owned() };
+    let wrong = client.call(method::ContactAdd, no_id).await;
+    assert!(matches!(wrong, Err(ClientError::Refused(e)) if e.code == ErrorCode::InvalidParams.number()));
+    let nobody = AccountParams { account };
     let wrong = client.call(method::AccountDescribe, nobody).await;
     assert!(matches!(wrong, Err(ClientError::Refused(e)) if e.code == ErrorCode::NotFound.number()));
     running.node.shutdown().await;

@@ -104,6 +104,24 @@ fn a_cut_pack_costs_only_its_own_conversation() {
     });
 }
 
+#[test]
+fn a_damaged_list_of_contacts_is_set_aside_and_costs_no_history() {
+    run(async {
+        let Pair { place: _place, mut alice, mut carol } = Pair::start().await.unwrap();
+        let id = alice.befriend(&mut carol).await.unwrap();
+        let sent = alice.send(id, "kept").await.unwrap();
+        alice.node.stop().await.unwrap();
+        let account = alice.node.setup().data().join("accounts").join(alice.local.to_string());
+        fs::write(account.join("contacts"), b"no MessagePack").unwrap();
+        alice.node.restart().await.unwrap();
+        assert!(alice.contacts().await.unwrap().is_empty());
+        assert!(account.join("contacts.unreadable").is_file());
+        alice.usable(id).await.unwrap();
+        assert!(alice.log(id).await.unwrap().contains(&sent));
+        alice.node.stop().await.unwrap();
+    });
+}
+
 /// A file system of its own, so small that it is soon full.
 struct SmallDisk(PathBuf);
 

@@ -99,6 +99,17 @@ mod tests {
     }
 
     #[test]
+    fn text_that_is_not_utf_8_is_passed_over() {
+        let odd = |key| {
+            let other = if key == "t" { "c" } else { "t" };
+            Value::map([(key, Value::Text(b"\xff\xfe".to_vec())), (other, "x".into())]).encode()
+        };
+        let stream = [odd("c"), odd("t"), message(1, "still read").encode()].concat();
+        let read = MessageReader::default().next(&mut &stream[..]).unwrap();
+        assert_eq!(read, Some(message(1, "still read")));
+    }
+
+    #[test]
     fn a_message_beyond_the_limit_ends_the_channel() {
         let stream = message(1, &"x".repeat(MAX_MESSAGE)).encode();
         let too_large = Err(DecodeError::TooLarge { limit: MAX_MESSAGE });

@@ -5,19 +5,24 @@ use std::fs;
 use std::future::pending;
 
 use skep_actors::peer::transport::SecureStream;
-use skep_protocol::ids::{CommitId, ConversationId, DeviceId};
+use skep_protocol::ids::{CommitId, ConversationId, DeviceId, sha1};
 use skep_protocol::link::channel_name::ChannelName;
+use skep_protocol::link::message::PeerMessage;
 use skep_protocol::link::mux::{ChannelNumber, Limits, Multiplex, Output, Patience, Role};
 use skep_protocol::swarm::git::download::{DownloadOutput, DownloadSession};
 use skep_protocol::swarm::git::upload::{Reference, UploadOutput, UploadSession};
+use skep_protocol::swarm::notice::{Announcement, Notice};
 use skep_protocol::time::Moment;
 use skep_tests::harness::vector;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::peer::{Peer, Until};
 
-/// Where the half pack comes from: a conversation that a real daemon wrote.
+/// Where the packs come from: a conversation that a real daemon wrote.
 const BUNDLE: &str = "newest/swarm/one-to-one.bob.final.bundle";
+
+/// Commits announced in a flood.
+const ANNOUNCEMENTS: u64 = 2000;
 
 /// Talks until it is time to fall silent, or the node ends the connection.
 pub(super) async fn talk(peer: &Peer, mut stream: SecureStream) {
@@ -28,6 +33,7 @@ pub(super) async fn talk(peer: &Peer, mut stream: SecureStream) {
         multiplex: Multiplex::new(Role::Responder, Limits::default()),
         servers: HashMap::new(),
         client: None,
+        messages: None,
         deaf: false,
     };
     if peer.until == Until::Multiplexed {
@@ -58,6 +64,8 @@ struct Script<'p> {
     servers: HashMap<ChannelNumber, UploadSession>,
     /// The git channel on which we fetch.
     client: Option<(ChannelNumber, DownloadSession)>,
+    /// The channel for messages.
+    messages: Option<ChannelNumber>,
     /// Whether nothing is to be read any more.
     deaf: bool,
 }
@@ -75,6 +83,10 @@ impl Script<'_> {
                     self.serve(number, &bytes);
                     self.fetch(number, &bytes);
                 }
+                // The node wants no more of what it was sent.
+                Output::Closed { number, .. } if self.servers.remove(&number).is_some() => {
+                    self.peer.is_silent();
+                }
                 _ => {}
             }
         }
@@ -85,12 +97,19 @@ impl Script<'_> {
         match (name, self.peer.until) {
             (_, Until::Multiplexed) => {}
             (ChannelName::Git { conversation, .. }, Until::PackWanted) => self.want_all(*conversation),
-            (ChannelName::Git { .. }, _) => {
+            (ChannelName::Git { conversation, .. }, until) => {
                 self.multiplex.accept(number).unwrap();
                 self.servers.insert(number, UploadSession::new());
+                self.peer.git_channels.set(self.peer.git_channels.get() + 1);
+                if until == Until::Announcing {
+                    self.announce(*conversation);
+                }
             }
-            (_, until) => {
+            (name, until) => {
                 self.multiplex.accept(number).unwrap();
+                if matches!(name, ChannelName::Message { .. }) {
+                    self.messages = Some(number);
+                }
                 match until {
                     Until::MessagesOpened => self.deaf = true,
                     Until::Unconfirmed => self.peer.is_silent(),
@@ -98,6 +117,18 @@ impl Script<'_> {
                 }
             }
         }
+    }
+
+    fn announce(&mut self, conversation: ConversationId) {
+        let Some(messages) = self.messages else { return };
+        for number in 0..ANNOUNCEMENTS {
+            let (commit, device) = (CommitId(sha1(&number.to_be_bytes())), self.peer.identity.device_id());
+            let notice = Notice::Announcement(Announcement { conversation, commit, device });
+            let mime_type = notice.mime_type().to_owned();
+            let message = PeerMessage { id: number, mime_type, content: notice.to_text() };
+            self.multiplex.send(messages, &message.encode()).unwrap();
+        }
+        self.peer.is_silent();
     }
 
     /// Opens a git channel to the node, instead of giving it one.
@@ -128,9 +159,10 @@ impl Script<'_> {
 
     fn serve(&mut self, number: ChannelNumber, bytes: &[u8]) {
         let Some(session) = self.servers.get_mut(&number) else { return };
-        if self.peer.until == Until::GitOpened {
-            self.peer.is_silent();
-            return;
+        match self.peer.until {
+            Until::GitOpened => return self.peer.is_silent(),
+            Until::Announcing => return,
+            _ => {}
         }
         session.receive(bytes);
         while let Some(output) = session.poll() {
@@ -144,8 +176,13 @@ impl Script<'_> {
                 UploadOutput::FindCommon(_) => session.common(&[]),
                 UploadOutput::BuildPack { .. } => {
                     let (_, pack) = bundle();
-                    session.pack_bytes(&pack[..pack.len() / 2]);
-                    self.peer.is_silent();
+                    if self.peer.until == Until::ForeignPack {
+                        session.pack_bytes(&pack);
+                        session.pack_end();
+                    } else {
+                        session.pack_bytes(&pack[..pack.len() / 2]);
+                        self.peer.is_silent();
+                    }
                 }
                 UploadOutput::Finished { .. } | UploadOutput::UpToDate { .. } | UploadOutput::Close(_) => {}
             }

@@ -45,13 +45,17 @@ impl Company {
 
     /// Brings somebody who is silent after a step.
     async fn bring(&mut self, until: Until) -> SilentPeer {
+        self.bring_as(Golden::BOB, until).await
+    }
+
+    async fn bring_as(&mut self, golden: Golden, until: Until) -> SilentPeer {
         self.resident = self.alice.node.resident().unwrap();
         let bootstrap = self.alice.node.address().await.unwrap();
-        SilentPeer::start(Golden::BOB, until, &self.place.path().join("bob"), &bootstrap).await
+        SilentPeer::start(golden, until, &self.place.path().join(golden.name), &bootstrap).await
     }
 
     /// Checks that nobody but Bob is silent, and that Alice's node ends in order.
-    async fn go_on_beside(mut self, mut bob: SilentPeer) {
+    async fn go_on_beside(mut self, bob: &mut SilentPeer) {
         bob.silent().await;
         let Self { alice, carol, conversation, resident, .. } = &mut self;
         let begun = Instant::now();
@@ -81,11 +85,11 @@ impl Company {
 fn a_contact_silent_after(until: Until) {
     run(async {
         let mut company = Company::gather().await;
-        let bob = company.bring(until).await;
+        let mut bob = company.bring(until).await;
         company.alice.add(bob.account).await.unwrap();
         let contacts = company.alice.contacts().await.unwrap();
         assert!(contacts.iter().any(|contact| contact.id == bob.account && !contact.confirmed));
-        company.go_on_beside(bob).await;
+        company.go_on_beside(&mut bob).await;
     });
 }
 
@@ -93,12 +97,12 @@ fn a_contact_silent_after(until: Until) {
 fn an_inviter_silent_after(until: Until) {
     run(async {
         let mut company = Company::gather().await;
-        let bob = company.bring(until).await;
+        let mut bob = company.bring(until).await;
         let (conversation, since) = (ConversationId([9; 20]), company.alice.node.events().mark());
         bob.invite(Golden::ALICE, conversation).await;
         company.alice.asked_by(bob.account, since).await.unwrap();
         assert_eq!(company.alice.accept(bob.account).await.unwrap(), conversation);
-        company.go_on_beside(bob).await;
+        company.go_on_beside(&mut bob).await;
     });
 }
 
@@ -188,7 +192,63 @@ fn a_contact_that_wants_a_large_history_and_never_reads_it_costs_no_memory() {
         for number in 0..90 {
             company.alice.send(with_bob, &noise(number, 60_000)).await.unwrap();
         }
-        let bob = company.bring(Until::PackWanted).await;
-        company.go_on_beside(bob).await;
+        let mut bob = company.bring(Until::PackWanted).await;
+        company.go_on_beside(&mut bob).await;
+    });
+}
+
+#[test]
+fn a_contact_that_announces_without_end_is_asked_for_one_fetch_at_a_time() {
+    run(async {
+        let mut company = Company::gather().await;
+        let mut bob = company.bring(Until::Announcing).await;
+        company.alice.add(bob.account).await.unwrap();
+        company.go_on_beside(&mut bob).await;
+        assert_eq!(bob.git_channels(), 1);
+    });
+}
+
+#[test]
+fn a_history_of_other_people_is_refused_whole() {
+    run(async {
+        let mut company = Company::gather().await;
+        let mut bob = company.bring(Until::ForeignPack).await;
+        let with_bob = company.alice.add(bob.account).await.unwrap();
+        let log = company.alice.log(with_bob).await.unwrap();
+        bob.silent().await;
+        assert_eq!(company.alice.log(with_bob).await.unwrap(), log);
+        let sent = company.alice.send(with_bob, "still ours").await.unwrap();
+        assert_eq!(company.alice.log(with_bob).await.unwrap(), [&[sent][..], &log].concat());
+        company.go_on_beside(&mut bob).await;
+    });
+}
+
+/// Somebody whose profile is none, and who can be found.
+const DAVE: Golden = Golden {
+    archive: "newest/accounts/bob-password.gz",
+    device: "newest/accounts/bob",
+    name: "Dave",
+    password: Some("lab-password"),
+    id: "11eac7c8522415e5294f255daa4284711bd28268",
+};
+
+#[test]
+fn what_cannot_be_read_or_comes_from_nobody_known_is_ignored() {
+    run(async {
+        let mut company = Company::gather().await;
+        let mut bob = company.bring(Until::Joined).await;
+        let conversation = ConversationId([9; 20]);
+        bob.invite(Golden::ALICE, conversation).await;
+        bob.ask_for_connection(Golden::ALICE).await;
+        bob.scribble(Golden::ALICE).await;
+        // Somebody who can be found is heard after all that.
+        let dave = company.bring_as(DAVE, Until::Found).await;
+        let since = company.alice.node.events().mark();
+        dave.invite(Golden::ALICE, conversation).await;
+        company.alice.asked_by(dave.account, since).await.unwrap();
+        let requests = company.alice.requests().await.unwrap();
+        assert_eq!(requests.len(), 1, "{requests:?}");
+        assert_eq!((requests[0].from, requests[0].name.as_str()), (dave.account, ""));
+        company.go_on_beside(&mut bob).await;
     });
 }

@@ -6,6 +6,7 @@
 //!        request ──► answer ──► TCP, ICE ──► TLS ──► multiplexed socket (conversation.rs)
 //! ```
 
+use std::cell::Cell;
 use std::future::pending;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
@@ -30,10 +31,10 @@ use skep_protocol::dht::content::Content;
 use skep_protocol::dht::kind::ValueKind;
 use skep_protocol::dht::value::{Body, Value, ValueId};
 use skep_protocol::identity::{Chain, DeviceIdentity};
-use skep_protocol::ids::{AccountId, ConversationId, DhtKey};
+use skep_protocol::ids::{AccountId, ConversationId, DhtKey, sha256};
 use skep_protocol::keys::PublicKey;
 use skep_protocol::link::ice_text::{Candidate, CandidateKind, Credentials, IceText};
-use skep_protocol::link::request::{PeerRequest, RequestKeys, USER_TYPE};
+use skep_protocol::link::request::{PeerRequest, RequestId, RequestKeys, USER_TYPE};
 use skep_protocol::msgpack::Value as Object;
 use skep_tests::harness::{Golden, PATIENCE, vector};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
@@ -47,6 +48,8 @@ use super::conversation::talk;
 /// What the peer does last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Until {
+    /// It has joined the DHT; neither its certificate nor its announcement is there.
+    Joined,
     /// It is announced and takes values from the DHT; it answers no connection request.
     Found,
     /// It answers, with no address that could be dialled, and dials none.
@@ -63,8 +66,12 @@ pub(crate) enum Until {
     MessagesOpened,
     /// It opens a git channel to whoever wants to fetch.
     GitOpened,
+    /// It opens a git channel, and announces one commit after the other that nobody has.
+    Announcing,
     /// It sends half of a pack.
     HalfAPack,
+    /// It sends a whole pack, with the history of other people.
+    ForeignPack,
     /// It asks for a whole conversation and reads from nothing any more.
     PackWanted,
     /// It opens every channel and reads what comes; it confirms no contact.
@@ -87,6 +94,8 @@ pub(crate) struct Peer {
     environment: Environment,
     dht: RootHandle<DhtMessage>,
     silent: watch::Sender<bool>,
+    /// Git channels that it was asked for.
+    pub(crate) git_channels: Cell<usize>,
 }
 
 impl SilentPeer {
@@ -99,7 +108,7 @@ impl SilentPeer {
         let identity = Arc::new(identity::load(&folder, environment.wall()).unwrap());
         let tls = TlsIdentity::new(identity.chain().chain(), identity.key()).unwrap();
         let config = KadNetwork {
-            secret: NodeSecret([77; 32]),
+            secret: NodeSecret(sha256(golden.id.as_bytes())),
             listen: vec!["/ip4/127.0.0.1/tcp/0".parse().unwrap()],
             bootstrap: vec![bootstrap.parse().unwrap()],
             known_peers: None,
@@ -108,7 +117,15 @@ impl SilentPeer {
         let dht = start_root(environment.clone(), make);
         let (reached, silent) = watch::channel(false);
         let account = identity.account_id();
-        let peer = Rc::new(Peer { until, identity, tls, environment, dht, silent: reached });
+        let peer = Rc::new(Peer {
+            until,
+            identity,
+            tls,
+            environment,
+            dht,
+            silent: reached,
+            git_channels: Cell::new(0),
+        });
         let requests = peer.announce().await;
         let task = tokio::task::spawn_local(Rc::clone(&peer).take_requests(requests)).abort_handle();
         Self { account, peer, silent, task }
@@ -120,14 +137,62 @@ impl SilentPeer {
         assert!(reached.is_ok(), "the peer did not get as far as {:?}", self.peer.until);
     }
 
-    /// Asks a person to become a contact and to fetch a conversation.
+    /// Git channels that it was asked for.
+    pub(crate) fn git_channels(&self) -> usize {
+        self.peer.git_channels.get()
+    }
+
+    /// Asks a person to become a contact and to fetch a conversation. Its profile is none.
     pub(crate) async fn invite(&self, person: Golden, conversation: ConversationId) {
-        let chain = fs::read(vector(person.device).join("ring_device.crt")).unwrap();
-        let device = Chain::parse(&chain).unwrap().leaf().public_key().clone();
-        let request = TrustRequestMessage::request(conversation, b"", self.peer.environment.wall());
+        let request = TrustRequestMessage::request(conversation, b"no vCard", self.peer.environment.wall());
+        let device = device_of(person);
         let inbox = DhtKey::inbox(device.device_short_id());
         self.peer.put_for(&device, inbox, request.to_content()).await;
     }
+
+    /// Asks a person's device for a connection.
+    pub(crate) async fn ask_for_connection(&self, person: Golden) {
+        let candidates = Vec::new();
+        let text = IceText::new(Credentials::from_random(&[4; 24]), candidates);
+        let request = PeerRequest {
+            id: RequestId(4),
+            ice_text: text.to_string(),
+            is_answer: false,
+            connection_type: String::new(),
+        };
+        let device = device_of(person);
+        let key = RequestKeys::of(device.device_id(), device.device_short_id()).current;
+        self.peer.put_for(&device, key, request_content(&request)).await;
+    }
+
+    /// Puts what makes no sense where a person's device listens.
+    pub(crate) async fn scribble(&self, person: Golden) {
+        let (device, own) = (device_of(person), self.peer.identity.key().public());
+        let keys = RequestKeys::of(device.device_id(), device.device_short_id());
+        let service = Object::map([("service", "cx.ring.other".into())]).encode();
+        let other_service = Content::new(ValueKind::TrustRequest.type_number(), service);
+        let garbage = || Content::new(ValueKind::UserData.type_number(), vec![0xc1; 100]);
+        for key in [DhtKey::inbox(device.device_short_id()), keys.current, keys.legacy] {
+            let random = || random_value_id(&self.peer.environment);
+            self.peer.put(key, Value::plain(random(), garbage())).await;
+            self.peer.put(key, Value::encrypted(random(), vec![7; 600])).await;
+            self.peer.put_for(own, key, garbage()).await;
+            self.peer.put_for(&device, key, garbage()).await;
+            self.peer.put_for(&device, key, garbage().with_user_type(USER_TYPE)).await;
+            self.peer.put_for(&device, key, other_service.clone()).await;
+        }
+        self.peer.is_silent();
+    }
+}
+
+/// The key of a recorded device.
+fn device_of(person: Golden) -> PublicKey {
+    let chain = fs::read(vector(person.device).join("ring_device.crt")).unwrap();
+    Chain::parse(&chain).unwrap().leaf().public_key().clone()
+}
+
+fn request_content(request: &PeerRequest) -> Content {
+    Content::new(ValueKind::UserData.type_number(), request.encode()).with_user_type(USER_TYPE)
 }
 
 impl Drop for SilentPeer {
@@ -169,6 +234,9 @@ impl Peer {
         let (outlet, requests) = Outlet::channel("requests", 64);
         let listen = DhtMessage::Listen { id: ListenId::unique(), key: keys.current, outlet };
         self.dht.port().send(listen).await.unwrap();
+        if self.until == Until::Joined {
+            return requests;
+        }
         let chain = Object::binary(self.identity.chain().chain().to_pem().as_bytes()).encode();
         let certificate = Value::plain(ValueId(1), Content::new(ValueKind::Certificate.type_number(), chain));
         self.put(DhtKey::certificate(own.device_id()), certificate).await;
@@ -193,7 +261,7 @@ impl Peer {
     /// Meets a device that asks for a connection, as far as it should go.
     async fn meet(self: Rc<Self>, request: PeerRequest, device: PublicKey) {
         match self.until {
-            Until::Found => {
+            Until::Joined | Until::Found => {
                 self.is_silent();
                 pending().await
             }
@@ -210,9 +278,8 @@ impl Peer {
             is_answer: true,
             connection_type: String::new(),
         };
-        let content = Content::new(ValueKind::UserData.type_number(), answer.encode());
         let key = RequestKeys::of(device.device_id(), device.device_short_id()).current;
-        self.put_for(device, key, content.with_user_type(USER_TYPE)).await;
+        self.put_for(device, key, request_content(&answer)).await;
     }
 
     async fn answer_without_address(&self, request: &PeerRequest, device: &PublicKey) {
