@@ -5,7 +5,7 @@
 //!     program    where the program is          process  a child that never outlives us
 //!     event_log  what a node told              node     a process, its socket and its data folder
 //!     person     an account on a node          golden   accounts of real daemons, laid out for a node
-//!     network    private namespaces
+//!     network    private namespaces             owner    names that tell whose a thing is
 //!   daemon     Debian's `jamid`, driven over D-Bus
 //!   live       Skep beside real daemons, and the table of what works between them
 //!   demo       the main job, played by a bootstrap and three nodes: `skep-demo`

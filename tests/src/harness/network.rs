@@ -10,13 +10,12 @@
 //! it, its addresses cannot clash with any, and many can be used at once. Needs root; without, nodes
 //! share the loopback interface, each with an address of its own in 127.78.0.0/16.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::net::Ipv4Addr;
 use std::process::Command;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::{Failure, Result, find_program, run_to_end};
+use super::{Failure, Owner, Result, find_program, run_to_end};
 
 /// Port of the DHT at every place.
 pub const DHT_PORT: u16 = 4222;
@@ -28,7 +27,7 @@ pub const HUB: Ipv4Addr = Ipv4Addr::new(10, 78, 0, 1);
 #[derive(Debug)]
 pub struct Network {
     /// `None` on loopback.
-    tag: Option<Tag>,
+    owner: Option<Owner>,
     namespaces: Vec<String>,
     hosts: u8,
 }
@@ -63,7 +62,7 @@ impl Network {
     /// Nodes on the loopback interface.
     #[must_use]
     pub const fn loopback() -> Self {
-        Self { tag: None, namespaces: Vec::new(), hosts: 1 }
+        Self { owner: None, namespaces: Vec::new(), hosts: 1 }
     }
 
     /// Nodes in namespaces of their own. First deletes those of processes that were killed.
@@ -73,7 +72,7 @@ impl Network {
     pub fn private() -> Result<Self> {
         let _alone = alone()?;
         delete_orphans()?;
-        let mut network = Self { tag: Some(Tag::next()?), namespaces: Vec::new(), hosts: 1 };
+        let mut network = Self { owner: Some(Owner::this()?), namespaces: Vec::new(), hosts: 1 };
         let hub = network.add_namespace("hub")?;
         ip(&["-n", &hub, "link", "add", "br0", "type", "bridge"])?;
         ip(&["-n", &hub, "addr", "add", &format!("{HUB}/24"), "dev", "br0"])?;
@@ -98,7 +97,7 @@ impl Network {
     pub fn place(&mut self, name: &str) -> Result<Place> {
         self.hosts = self.hosts.checked_add(1).ok_or(Failure::NetworkFull)?;
         let host = self.hosts;
-        let Some(hub) = self.tag.map(|tag| tag.namespace("hub")) else {
+        let Some(hub) = self.owner.map(|owner| owner.name("hub")) else {
             return Ok(Place { namespace: None, address: Ipv4Addr::new(127, 78, 0, host) });
         };
         let namespace = self.add_namespace(name)?;
@@ -114,7 +113,7 @@ impl Network {
     }
 
     fn add_namespace(&mut self, name: &str) -> Result<String> {
-        let namespace = self.tag.map(|tag| tag.namespace(name)).unwrap_or_default();
+        let namespace = self.owner.map(|owner| owner.name(name)).unwrap_or_default();
         ip(&["netns", "add", &namespace])?;
         self.namespaces.push(namespace.clone());
         // IPv6 would add neighbour and router discovery to the packets counted.
@@ -199,75 +198,16 @@ fn alone() -> Result<File> {
 fn delete_orphans() -> Result<()> {
     for line in ip(&["netns", "list"])?.lines() {
         let name = line.split(' ').next().unwrap_or_default();
-        if Tag::of(name).is_some_and(|tag| !tag.is_alive()) {
+        if Owner::of(name).is_some_and(|owner| !owner.is_alive()) {
             ip(&["netns", "del", name])?;
         }
     }
     Ok(())
 }
 
-/// Whose a namespace is: in its name, so that it can be told when its process was killed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Tag {
-    process: u32,
-    /// When the process started, in clock ticks since boot: process ids are used again.
-    started: u64,
-    /// Which network of this process.
-    number: u32,
-}
-
-impl Tag {
-    /// Of one more network of this process.
-    fn next() -> Result<Self> {
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let process = std::process::id();
-        let started = started(process)
-            .ok_or_else(|| Failure::Expected("this process to be listed in /proc".to_owned()))?;
-        Ok(Self { process, started, number: NUMBER.fetch_add(1, Ordering::Relaxed) })
-    }
-
-    fn namespace(self, name: &str) -> String {
-        let Self { process, started, number } = self;
-        format!("skep-{process}-{started}-{number}-{name}")
-    }
-
-    /// From the name of a namespace, if it is one of ours.
-    fn of(namespace: &str) -> Option<Self> {
-        let mut parts = namespace.strip_prefix("skep-")?.splitn(4, '-');
-        let process = parts.next()?.parse().ok()?;
-        let started = parts.next()?.parse().ok()?;
-        let number = parts.next()?.parse().ok()?;
-        parts.next().map(|_| Self { process, started, number })
-    }
-
-    fn is_alive(self) -> bool {
-        started(self.process) == Some(self.started)
-    }
-}
-
-/// When a process started, in clock ticks since boot; `None` if there is none of this id.
-fn started(process: u32) -> Option<u64> {
-    let text = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
-    // The name of the program, in brackets, may hold spaces; then the state is field 3 of `proc(5)`, and
-    // the start is field 22.
-    text.rsplit_once(") ")?.1.split(' ').nth(22 - 3)?.parse().ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn namespaces_tell_whose_they_are() {
-        let tag = Tag::next().unwrap();
-        assert_eq!(Tag::of(&tag.namespace("a-b")), Some(tag));
-        assert!(tag.is_alive());
-        assert!(!Tag { started: tag.started + 1, ..tag }.is_alive(), "its id is used again");
-        assert_ne!(Tag::next().unwrap(), tag);
-        for other in ["skep-hub", "other-1-2-3-hub", "skep-1-2-hub", "skep"] {
-            assert_eq!(Tag::of(other), None, "{other}");
-        }
-    }
 
     #[test]
     fn places_on_loopback_have_addresses_of_their_own() {
@@ -285,7 +225,7 @@ mod tests {
             eprintln!("skipped: {obstacle}");
             return;
         }
-        let killed = Tag { process: std::process::id(), started: 1, number: 0 }.namespace("hub");
+        let killed = Owner::killed().name("hub");
         let lock = alone().unwrap();
         ip(&["netns", "add", &killed]).unwrap();
         drop(lock);

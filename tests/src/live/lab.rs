@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use super::{Direction, Feature, Trial};
 use crate::daemon::{Bootstrap, Daemon, daemon_version, no_daemons};
-use crate::harness::{Failure, Network, NodeSetup, Result};
+use crate::harness::{Failure, Network, NodeSetup, Owner, Result};
 
 /// The laboratory. Dropped, it leaves nothing; drop what runs in it first.
 #[derive(Debug)]
@@ -32,9 +32,7 @@ impl Lab {
             eprintln!("skipped, no real daemon can run here: {obstacle}");
             return Ok(None);
         }
-        let temporary = std::env::temp_dir();
-        let folder = tempfile::Builder::new().prefix("skep-live-").tempdir_in(&temporary);
-        let folder = folder.map_err(Failure::file(&temporary))?;
+        let folder = folder()?;
         let mut network = Network::private()?;
         let bootstrap = Bootstrap::start(&network.place("dhtnode")?, folder.path())?;
         Ok(Some(Self { bootstrap, network, folder }))
@@ -82,4 +80,18 @@ impl Lab {
     pub fn attempt(&self, feature: Feature, direction: Direction) -> Trial {
         Trial::begin(feature, direction, daemon_version())
     }
+}
+
+/// A folder for everything that runs in a laboratory. First deletes those of processes that were killed.
+fn folder() -> Result<TempDir> {
+    let temporary = std::env::temp_dir();
+    let failed = |problem| Failure::file(&temporary)(problem);
+    for entry in fs::read_dir(&temporary).map_err(failed)?.flatten() {
+        if Owner::of(&entry.file_name().to_string_lossy()).is_some_and(|owner| !owner.is_alive()) {
+            // Another process may just be doing the same.
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+    let prefix = Owner::this()?.name("live-");
+    tempfile::Builder::new().prefix(&prefix).tempdir_in(&temporary).map_err(failed)
 }

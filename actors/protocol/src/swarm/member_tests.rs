@@ -107,88 +107,44 @@ fn joins_against_the_rules_are_refused() {
     let founding = lab.founding();
     let bob = lab.bob.account();
     let join = member("join", bob);
-    let account = Lab::certificate("newest", "bob", true);
-    let device = Lab::certificate("newest", "bob", false);
-    let (invited, joined) = (TreePath::invited(bob), TreePath::member(bob));
-    let own_device = TreePath::device(lab.bob.device());
+    let [account, device, foreign] = [("bob", true), ("bob", false), ("carla", false)]
+        .map(|(name, is_account)| Lab::certificate("newest", name, is_account));
+    let (invited, own_device) = (TreePath::invited(bob), TreePath::device(lab.bob.device()));
+    let joined = (TreePath::member(bob), Some(account.as_str()));
+    let with_device = (own_device, Some(device.as_str()));
+    let uninvited = (invited, None);
+    // Files and what they hold afterwards; nothing removes them.
+    let refused = |lab: &mut Lab, changes: &[(TreePath, Option<&str>)]| {
+        lab.refused(
+            |lab| &lab.bob,
+            &join,
+            |edit| {
+                for (path, content) in changes {
+                    match content {
+                        Some(content) => edit.put(*path, content.as_bytes()).unwrap(),
+                        None => edit.remove(*path),
+                    }
+                }
+            },
+        )
+    };
+    let wants_invitation =
+        |refusal: &Refusal| matches!(refusal, Refusal::ExpectedChange { path, .. } if *path == invited);
     // Nobody invited bob.
-    let refusal = lab.refused(
-        |lab| &lab.bob,
-        &join,
-        |edit| {
-            edit.put(joined, account.as_bytes()).unwrap();
-            edit.put(own_device, device.as_bytes()).unwrap();
-        },
-    );
-    assert_refused(
-        &refusal,
-        |refusal| matches!(refusal, Refusal::ExpectedChange { path, .. } if *path == invited),
-    );
+    assert_refused(&refused(&mut lab, &[joined, with_device]), wants_invitation);
 
     lab.honest(|lab| &lab.alice, |writer| writer.invite(bob, &founding).unwrap());
-    let refusal = lab.refused(
-        |lab| &lab.bob,
-        &join,
-        |edit| {
-            edit.remove(invited);
-            edit.put(joined, account.as_bytes()).unwrap();
-            edit.put(own_device, device.as_bytes()).unwrap();
-            edit.put(TreePath::Profile, b"x").unwrap();
-        },
-    );
-    assert_refused(&refusal, unexpected(TreePath::Profile));
-    let refusal = lab.refused(
-        |lab| &lab.bob,
-        &join,
-        |edit| {
-            edit.put(joined, account.as_bytes()).unwrap();
-            edit.put(own_device, device.as_bytes()).unwrap();
-        },
-    );
-    assert_refused(
-        &refusal,
-        |refusal| matches!(refusal, Refusal::ExpectedChange { path, .. } if *path == invited),
-    );
-    let refusal = lab.refused(
-        |lab| &lab.bob,
-        &join,
-        |edit| {
-            edit.remove(invited);
-            edit.put(own_device, device.as_bytes()).unwrap();
-        },
-    );
-    assert_eq!(refusal, Refusal::NotMember(bob));
-    let refusal = lab.refused(
-        |lab| &lab.bob,
-        &join,
-        |edit| {
-            edit.remove(invited);
-            edit.put(joined, account.as_bytes()).unwrap();
-        },
-    );
-    assert_eq!(refusal, Refusal::UnknownDevice(lab.bob.device()));
-    let foreign = Lab::certificate("newest", "carla", false);
-    let refusal = lab.refused(
-        |lab| &lab.bob,
-        &join,
-        |edit| {
-            edit.remove(invited);
-            edit.put(joined, account.as_bytes()).unwrap();
-            edit.put(own_device, foreign.as_bytes()).unwrap();
-        },
-    );
-    assert_eq!(refusal, Refusal::ForeignCertificate(own_device));
-    // Straight into the admins.
-    let refusal = lab.refused(
-        |lab| &lab.bob,
-        &join,
-        |edit| {
-            edit.remove(invited);
-            edit.put(TreePath::admin(bob), account.as_bytes()).unwrap();
-            edit.put(own_device, device.as_bytes()).unwrap();
-        },
-    );
-    assert_refused(&refusal, unexpected(TreePath::admin(bob)));
+    let more = refused(&mut lab, &[uninvited, joined, with_device, (TreePath::Profile, Some("x"))]);
+    assert_refused(&more, unexpected(TreePath::Profile));
+    assert_refused(&refused(&mut lab, &[joined, with_device]), wants_invitation);
+    assert_eq!(refused(&mut lab, &[uninvited, with_device]), Refusal::NotMember(bob));
+    let unknown = Refusal::UnknownDevice(lab.bob.device());
+    assert_eq!(refused(&mut lab, &[uninvited, joined]), unknown);
+    let foreign = refused(&mut lab, &[uninvited, joined, (own_device, Some(&foreign))]);
+    assert_eq!(foreign, Refusal::ForeignCertificate(own_device));
+    let admin = TreePath::admin(bob);
+    let straight = refused(&mut lab, &[uninvited, (admin, Some(&account)), with_device]);
+    assert_refused(&straight, unexpected(admin));
 }
 
 #[test]
