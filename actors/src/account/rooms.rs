@@ -459,7 +459,9 @@ impl AccountActor {
         let topic = id.0.iter().take(8).fold(0, |key, byte| key << 8 | u64::from(*byte));
         let notice = Notice { kind: notice.mime_type().to_owned(), content: notice.to_text() };
         let links = running.links.clone();
-        let send = async move { links.send(LinksMessage::Notify { to, topic, notice, except: None }).await };
+        let send = async move {
+            links.send(LinksMessage::Notify { to, topic, notice, lasting: true, except: None }).await
+        };
         scope.spawn_background(send, move |account, _, _| {
             let Some(running) = &mut account.running else { return };
             if let Some(telling) = running.telling.get_mut(&device) {

@@ -385,7 +385,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_get_has_the_values_of_both_each_once() {
-        let found = |ids: &[u64]| Ok(Found { values: ids.iter().map(|id| value(*id)).collect(), answered: 2 });
+        let found =
+            |ids: &[u64]| Ok(Found { values: ids.iter().map(|id| value(*id)).collect(), answered: 2 });
         // What the first side finds, what the second finds and when, and the ids of the answer.
         for (one, other, wait, expected) in [
             (found(&[1, 2]), found(&[2, 3]), 500, vec![1, 2, 3]),

@@ -16,11 +16,13 @@ use skep_protocol::link::request::{KeyKind, PeerRequest, RequestId};
 use skep_protocol::time::Moment;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
+use self::notices::MessageChannels;
 use super::attempt::{self, LinkConfig};
-use super::channel::{Channel, ChannelOffer, ChannelSender};
+use super::channel::{Channel, ChannelOffer};
 use super::connection::{Command, ConnectionHandle, Remote, connection};
+use super::dialect::Dialect;
+use super::hearing::OFFER_PLACES;
 use super::messages::{LinkError, LinkEvent, Notice, Place};
-use super::notices::{NOTICE_PLACES, OFFER_PLACES};
 use super::transport::SecureStream;
 use crate::account::messages::LinkView;
 use crate::supervision::{Actor, Message, Outlet, Policy, Reply, Scope};
@@ -50,7 +52,7 @@ pub(super) enum PeerMessage {
     /// Open a channel.
     Open { name: String, deadline: Duration, reply: Reply<Result<Channel, LinkError>> },
     /// Deliver a notice.
-    Notify { topic: u64, notice: Notice },
+    Notify { topic: u64, notice: Notice, lasting: bool },
     /// The device is announced: connect if that has failed before.
     Present,
     /// The device wants to connect and may.
@@ -115,8 +117,8 @@ enum Wish {
         reply: Reply<Result<Channel, LinkError>>,
         until: Moment,
     },
-    /// Our own message channel.
-    Messages,
+    /// A message channel of our own.
+    Messages(Dialect),
 }
 
 /// See the module.
@@ -129,15 +131,8 @@ pub(super) struct PeerActor {
     connections: HashMap<ConnectionNumber, mpsc::Sender<Command>>,
     /// Which keys the device was last heard on.
     key_kind: Option<KeyKind>,
-    messages: Option<ChannelSender>,
-    /// Whether our message channel is wished for already.
-    messages_wished: bool,
-    /// Whether notices are on their way into the message channel, which is taken out meanwhile.
-    sending: bool,
-    message_readers: usize,
-    notice_places: Arc<Semaphore>,
+    messages: MessageChannels,
     offer_places: Arc<Semaphore>,
-    notices: Vec<(u64, Notice)>,
     tries: u32,
     retry_at: Option<Moment>,
     idle_since: Option<Moment>,
@@ -161,13 +156,8 @@ impl PeerActor {
             attempts: HashMap::new(),
             connections: HashMap::new(),
             key_kind: None,
-            messages: None,
-            messages_wished: false,
-            sending: false,
-            message_readers: 0,
-            notice_places: Arc::new(Semaphore::new(NOTICE_PLACES)),
+            messages: MessageChannels::default(),
             offer_places: Arc::new(Semaphore::new(OFFER_PLACES)),
-            notices: Vec::new(),
             tries: 0,
             retry_at: None,
             idle_since: None,
@@ -314,7 +304,7 @@ impl PeerActor {
     fn down(&mut self, scope: &mut Scope<'_, Self>) {
         let Remote { device, account } = self.remote();
         tracing::info!(device = %device.short(), account = %account.short(), "a link is down");
-        self.messages = None;
+        self.messages.link_lost();
         self.tell(LinkEvent::Down { device, account }, scope);
         self.tell_state(PeerState::Down);
         // One try soon: either side may have restarted.
@@ -335,7 +325,7 @@ impl PeerActor {
 
     fn retry_later(&mut self, scope: &Scope<'_, Self>) {
         if self.tries >= MAX_TRIES {
-            self.notices.clear();
+            self.messages.clear();
             return;
         }
         let pause = FIRST_PAUSE.saturating_mul(1 << self.tries.min(16)).min(LONGEST_PAUSE);
@@ -351,7 +341,7 @@ impl PeerActor {
         }
         Patience::Channel(match self.wishes.get(&ticket) {
             Some(Wish::User { until, .. }) => *until,
-            Some(Wish::Messages) | None => now.plus(MESSAGE_CHANNEL),
+            Some(Wish::Messages(_)) | None => now.plus(MESSAGE_CHANNEL),
         })
     }
 
@@ -386,27 +376,14 @@ impl PeerActor {
     fn grant(&mut self, wish: Wish, answer: Result<Channel, LinkError>, scope: &mut Scope<'_, Self>) {
         match wish {
             Wish::User { reply, .. } => reply.send(answer),
-            Wish::Messages => {
-                self.messages_wished = false;
-                match answer {
-                    Ok(Channel { sender, receiver, .. }) => {
-                        self.messages = Some(sender);
-                        self.read_messages(receiver, None, scope);
-                        self.send_notices(scope);
-                    }
-                    Err(_) => self.retry_later(scope),
-                }
-            }
+            Wish::Messages(dialect) => self.message_channel_answered(dialect, answer, scope),
         }
     }
 
     fn fail_wish(&mut self, ticket: Ticket, error: &DialError, scope: &mut Scope<'_, Self>) {
         match self.wishes.remove(&ticket) {
             Some(Wish::User { reply, .. }) => reply.send(Err(link_error(self.remote().device, error))),
-            Some(Wish::Messages) => {
-                self.messages_wished = false;
-                self.retry_later(scope);
-            }
+            Some(Wish::Messages(dialect)) => self.no_message_channel(dialect, scope),
             None => {}
         }
     }
@@ -415,8 +392,10 @@ impl PeerActor {
         let own = self.config.link.identity.device_id();
         match offer.name.parse() {
             Ok(ChannelName::Message { device }) if device == own => {
-                self.offered_messages(offer, scope);
+                self.offered_messages(offer, Dialect::Packed, scope);
             }
+            // Whoever may connect may call, and an old release speaks here (`spec: connection 8`).
+            Ok(ChannelName::Sip) => self.offered_messages(offer, Dialect::Sip, scope),
             Ok(_) => {
                 // An offer that finds no room is dropped, and so declined.
                 if let Ok(place) = Arc::clone(&self.offer_places).try_acquire_owned() {
@@ -484,7 +463,7 @@ impl Actor for PeerActor {
                     }
                 });
             }
-            PeerMessage::Notify { topic, notice } => self.notify(topic, notice, scope),
+            PeerMessage::Notify { topic, notice, lasting } => self.notify(topic, notice, lasting, scope),
             PeerMessage::Present => {
                 self.tries = 0;
                 self.want_messages();
@@ -493,7 +472,7 @@ impl Actor for PeerActor {
             PeerMessage::Answer { request, kind } => self.answer(request, kind),
             PeerMessage::Offered(offer) => self.offered(offer, scope),
             PeerMessage::Close => {
-                self.notices.clear();
+                self.messages.clear();
                 self.dialer.remove(self.remote().device);
                 self.tries = MAX_TRIES;
                 self.retry_at = None;

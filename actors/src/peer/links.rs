@@ -331,6 +331,7 @@ impl LinksActor {
         to: &Recipient,
         topic: u64,
         notice: &Notice,
+        lasting: bool,
         except: Option<DeviceId>,
         scope: &mut Scope<'_, Self>,
     ) {
@@ -338,19 +339,21 @@ impl LinksActor {
             Recipient::Account(account) => peer.account == *account,
             Recipient::Device(wanted) => device == wanted,
         };
-        let found = self.peers.iter().filter(|(device, peer)| concerned(device, peer));
+        let found =
+            self.peers.iter().filter(|(device, peer)| concerned(device, peer) && (lasting || peer.up));
         let found = found.filter(|(_, peer)| self.refusal(&peer.chain).is_none());
         let found: Vec<VerifiedChain> = found.map(|(_, peer)| peer.chain.clone()).collect();
         for chain in &found {
             if except == Some(chain.device_id()) {
                 continue;
             }
-            let notify = PeerMessage::Notify { topic, notice: notice.clone() };
+            let notify = PeerMessage::Notify { topic, notice: notice.clone(), lasting };
             if let Some(Err(error)) = self.peer(chain, scope).map(|port| port.try_send(notify)) {
                 tracing::debug!(%error, "a notice was not taken; the next link makes good for it");
             }
         }
         if found.is_empty()
+            && lasting
             && let Recipient::Account(account) = to
         {
             if !self.waiting.contains_key(account) && self.waiting.len() >= MAX_WAITING_ACCOUNTS {
@@ -374,7 +377,7 @@ impl LinksActor {
         }
         if self.peers.values().any(|peer| peer.account == account) {
             for (topic, notice) in self.waiting.remove(&account).unwrap_or_default() {
-                self.notify(&Recipient::Account(account), topic, &notice, None, scope);
+                self.notify(&Recipient::Account(account), topic, &notice, true, None, scope);
             }
         }
     }
@@ -516,8 +519,8 @@ impl Actor for LinksActor {
             LinksMessage::Open { device, name, deadline, reply } => {
                 self.open_channel(device, name, deadline, reply, scope);
             }
-            LinksMessage::Notify { to, topic, notice, except } => {
-                self.notify(&to, topic, &notice, except, scope);
+            LinksMessage::Notify { to, topic, notice, lasting, except } => {
+                self.notify(&to, topic, &notice, lasting, except, scope);
             }
             LinksMessage::SetTrust(trust) => self.set_trust(trust, scope),
             LinksMessage::Recheck => self.recheck(scope),

@@ -115,6 +115,8 @@ pub enum LinksMessage {
         topic: u64,
         /// What to say.
         notice: Notice,
+        /// Whether it is kept for who is not connected now.
+        lasting: bool,
         /// A device that need not be told.
         except: Option<DeviceId>,
     },

@@ -11,9 +11,10 @@ mod attempt;
 pub(crate) mod channel;
 mod connection;
 mod device;
+mod dialect;
+mod hearing;
 mod links;
 pub mod messages;
-mod notices;
 pub mod transport;
 
 #[cfg(test)]

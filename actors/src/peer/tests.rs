@@ -27,6 +27,7 @@ use crate::account::messages::LinkView;
 use crate::blocking::{BlockingPool, Share};
 use crate::dht::envelope::{EnvelopeRandom, seal};
 use crate::dht::messages::{DhtMessage, ListenEvent, PutReport};
+use crate::directory::Revocations;
 use crate::directory::messages::DirectoryMessage;
 use crate::supervision::{
     Actor, ActorRow, ActorState, ChildSpec, Environment, Message, Outlet, Policy, Port, Reply, RootHandle,
@@ -123,6 +124,7 @@ impl Actor for Root {
                 share: Share(1),
                 gather: GatherOptions { include_loopback: true },
                 environment: scope.environment().clone(),
+                revocations: Revocations::default(),
             },
             directory,
             events: self.events.clone(),
@@ -355,7 +357,7 @@ fn a_notice_that_comes_just_as_its_peer_goes_idle_is_not_lost() {
             let living = lab.peer().is_some_and(|peer| peer.state == ActorState::Running);
             let before = lab.put_count();
             let to = Recipient::Device(lab.bob.device_id());
-            lab.send(LinksMessage::Notify { to, topic: 1, notice: notice(), except: None });
+            lab.send(LinksMessage::Notify { to, topic: 1, notice: notice(), lasting: true, except: None });
             if living {
                 lab.has_put(before + 2).await;
             }

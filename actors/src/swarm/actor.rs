@@ -354,7 +354,8 @@ impl ConversationActor {
         let own = self.leaving.then(|| self.config.identity.account_id());
         for person in standing.people().into_iter().filter(|person| Some(*person) != own) {
             let to = Recipient::Account(person);
-            let notify = LinksMessage::Notify { to, topic, notice: notice.clone(), except: source };
+            let notify =
+                LinksMessage::Notify { to, topic, notice: notice.clone(), lasting: true, except: source };
             if let Err(error) = self.config.links.try_send(notify) {
                 tracing::debug!(%error, "an announcement was not taken; it is made again");
                 if !std::mem::replace(&mut self.announcing, true) {

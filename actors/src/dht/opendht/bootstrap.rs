@@ -168,7 +168,9 @@ mod tests {
 
     #[test]
     fn wrong_bootstrap_addresses_are_refused() {
-        for text in ["", ":1", "host:", "host:0", "1.2.3.4:0", "host:99999", "a b", "/ip4/1.2.3.4", &"a".repeat(400)] {
+        for text in
+            ["", ":1", "host:", "host:0", "1.2.3.4:0", "host:99999", "a b", "/ip4/1.2.3.4", &"a".repeat(400)]
+        {
             assert!(text.parse::<HostAddress>().is_err(), "{text:?}");
         }
     }

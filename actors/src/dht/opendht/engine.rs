@@ -9,9 +9,7 @@ use std::time::Duration;
 use skep_protocol::dht::announce::MAX_ANNOUNCEMENTS;
 use skep_protocol::dht::filter::Filter;
 use skep_protocol::dht::opendht::node::{Family, NodeConfig, OpenDhtNode, Transmit};
-use skep_protocol::dht::opendht::operation::{
-    Event, Failure, MAX_GETS, Now, OperationId, Rejected, Status,
-};
+use skep_protocol::dht::opendht::operation::{Event, Failure, MAX_GETS, Now, OperationId, Rejected, Status};
 use skep_protocol::dht::subscriptions::MAX_SUBSCRIPTIONS;
 use skep_protocol::time::Moment;
 use tokio::sync::mpsc;
@@ -314,7 +312,9 @@ fn now(environment: &Environment) -> Now {
 
 fn rejected(error: &Rejected) -> DhtError {
     match error {
-        Rejected::Announcements(_) => DhtError::TooMany { what: "published values", limit: MAX_ANNOUNCEMENTS },
+        Rejected::Announcements(_) => {
+            DhtError::TooMany { what: "published values", limit: MAX_ANNOUNCEMENTS }
+        }
         Rejected::Subscriptions(_) => DhtError::TooMany { what: "listened keys", limit: MAX_SUBSCRIPTIONS },
         Rejected::Gets => DhtError::TooMany { what: "gets under way", limit: MAX_GETS },
         error => DhtError::Value(error.to_string()),

@@ -43,7 +43,9 @@ impl Interfaces {
 /// Addresses beside loopback; none if the system does not tell.
 fn addresses() -> Option<BTreeSet<IpAddr>> {
     let interfaces = if_addrs::get_if_addrs().ok()?;
-    Some(interfaces.iter().filter(|interface| !interface.is_loopback()).map(if_addrs::Interface::ip).collect())
+    Some(
+        interfaces.iter().filter(|interface| !interface.is_loopback()).map(if_addrs::Interface::ip).collect(),
+    )
 }
 
 #[cfg(test)]

@@ -1,15 +1,20 @@
-//! The message channel of a peer device, and the notices that wait for it.
+//! The message channels of a peer device, and the notices that wait for one.
 //!
-//! Either side opens a channel of its own; whichever is there is written to, all are read.
+//! Either side opens a channel of its own; whichever is there is written to, all are read. A device of
+//! 2023 declines `msg:` channels and is spoken to over a `sip` channel, its own or ours. Both are asked
+//! for at once where its requests came on the key of old releases; the `sip` channel waits until the
+//! other one is declined.
 
 use std::sync::Arc;
 
 use skep_protocol::link::channel_name::ChannelName;
-use skep_protocol::link::message::PeerMessage as WireMessage;
+use skep_protocol::link::request::KeyKind;
+use tokio::sync::Semaphore;
 
 use super::super::channel::{Channel, ChannelOffer, ChannelReceiver, ChannelSender};
-use super::super::messages::Notice;
-use super::super::notices::read_notices;
+use super::super::dialect::Dialect;
+use super::super::hearing::{NOTICE_PLACES, read_notices};
+use super::super::messages::{LinkError, Notice};
 use super::{MAX_TRIES, PeerActor, Wish};
 use crate::supervision::Scope;
 
@@ -19,24 +24,191 @@ const MAX_NOTICES: usize = 64;
 /// Message channels of one peer that are read at once; it opens one, and another after a loss.
 const MAX_MESSAGE_CHANNELS: usize = 4;
 
+/// A channel to write notices into. It is closed when nobody holds its sender any more.
+#[derive(Clone, Debug)]
+struct Speaker {
+    sender: Arc<ChannelSender>,
+    dialect: Dialect,
+}
+
+/// A notice that waits for a channel.
+#[derive(Debug)]
+struct Waiting {
+    topic: u64,
+    notice: Notice,
+    /// Whether it is worth a new link.
+    lasting: bool,
+}
+
+/// What the peer actor knows of its message channels.
+#[derive(Debug)]
+pub(super) struct MessageChannels {
+    /// What the device takes, once it has shown it.
+    dialect: Option<Dialect>,
+    speaker: Option<Speaker>,
+    /// A `sip` channel that is used when the device declines the other kind.
+    fallback: Option<Speaker>,
+    /// The channels that are being asked for.
+    wished: Vec<Dialect>,
+    /// Whether notices are on their way into the channel.
+    sending: bool,
+    readers: usize,
+    /// Places of the device's notices in its account.
+    places: Arc<Semaphore>,
+    waiting: Vec<Waiting>,
+}
+
+impl Default for MessageChannels {
+    fn default() -> Self {
+        Self {
+            dialect: None,
+            speaker: None,
+            fallback: None,
+            wished: Vec::new(),
+            sending: false,
+            readers: 0,
+            places: Arc::new(Semaphore::new(NOTICE_PLACES)),
+            waiting: Vec::new(),
+        }
+    }
+}
+
+impl MessageChannels {
+    /// Forgets what waits.
+    pub(super) fn clear(&mut self) {
+        self.waiting.clear();
+    }
+
+    /// The link is gone, and with it what only made sense now.
+    pub(super) fn link_lost(&mut self) {
+        self.speaker = None;
+        self.fallback = None;
+        self.waiting.retain(|waiting| waiting.lasting);
+    }
+
+    /// Whether a channel is there or on its way.
+    fn is_under_way(&self) -> bool {
+        self.speaker.is_some() || !self.wished.is_empty() || self.sending
+    }
+
+    /// Takes the `sip` channel that was kept for this, if it is still open.
+    fn fall_back(&mut self) -> bool {
+        self.speaker = self.fallback.take().filter(|speaker| speaker.sender.is_open());
+        self.speaker.is_some()
+    }
+
+    fn push(&mut self, waiting: Waiting) {
+        self.waiting.retain(|other| other.topic != waiting.topic);
+        if self.waiting.len() >= MAX_NOTICES {
+            self.waiting.remove(0);
+        }
+        self.waiting.push(waiting);
+    }
+
+    /// Puts notices back that found their channel closed, unless newer ones have come.
+    fn keep_unsent(&mut self, unsent: Vec<Waiting>) {
+        let newer = std::mem::take(&mut self.waiting);
+        self.waiting = unsent;
+        self.waiting.retain(|old| newer.iter().all(|new| new.topic != old.topic));
+        self.waiting.extend(newer);
+        let excess = self.waiting.len().saturating_sub(MAX_NOTICES);
+        self.waiting.drain(..excess);
+    }
+}
+
 impl PeerActor {
-    /// Wants our message channel, and with it a link.
+    /// Wants a message channel of our own, and with it a link.
     pub(super) fn want_messages(&mut self) {
-        if self.messages.is_none() && !self.messages_wished && !self.sending {
-            self.messages_wished = true;
-            self.retry_at = None;
-            let name = ChannelName::Message { device: self.remote().device }.to_string();
-            self.wish(name, "", Wish::Messages);
+        if self.messages.is_under_way() {
+            return;
+        }
+        self.retry_at = None;
+        match (self.messages.dialect, self.key_kind) {
+            (Some(known), _) => self.wish_for(known),
+            (None, Some(KeyKind::Legacy)) => {
+                self.wish_for(Dialect::Packed);
+                self.wish_for(Dialect::Sip);
+            }
+            (None, _) => self.wish_for(Dialect::Packed),
         }
     }
 
-    pub(super) fn notify(&mut self, topic: u64, notice: Notice, scope: &mut Scope<'_, Self>) {
-        self.notices.retain(|(waiting, _)| *waiting != topic);
-        if self.notices.len() >= MAX_NOTICES {
-            self.notices.remove(0);
+    fn wish_for(&mut self, dialect: Dialect) {
+        self.messages.wished.push(dialect);
+        let name = match dialect {
+            Dialect::Packed => ChannelName::Message { device: self.remote().device },
+            Dialect::Sip => ChannelName::Sip,
+        };
+        self.wish(name.to_string(), "", Wish::Messages(dialect));
+    }
+
+    /// A channel that was wished for is there, or not to be had.
+    pub(super) fn message_channel_answered(
+        &mut self,
+        dialect: Dialect,
+        answer: Result<Channel, LinkError>,
+        scope: &mut Scope<'_, Self>,
+    ) {
+        self.messages.wished.retain(|wished| *wished != dialect);
+        match answer {
+            Ok(Channel { sender, receiver, .. }) => {
+                let speaker = Speaker { sender: Arc::new(sender), dialect };
+                self.read_messages(receiver, &speaker, scope);
+                self.may_speak(speaker, scope);
+            }
+            Err(LinkError::Declined { .. }) if dialect == Dialect::Packed => self.speak_sip(scope),
+            Err(_) => self.no_message_channel(dialect, scope),
         }
-        self.notices.push((topic, notice));
-        if self.messages.is_some() {
+    }
+
+    /// The device declined a `msg:` channel: it is one of 2023.
+    fn speak_sip(&mut self, scope: &mut Scope<'_, Self>) {
+        self.messages.dialect = Some(Dialect::Sip);
+        if self.messages.fall_back() {
+            self.send_notices(scope);
+        } else {
+            self.want_messages();
+        }
+    }
+
+    /// A wish for a channel failed.
+    pub(super) fn no_message_channel(&mut self, dialect: Dialect, scope: &Scope<'_, Self>) {
+        self.messages.wished.retain(|wished| *wished != dialect);
+        if dialect == Dialect::Sip {
+            // Whatever it took before, it may be another release by now.
+            self.messages.dialect = None;
+        }
+        if !self.messages.is_under_way() {
+            self.retry_later(scope);
+        }
+    }
+
+    /// There is a channel to write into: it is used, kept for later, or not needed.
+    fn may_speak(&mut self, speaker: Speaker, scope: &mut Scope<'_, Self>) {
+        let messages = &mut self.messages;
+        match speaker.dialect {
+            Dialect::Packed => {
+                messages.dialect = Some(Dialect::Packed);
+                let speaks_packed = messages.speaker.as_ref().is_some_and(|it| it.dialect == Dialect::Packed);
+                if !speaks_packed && !messages.sending && !messages.wished.contains(&Dialect::Packed) {
+                    messages.speaker = Some(speaker);
+                }
+            }
+            Dialect::Sip if messages.dialect == Some(Dialect::Sip) && !messages.is_under_way() => {
+                messages.speaker = Some(speaker);
+            }
+            Dialect::Sip => messages.fallback = Some(speaker),
+        }
+        self.send_notices(scope);
+    }
+
+    /// Something to tell the device. What is not `lasting` is told only if there is a link.
+    pub(super) fn notify(&mut self, topic: u64, notice: Notice, lasting: bool, scope: &mut Scope<'_, Self>) {
+        if !lasting && self.connections.is_empty() {
+            return;
+        }
+        self.messages.push(Waiting { topic, notice, lasting });
+        if self.messages.speaker.is_some() {
             self.send_notices(scope);
         } else if self.retry_at.is_none() {
             self.want_messages();
@@ -46,109 +218,96 @@ impl PeerActor {
     /// Forgets a message channel that has ended while there is a link, and wants another one if
     /// something waits for it.
     pub(super) fn check_messages(&mut self, scope: &Scope<'_, Self>) {
-        if self.messages.as_ref().is_some_and(|messages| !messages.is_open()) {
-            self.messages = None;
+        let messages = &mut self.messages;
+        if messages.speaker.as_ref().is_some_and(|speaker| !speaker.sender.is_open()) {
+            messages.speaker = None;
         }
-        let idle = self.messages.is_none() && !self.messages_wished && !self.sending;
-        if idle && !self.notices.is_empty() && self.retry_at.is_none() {
+        if !messages.is_under_way() && !messages.waiting.is_empty() && self.retry_at.is_none() {
             self.retry_later(scope);
         }
     }
 
     /// Hands the notices to the link. What is lost with the last link is made good when one is up
     /// again: both sides then look for what they miss.
-    pub(super) fn send_notices(&mut self, scope: &mut Scope<'_, Self>) {
-        let Some(messages) = self.messages.take() else { return };
-        let notices = std::mem::take(&mut self.notices);
-        if notices.is_empty() {
-            self.messages = Some(messages);
+    fn send_notices(&mut self, scope: &mut Scope<'_, Self>) {
+        if self.messages.waiting.is_empty() {
             return;
         }
-        let ids: Vec<u64> = notices.iter().map(|_| self.config.link.environment.random_u64()).collect();
-        self.sending = true;
+        let Some(speaker) = self.messages.speaker.take() else { return };
+        let waiting = std::mem::take(&mut self.messages.waiting);
+        let environment = self.config.link.environment.clone();
+        let (own, peer) = (self.config.link.identity.account_id(), self.remote().account);
+        self.messages.sending = true;
         let send = async move {
-            for ((_, Notice { kind, content }), id) in notices.iter().zip(ids) {
-                let message = WireMessage { id, mime_type: kind.clone(), content: content.clone() };
-                if messages.send(message.encode().into()).await.is_err() {
-                    return Err(notices);
+            for Waiting { notice, .. } in &waiting {
+                let bytes = speaker.dialect.encode(notice, own, peer, &environment);
+                // What the device cannot take is passed over.
+                let Some(bytes) = bytes else { continue };
+                if speaker.sender.send(bytes.into()).await.is_err() {
+                    return Err(waiting);
                 }
             }
-            Ok(messages)
+            Ok(speaker)
         };
         scope.spawn_background(send, |peer, sent, scope| {
-            peer.sending = false;
+            peer.messages.sending = false;
             match sent {
-                Ok(messages) if !peer.connections.is_empty() => {
+                Ok(speaker) if !peer.connections.is_empty() => {
                     if peer.tries < MAX_TRIES {
                         // Not given up on purpose.
                         peer.tries = 0;
                     }
-                    peer.messages = Some(messages);
+                    peer.messages.speaker = Some(speaker);
                     peer.send_notices(scope);
                 }
                 Ok(_) => {}
-                Err(unsent) => peer.keep_unsent(unsent),
+                Err(unsent) => peer.messages.keep_unsent(unsent),
             }
             peer.check_messages(scope);
             peer.drive(scope);
         });
     }
 
-    /// Puts notices back that found their channel closed, unless newer ones have come.
-    fn keep_unsent(&mut self, unsent: Vec<(u64, Notice)>) {
-        let newer = std::mem::take(&mut self.notices);
-        self.notices = unsent;
-        self.notices.retain(|(topic, _)| newer.iter().all(|(other, _)| other != topic));
-        self.notices.extend(newer);
-        let excess = self.notices.len().saturating_sub(MAX_NOTICES);
-        self.notices.drain(..excess);
-    }
-
-    /// Reads a message channel to its end. `kept` is our half of it, if nothing else needs it:
-    /// dropping it would close the channel.
-    pub(super) fn read_messages(
+    /// Reads a message channel to its end, and answers in it what wants an answer.
+    fn read_messages(
         &mut self,
         mut receiver: ChannelReceiver,
-        kept: Option<ChannelSender>,
+        speaker: &Speaker,
         scope: &mut Scope<'_, Self>,
     ) {
         let (events, remote) = (self.config.events.clone(), self.remote());
-        let places = Arc::clone(&self.notice_places);
-        self.message_readers += 1;
+        let Speaker { sender, dialect } = speaker.clone();
+        let places = Arc::clone(&self.messages.places);
+        self.messages.readers += 1;
         let read = async move {
-            let _kept = kept;
-            read_notices(&mut receiver, &events, &places, remote).await;
+            read_notices(&mut receiver, &sender, dialect, &events, &places, remote).await;
         };
         scope.spawn_background(read, |peer, (), scope| {
-            peer.message_readers -= 1;
+            peer.messages.readers -= 1;
             peer.check_messages(scope);
             peer.drive(scope);
         });
     }
 
-    /// Takes the message channel that the peer asks for, unless it has enough of them.
-    pub(super) fn offered_messages(&mut self, offer: ChannelOffer, scope: &mut Scope<'_, Self>) {
-        if self.message_readers >= MAX_MESSAGE_CHANNELS {
+    /// Takes the message channel that the peer asks for, unless it has enough of them. It is written
+    /// to as well if our own is not there yet.
+    pub(super) fn offered_messages(
+        &mut self,
+        offer: ChannelOffer,
+        dialect: Dialect,
+        scope: &mut Scope<'_, Self>,
+    ) {
+        if self.messages.readers >= MAX_MESSAGE_CHANNELS {
             return;
         }
-        scope.spawn_background(offer.accept(), |peer, accepted, scope| match accepted {
-            Ok(channel) if peer.message_readers < MAX_MESSAGE_CHANNELS => {
-                peer.accepted_messages(channel, scope);
+        scope.spawn_background(offer.accept(), move |peer, accepted, scope| match accepted {
+            Ok(Channel { sender, receiver, .. }) if peer.messages.readers < MAX_MESSAGE_CHANNELS => {
+                let speaker = Speaker { sender: Arc::new(sender), dialect };
+                peer.read_messages(receiver, &speaker, scope);
+                peer.may_speak(speaker, scope);
             }
             // One too many, or gone already.
             _ => {}
         });
-    }
-
-    /// Reads the peer's message channel, and writes to it too if our own is not there yet.
-    fn accepted_messages(&mut self, channel: Channel, scope: &mut Scope<'_, Self>) {
-        let Channel { sender, receiver, .. } = channel;
-        if self.messages.is_none() && !self.messages_wished && !self.sending {
-            self.messages = Some(sender);
-            self.read_messages(receiver, None, scope);
-            self.send_notices(scope);
-        } else {
-            self.read_messages(receiver, Some(sender), scope);
-        }
     }
 }

@@ -19,10 +19,10 @@ use std::{fs, io};
 
 use skep_actors::account::identity::{self, AccountFolder};
 use skep_actors::dht::envelope::{EnvelopeRandom, random_value_id, seal};
+use skep_actors::dht::kad::KadNetwork;
 use skep_actors::dht::kad::config::NodeSecret;
 use skep_actors::dht::messages::{DhtMessage, ListenEvent, ListenId};
 use skep_actors::dht::{DhtActor, DhtMemory};
-use skep_actors::dht::kad::KadNetwork;
 use skep_actors::peer::transport::{GatherOptions, IceAgent, IceRole, TlsIdentity, secure};
 use skep_actors::supervision::{Environment, Outlet, RootHandle, start_root};
 use skep_protocol::contact::TrustRequestMessage;

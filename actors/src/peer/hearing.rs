@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use skep_protocol::link::message::{MessageReader, PeerMessage as WireMessage};
 use tokio::sync::Semaphore;
 
-use super::channel::ChannelReceiver;
+use super::channel::{ChannelReceiver, ChannelSender};
 use super::connection::Remote;
-use super::messages::{LinkEvent, Notice, Place};
+use super::dialect::{Dialect, Incoming};
+use super::messages::{LinkEvent, Place};
 use crate::supervision::Outlet;
 
 /// Notices of one device that may wait in its account at once: one is handled while the next comes.
@@ -17,30 +17,38 @@ pub(super) const NOTICE_PLACES: usize = 2;
 /// conversation when a link is up, and asks again for those declined.
 pub(super) const OFFER_PLACES: usize = 64;
 
-/// Reads a message channel to its end and tells what it says, a few notices at a time.
+/// Reads a message channel to its end and tells what it says, a few notices at a time. What wants an
+/// answer gets it through `sender`.
 pub(super) async fn read_notices(
     receiver: &mut ChannelReceiver,
+    sender: &ChannelSender,
+    dialect: Dialect,
     events: &Outlet<LinkEvent>,
     places: &Arc<Semaphore>,
     Remote { device, account }: Remote,
 ) {
-    let mut reader = MessageReader::default();
+    let mut reader = dialect.reader();
     while let Ok(bytes) = receiver.receive().await {
         let mut rest: &[u8] = &bytes;
         loop {
-            match reader.next(&mut rest) {
-                Ok(Some(WireMessage { mime_type: kind, content, .. })) => {
-                    let Ok(place) = Arc::clone(places).acquire_owned().await else { return };
-                    let (notice, place) = (Notice { kind, content }, Place(place));
-                    if events.send(LinkEvent::Notice { device, account, notice, place }).await.is_err() {
-                        return;
-                    }
-                }
+            let Incoming { notice, answer } = match reader.next(&mut rest) {
+                Ok(Some(incoming)) => incoming,
                 Ok(None) => break,
                 Err(error) => {
                     tracing::debug!(device = %device.short(), %error, "a message channel is unreadable");
                     return;
                 }
+            };
+            if let Some(answer) = answer
+                && sender.send(answer.into()).await.is_err()
+            {
+                return;
+            }
+            let Some(notice) = notice else { continue };
+            let Ok(place) = Arc::clone(places).acquire_owned().await else { return };
+            if events.send(LinkEvent::Notice { device, account, notice, place: Place(place) }).await.is_err()
+            {
+                return;
             }
         }
     }
@@ -50,10 +58,10 @@ pub(super) async fn read_notices(
 mod tests {
     use bytes::Bytes;
     use skep_protocol::ids::{AccountId, DeviceId};
+    use skep_protocol::link::message::PeerMessage as WireMessage;
     use tokio::sync::mpsc;
 
     use super::*;
-    use crate::peer::channel::Received;
 
     #[tokio::test]
     async fn a_device_that_floods_its_account_with_notices_takes_few_places_in_it() {
@@ -63,13 +71,16 @@ mod tests {
                 WireMessage { id, mime_type: "text/plain".to_owned(), content: "!".to_owned() }.encode()
             })
             .collect();
-        inbound_sender.send(Received::Data(Bytes::from(flood))).await.unwrap();
+        inbound_sender.send(Bytes::from(flood)).await.unwrap();
+        let open = inbound_sender.downgrade();
         drop(inbound_sender);
         let (events, mut account) = Outlet::channel("account", 256);
         let places = Arc::new(Semaphore::new(NOTICE_PLACES));
         let remote = Remote { device: DeviceId([7; 32]), account: AccountId([8; 20]) };
-        let mut receiver = ChannelReceiver { inbound };
-        let mut read = Box::pin(read_notices(&mut receiver, &events, &places, remote));
+        let mut receiver = ChannelReceiver { inbound, end: Arc::default() };
+        let sender = ChannelSender { number: 1, outbound: mpsc::channel(1).0, open };
+        let mut read =
+            Box::pin(read_notices(&mut receiver, &sender, Dialect::Packed, &events, &places, remote));
         let mut told = 0;
         loop {
             let ended = futures::poll!(&mut read).is_ready();
