@@ -70,12 +70,6 @@ impl<R> Reply<R> {
         // The asker gave up, and knows.
         let _ = self.0.send(answer);
     }
-
-    /// Whether the asker has stopped waiting, so that work for it can be skipped.
-    #[must_use]
-    pub fn is_abandoned(&self) -> bool {
-        self.0.is_closed()
-    }
 }
 
 impl<R> fmt::Debug for Reply<R> {

@@ -76,14 +76,6 @@ pub struct Change {
     pub after: Standing,
 }
 
-impl Change {
-    /// Whether the change is more than one of times and conversations.
-    #[must_use]
-    pub fn is_visible(&self) -> bool {
-        self.before != self.after
-    }
-}
-
 /// The contacts of one account.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ContactList {

@@ -310,11 +310,6 @@ impl Dialer {
         self.peers.get(&device).is_some_and(|peer| !peer.sockets.is_empty())
     }
 
-    /// Devices to which a socket is up.
-    pub fn connected_devices(&self) -> impl Iterator<Item = DeviceId> {
-        self.peers.iter().filter(|(_, peer)| !peer.sockets.is_empty()).map(|(device, _)| *device)
-    }
-
     /// Fails a wish that cannot be taken on.
     fn admit(&mut self, device: DeviceId, wish: Wish) -> Option<Wish> {
         let pending = self.peers.get(&device).map_or(0, |peer| peer.waiting.len() + peer.asked.len());

@@ -70,7 +70,6 @@ fn channels_wanted_while_dialling_share_one_attempt() {
     assert_eq!(ready(&mut dialer, 0, 50), expected);
     assert_eq!(want(&mut dialer, 8), [open(0, 8)], "a socket that is up is used at once");
     assert!(dialer.is_connected(PEER));
-    assert_eq!(dialer.connected_devices().collect::<Vec<_>>(), [PEER]);
 }
 
 #[test]
