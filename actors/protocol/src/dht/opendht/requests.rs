@@ -27,8 +27,9 @@ const WAIT_SPREAD: Duration = Duration::from_millis(250);
 /// rest is room for updates to listeners.
 pub(super) const MAX_REQUESTS: usize = 16_384;
 
-/// Requests under way to one address, so that a slow one does not take the room of the others.
-pub(super) const MAX_REQUESTS_PER_ADDRESS: usize = 128;
+/// Requests under way to one address, so that a slow one does not take the room of the others. In a
+/// small network one node is close to hundreds of keys of ours.
+pub(super) const MAX_REQUESTS_PER_ADDRESS: usize = 512;
 
 /// Whom a request is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -23,7 +23,7 @@ impl OpenDhtNode {
             // Another node is at this address now.
             self.failed(&open);
             expected.into_iter().for_each(|expected| self.lose(expected));
-            self.meet(source, packet.sender, packet.client);
+            self.meet(source, packet.sender, !packet.client);
         } else {
             self.last_answer = Some(now);
             if !packet.client {

@@ -59,8 +59,10 @@ impl OpenDhtNode {
 
     fn take(&mut self, source: SocketAddr, packet: Packet, length: usize) {
         match packet.body {
-            Body::Request(_) => {
-                self.meet(source, packet.sender, packet.client);
+            Body::Request(ref request) => {
+                // Whoever pings asks for more next, so a ping need not cost two datagrams.
+                let asks = !matches!(request, Request::Ping);
+                self.meet(source, packet.sender, asks && !packet.client);
                 self.serve(source, packet, length);
             }
             Body::Reply(_) | Body::Error(_) => self.take_answer(source, packet),
@@ -68,14 +70,14 @@ impl OpenDhtNode {
         }
     }
 
-    /// Something was heard of a node. If there may be a place for it in the table, it is asked whether
-    /// it is there: only nodes that answer get one.
-    pub(super) fn meet(&mut self, source: SocketAddr, id: NodeId, client: bool) {
+    /// Something was heard of a node. If it `serves` others and there may be a place for it in the table,
+    /// it is asked whether it is there: only nodes that answer get one.
+    pub(super) fn meet(&mut self, source: SocketAddr, id: NodeId, serves: bool) {
         let now = self.now.moment;
         let node = NodeKey { family: Family::of(&source), id };
         self.nodes.heard(now, node, source);
         let wanted =
-            !client && self.tables.get(&node.family).is_some_and(|table| table.wants(now, &self.nodes, id));
+            serves && self.tables.get(&node.family).is_some_and(|table| table.wants(now, &self.nodes, id));
         if wanted {
             self.prove(source, Some(id));
         }

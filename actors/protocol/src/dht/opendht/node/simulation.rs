@@ -46,6 +46,14 @@ pub(super) struct Machine {
 
 type Flight = (Reverse<(Moment, u64)>, SocketAddr, SocketAddr, Vec<u8>);
 
+/// A datagram that was sent.
+#[derive(Clone, Debug)]
+pub(super) struct Sent {
+    pub(super) from: SocketAddr,
+    pub(super) to: SocketAddr,
+    pub(super) bytes: Vec<u8>,
+}
+
 /// Answers a datagram in the place of a node.
 type Stranger = Box<dyn FnMut(SocketAddr, SocketAddr, &[u8]) -> Vec<Vec<u8>>>;
 
@@ -60,6 +68,8 @@ pub(super) struct World {
     deadlines: BTreeSet<(Moment, SocketAddr)>,
     flights: BinaryHeap<Flight>,
     count: u64,
+    /// What was sent, while it is recorded.
+    pub(super) record: Option<Vec<Sent>>,
 }
 
 /// The address of the machine with this number.
@@ -89,6 +99,7 @@ impl World {
             deadlines: BTreeSet::new(),
             flights: BinaryHeap::new(),
             count: 0,
+            record: None,
         }
     }
 
@@ -231,6 +242,13 @@ impl World {
         self.machines.iter().filter(|(_, machine)| keeps(machine)).map(|(address, _)| *address).collect()
     }
 
+    /// Everything that is sent in the next `time`.
+    pub(super) fn recorded(&mut self, time: Duration) -> Vec<Sent> {
+        self.record = Some(Vec::new());
+        self.run(time);
+        self.record.take().unwrap_or_default()
+    }
+
     /// Lets time pass.
     pub(super) fn run(&mut self, time: Duration) {
         let end = self.moment.plus(time);
@@ -276,6 +294,9 @@ impl World {
 
     /// Sends a datagram, from wherever it claims to come.
     pub(super) fn fly(&mut self, from: SocketAddr, to: SocketAddr, bytes: Vec<u8>) {
+        if let Some(record) = &mut self.record {
+            record.push(Sent { from, to, bytes: bytes.clone() });
+        }
         if self.random.below(100) < self.weather.loss {
             return;
         }

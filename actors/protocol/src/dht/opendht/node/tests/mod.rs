@@ -1,7 +1,9 @@
 //! What nodes do together, in virtual time.
 
+mod abuse;
 mod basics;
 mod endurance;
+mod hostile;
 mod pushes;
 
 use std::time::Duration;
