@@ -92,3 +92,65 @@ impl Addresses {
         !awaited
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dht::opendht::packet::{Body, NetworkId, Request, TransactionId};
+    use crate::ids::NodeId;
+
+    fn at(seconds: u64) -> Moment {
+        Moment(Duration::from_secs(seconds))
+    }
+
+    fn address(port: usize) -> SocketAddr {
+        SocketAddr::from(([10, 0, 0, 1], u16::try_from(port).unwrap()))
+    }
+
+    fn packet(number: u32) -> Packet {
+        Packet {
+            network: NetworkId(0),
+            client: false,
+            transaction: TransactionId(number),
+            sender: NodeId([1; 20]),
+            body: Body::Request(Request::Ping),
+        }
+    }
+
+    #[test]
+    fn long_answers_go_to_proved_addresses_only() {
+        let mut addresses = Addresses::default();
+        assert!(addresses.may_receive(at(0), &address(1), 100, 148));
+        assert!(!addresses.may_receive(at(0), &address(1), 100, 149));
+        addresses.prove(at(0), address(1));
+        assert!(addresses.may_receive(at(3599), &address(1), 100, 60_000));
+        assert!(!addresses.may_receive(at(3600), &address(1), 100, 60_000));
+        assert!(!addresses.may_receive(at(0), &address(2), 100, 60_000));
+    }
+
+    #[test]
+    fn requests_are_held_until_the_proof_and_not_for_long() {
+        let mut addresses = Addresses::default();
+        assert!(addresses.hold(at(0), address(1), packet(1)));
+        assert!(!addresses.hold(at(0), address(1), packet(2)), "a proof is awaited already");
+        assert!(!addresses.hold(at(0), address(1), packet(1)), "it was repeated");
+        assert!(addresses.hold(at(1), address(2), packet(3)));
+        assert_eq!(addresses.prove(at(1), address(1)), [packet(1), packet(2)]);
+        assert_eq!(addresses.prove(at(1), address(1)), []);
+        assert_eq!(addresses.prove(at(3), address(2)), [], "its time was over");
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded() {
+        let mut addresses = Addresses::default();
+        let held = (0..3 * MAX_HELD).filter(|port| addresses.hold(at(0), address(*port), packet(1))).count();
+        assert_eq!((held, addresses.held.len()), (MAX_HELD, MAX_HELD));
+        for number in 0..MAX_PROVED + 5 {
+            let at = Moment(Duration::from_millis(number as u64));
+            addresses.prove(at, address(number));
+        }
+        assert_eq!((addresses.proved.len(), addresses.oldest.len()), (MAX_PROVED, MAX_PROVED));
+        assert!(!addresses.may_receive(at(20), &address(4), 0, 1000));
+        assert!(addresses.may_receive(at(20), &address(5), 0, 1000));
+    }
+}

@@ -257,3 +257,123 @@ impl Getting {
         self.gets.values().map(|get| get.deadline).min()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::nodes::Family;
+    use super::*;
+    use crate::dht::content::Content;
+    use crate::ids::NodeId;
+
+    const GET: OperationId = OperationId(1);
+    const ONE: ValueId = ValueId(1);
+
+    fn at(seconds: u64) -> Moment {
+        Moment(Duration::from_secs(seconds))
+    }
+
+    fn node(number: u8) -> NodeKey {
+        NodeKey { family: Family::V4, id: NodeId([number; 20]) }
+    }
+
+    fn value(id: u64, data: &[u8]) -> Arc<Value> {
+        Arc::new(Value::plain(ValueId(id), Content::new(0, data.to_vec())))
+    }
+
+    /// A get that has asked five nodes.
+    fn started(own: Vec<Arc<Value>>) -> Getting {
+        let mut getting = Getting::default();
+        getting.start(at(0), GET, DhtKey([1; 20]), Filter::default(), own).unwrap();
+        for number in 1..=5 {
+            assert!(getting.ask(GET, node(number)));
+            assert!(!getting.ask(GET, node(number)));
+        }
+        getting
+    }
+
+    fn settled(getting: &mut Getting, now: Moment) -> Option<Result<Vec<Vec<u8>>, Failure>> {
+        let closest: Vec<NodeKey> = (1..=5).map(node).collect();
+        let progress = [Progress { closest, synced: true, alive: true, asked: 5 }];
+        match getting.settle(now, GET, &progress, |_| false)? {
+            Event::Got { result, .. } => Some(result.map(|found| {
+                found.values.iter().map(|value| value.content().unwrap().data.clone()).collect()
+            })),
+            event => panic!("{event:?}"),
+        }
+    }
+
+    #[test]
+    fn each_value_is_fetched_from_two_nodes_that_list_it() {
+        let mut getting = started(Vec::new());
+        for number in 1..=5 {
+            assert_eq!(settled(&mut getting, at(1)), None);
+            getting.listed(GET, node(number), [ONE], Vec::new());
+        }
+        assert_eq!(getting.fetch(GET), [(node(1), ONE), (node(2), ONE)]);
+        assert_eq!(getting.fetch(GET), []);
+        for number in [1, 2] {
+            assert_eq!(settled(&mut getting, at(1)), None);
+            getting.fetched(GET, node(number), ONE, vec![value(1, b"x")]);
+        }
+        assert_eq!(settled(&mut getting, at(1)), Some(Ok(vec![b"x".to_vec()])));
+        assert!(getting.keys().is_empty());
+    }
+
+    #[test]
+    fn when_two_contents_differ_all_nodes_are_asked() {
+        let mut getting = started(Vec::new());
+        for number in 1..=5 {
+            getting.listed(GET, node(number), [ONE], Vec::new());
+        }
+        getting.fetch(GET);
+        getting.fetched(GET, node(1), ONE, vec![value(1, b"forged")]);
+        getting.fetched(GET, node(2), ONE, vec![value(1, b"true")]);
+        assert_eq!(getting.fetch(GET).len(), 3);
+        for number in 3..=5 {
+            getting.fetched(GET, node(number), ONE, vec![value(1, b"true")]);
+        }
+        assert_eq!(settled(&mut getting, at(1)).unwrap().unwrap().len(), 2);
+    }
+
+    #[test]
+    fn the_next_node_is_asked_for_a_value_that_another_did_not_hand_out() {
+        let mut getting = started(Vec::new());
+        for number in 1..=5 {
+            getting.listed(GET, node(number), (number <= 3).then_some(ONE), Vec::new());
+        }
+        getting.fetch(GET);
+        getting.fetched(GET, node(1), ONE, Vec::new());
+        getting.fetched(GET, node(2), ONE, vec![value(9, b"another one")]);
+        assert_eq!(getting.fetch(GET), [(node(3), ONE)]);
+        getting.fetched(GET, node(3), ONE, vec![value(1, b"x")]);
+        assert_eq!(settled(&mut getting, at(1)), Some(Ok(vec![b"x".to_vec()])));
+    }
+
+    #[test]
+    fn a_get_ends_in_time_with_what_it_has() {
+        let mut getting = started(vec![value(7, b"own")]);
+        getting.listed(GET, node(1), [], vec![value(8, b"at once")]);
+        assert_eq!(settled(&mut getting, at(19)), None);
+        assert_eq!(getting.next_deadline(), Some(at(20)));
+        assert_eq!(settled(&mut getting, at(20)), Some(Ok(vec![b"own".to_vec(), b"at once".to_vec()])));
+        let mut getting = started(Vec::new());
+        assert_eq!(settled(&mut getting, at(20)), Some(Err(Failure::NoAnswer { asked: 5 })));
+    }
+
+    #[test]
+    fn what_nodes_list_and_hand_out_is_bounded() {
+        let mut getting = started(Vec::new());
+        getting.listed(GET, node(1), (1..100_000).map(ValueId), Vec::new());
+        assert_eq!(getting.gets[&GET].listed.len(), MAX_FOUND);
+        assert_eq!(getting.fetch(GET).len(), FETCHED_AT_ONCE);
+        let values = (0..400).map(|id| value(id, &vec![0; 60_000])).collect();
+        getting.listed(GET, node(2), [], values);
+        assert_eq!(getting.gets[&GET].values.len(), MAX_FOUND_BYTES / 60_000);
+        for number in 2..2 + MAX_GETS as u64 - 1 {
+            let operation = OperationId(number);
+            getting.start(at(0), operation, DhtKey([1; 20]), Filter::default(), []).unwrap();
+        }
+        let refused = getting.start(at(0), OperationId(9999), DhtKey([1; 20]), Filter::default(), []);
+        assert_eq!(refused, Err(Rejected::Gets));
+    }
+}

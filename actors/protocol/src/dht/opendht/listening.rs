@@ -270,3 +270,95 @@ impl Listening {
         told
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::nodes::Family;
+    use super::*;
+    use crate::dht::content::Content;
+    use crate::dht::value::ValueId;
+    use crate::ids::NodeId;
+
+    const LISTENER: OperationId = OperationId(1);
+
+    fn at(seconds: u64) -> Moment {
+        Moment(Duration::from_secs(seconds))
+    }
+
+    fn key() -> DhtKey {
+        DhtKey::of_text("a key")
+    }
+
+    fn node(number: u8) -> NodeKey {
+        NodeKey { family: Family::V4, id: NodeId([number; 20]) }
+    }
+
+    fn listening() -> (Listening, Randomness) {
+        let mut listening = Listening::new(node(99));
+        assert_eq!(listening.listen(at(0), LISTENER, key()), Ok(true));
+        (listening, Randomness::from_seed([1; 32]))
+    }
+
+    fn values(ids: &[u64]) -> Change {
+        let value = |id: &u64| Arc::new(Value::plain(ValueId(*id), Content::new(0, vec![1])));
+        Change::Values(ids.iter().map(value).collect())
+    }
+
+    fn found(events: &[Event]) -> usize {
+        events
+            .iter()
+            .map(|event| if let Event::Values { values, .. } = event { values.len() } else { 0 })
+            .sum()
+    }
+
+    #[test]
+    fn nodes_are_asked_once_and_again_after_twenty_seconds() {
+        let (mut listening, mut random) = listening();
+        let asked = listening.ask(key(), &[node(1), node(2)], false, &mut random);
+        assert_eq!(asked.len(), 2);
+        assert!(listening.ask(key(), &[node(1), node(2)], false, &mut random).is_empty());
+        asked.iter().for_each(|(node, _)| listening.answered(at(0), key(), *node));
+        assert_eq!(listening.due(at(19)).len(), 0);
+        let due = listening.due(at(20));
+        assert_eq!(due.iter().map(|(_, node, socket)| (*node, *socket)).collect::<Vec<_>>(), asked);
+        assert!(listening.due(at(40)).is_empty(), "no second request while the first is under way");
+    }
+
+    #[test]
+    fn nodes_that_are_not_among_the_closest_any_more_are_left_once_that_is_sure() {
+        let (mut listening, mut random) = listening();
+        let asked = listening.ask(key(), &[node(1), node(2)], true, &mut random);
+        listening.ask(key(), &[node(2), node(3)], false, &mut random);
+        assert_eq!(listening.key_of(node(1), asked[0].1), Some(key()));
+        listening.ask(key(), &[node(2), node(3)], true, &mut random);
+        assert_eq!(listening.key_of(node(1), asked[0].1), None);
+        assert_eq!(listening.key_of(node(2), asked[1].1), Some(key()));
+    }
+
+    #[test]
+    fn an_update_that_overtakes_the_answer_counts_and_a_stranger_is_not_heard() {
+        let (mut listening, mut random) = listening();
+        listening.ask(key(), &[node(1), node(2)], false, &mut random);
+        assert_eq!(found(&listening.told(at(0), key(), node(1), values(&[1]))), 1);
+        assert_eq!(found(&listening.told(at(0), key(), node(2), values(&[1, 2]))), 1);
+        assert_eq!(found(&listening.told(at(0), key(), node(7), values(&[3]))), 0);
+        let own = listening.own();
+        assert_eq!(found(&listening.told(at(0), key(), own, values(&[4]))), 1);
+    }
+
+    #[test]
+    fn everybody_who_listens_is_told_and_nobody_after_the_end() {
+        let (mut listening, mut random) = listening();
+        assert_eq!(listening.listen(at(0), OperationId(2), key()), Ok(false));
+        let asked = listening.ask(key(), &[node(1)], false, &mut random);
+        assert_eq!(listening.told(at(0), key(), node(1), values(&[1])).len(), 2);
+        listening.cancel(LISTENER);
+        assert_eq!(listening.told(at(0), key(), node(1), values(&[2])).len(), 1);
+        listening.cancel(OperationId(2));
+        assert_eq!(listening.told(at(0), key(), node(1), values(&[3])), []);
+        assert_eq!(listening.key_of(node(1), asked[0].1), None);
+        assert!(listening.places.is_empty() && listening.sockets.is_empty() && listening.len() == 0);
+    }
+}

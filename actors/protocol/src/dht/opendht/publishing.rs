@@ -370,3 +370,118 @@ impl Publication {
 fn range(key: DhtKey) -> std::ops::RangeInclusive<PublicationId> {
     (key, ValueId(0))..=(key, ValueId(u64::MAX))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::nodes::Family;
+    use super::*;
+    use crate::dht::content::Content;
+    use crate::ids::NodeId;
+
+    const WALL: UnixMillis = UnixMillis(1_700_000_000_000);
+
+    fn at(seconds: u64) -> Moment {
+        Moment(Duration::from_secs(seconds))
+    }
+
+    fn key() -> DhtKey {
+        DhtKey::of_text("a key")
+    }
+
+    fn node(number: u8) -> NodeKey {
+        NodeKey { family: Family::V4, id: NodeId([number; 20]) }
+    }
+
+    fn nodes(numbers: std::ops::RangeInclusive<u8>) -> Vec<NodeKey> {
+        numbers.map(node).collect()
+    }
+
+    fn published(permanent: bool) -> Publishing {
+        let mut publishing = Publishing::default();
+        let value = Arc::new(Value::plain(ValueId(1), Content::new(0, vec![1])));
+        publishing.put(at(0), WALL, key(), value, permanent, OperationId(1)).unwrap();
+        assert_eq!(publishing.due(at(0)).len(), 1);
+        publishing
+    }
+
+    fn progress(closest: Vec<NodeKey>) -> Vec<Progress> {
+        vec![Progress { asked: closest.len(), alive: !closest.is_empty(), synced: true, closest }]
+    }
+
+    fn put(result: Result<usize, Failure>) -> Vec<Event> {
+        vec![Event::Put { operation: OperationId(1), result }]
+    }
+
+    #[test]
+    fn a_put_succeeds_when_most_of_the_closest_nodes_have_it_and_goes_on_to_all() {
+        let mut publishing = published(false);
+        let closest = nodes(1..=8);
+        assert_eq!(publishing.steps(at(0), key(), &closest).len(), 8);
+        assert_eq!(publishing.steps(at(0), key(), &closest).len(), 0);
+        for number in 1..=8 {
+            publishing.kept(key(), ValueId(1), node(number));
+            let events = publishing.settle(at(1), key(), &progress(closest.clone()));
+            assert_eq!(events, if number == 5 { put(Ok(5)) } else { Vec::new() });
+        }
+        assert_eq!(publishing.len(), 0, "a value put once is forgotten then");
+        assert_eq!(publishing.next_deadline(), None);
+    }
+
+    #[test]
+    fn the_publisher_is_told_why_nobody_has_a_value() {
+        let mut publishing = published(false);
+        assert_eq!(publishing.settle(at(19), key(), &[]), []);
+        let alone = put(Err(Failure::Alone { waited: PUT_PATIENCE }));
+        assert_eq!(publishing.settle(at(20), key(), &[]), alone);
+        let mut publishing = published(false);
+        publishing.steps(at(0), key(), &nodes(1..=2));
+        for number in 1..=2 {
+            publishing.unanswered(key(), ValueId(1), node(number));
+        }
+        let events =
+            publishing.settle(at(9), key(), &[Progress { asked: 2, ..progress(Vec::new())[0].clone() }]);
+        assert_eq!(events, put(Err(Failure::NoAnswer { asked: 2 })));
+    }
+
+    #[test]
+    fn a_permanent_value_is_verified_before_the_nodes_forget_it_and_put_where_it_is_new() {
+        let mut publishing = published(true);
+        let value = || publishing.publications[&(key(), ValueId(1))].value.clone();
+        let whole = Step::Put { value: value(), created: None };
+        for (_, _, step) in publishing.steps(at(0), key(), &nodes(1..=3)) {
+            assert_eq!(step, whole);
+        }
+        for number in 1..=3 {
+            publishing.kept(key(), ValueId(1), node(number));
+        }
+        assert_eq!(publishing.settle(at(1), key(), &progress(nodes(1..=3))), put(Ok(3)));
+        assert_eq!(publishing.next_deadline(), Some(at(590)));
+        // A node that came to be among the closest meanwhile.
+        let steps = publishing.steps(at(100), key(), &nodes(1..=4));
+        assert_eq!(steps, [(node(4), ValueId(1), whole)]);
+        publishing.kept(key(), ValueId(1), node(4));
+        assert_eq!(publishing.due(at(590)).len(), 1);
+        let steps = publishing.steps(at(590), key(), &nodes(1..=4));
+        assert!(steps.len() == 4 && steps.iter().all(|(_, _, step)| *step == Step::Check));
+    }
+
+    #[test]
+    fn a_node_that_refuses_is_left_alone_for_a_while() {
+        let mut publishing = published(true);
+        publishing.steps(at(0), key(), &nodes(1..=1));
+        publishing.refused(at(0), key(), ValueId(1), node(1));
+        let events = publishing.settle(at(0), key(), &progress(nodes(1..=1)));
+        assert_eq!(events, put(Err(Failure::NoAnswer { asked: 1 })));
+        assert!(publishing.steps(at(59), key(), &nodes(1..=1)).is_empty());
+        assert_eq!(publishing.steps(at(60), key(), &nodes(1..=1)).len(), 1);
+    }
+
+    #[test]
+    fn the_nodes_remembered_for_a_value_are_bounded() {
+        let mut publishing = published(true);
+        for number in 1..=200 {
+            publishing.steps(at(0), key(), &nodes(number..=number));
+        }
+        assert_eq!(publishing.publications[&(key(), ValueId(1))].places.len(), MAX_PLACES);
+    }
+}

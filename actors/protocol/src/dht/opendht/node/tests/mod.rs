@@ -5,6 +5,7 @@ mod basics;
 mod endurance;
 mod hostile;
 mod pushes;
+mod recorded;
 
 use std::time::Duration;
 
