@@ -158,6 +158,18 @@ impl<P: Ord + Clone> Listeners<P> {
         self.expiries.first().map(|(expires, ..)| *expires)
     }
 
+    /// Whether `listener` listens at `key`.
+    #[must_use]
+    pub fn contains(&self, key: DhtKey, listener: &Listener<P>) -> bool {
+        self.keys.get(&key).is_some_and(|listeners| listeners.contains_key(listener))
+    }
+
+    /// Number of listeners of these peers.
+    #[must_use]
+    pub fn count_of(&self, peers: impl std::ops::RangeBounds<P>) -> usize {
+        self.peers.range(peers).map(|(_, keys)| keys.len()).sum()
+    }
+
     /// Number of listeners.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -1,28 +1,33 @@
 //! What this node does for others: keeps their values and tells their listeners (`spec: dht 7`).
 
 use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::compact::Contact;
 use super::packet::{Change, ListenVersion, SocketId};
 use crate::dht::filter::Filter;
 use crate::dht::kind::Refusal;
-use crate::dht::listeners::{self, ListenRefusal, Listener, Listeners, Listening};
+use crate::dht::listeners::{self, ListenRefusal, Listener, Listeners, Listening, MAX_LISTENERS};
 use crate::dht::store::{Origin, Outcome, RefreshOutcome, Removed, Source, StoreLimits, ValueStore};
 use crate::dht::value::{Value, ValueId};
-use crate::ids::DhtKey;
+use crate::ids::{DhtKey, NodeId};
 use crate::time::Moment;
 
 /// Bytes of values in one reply. A reader that wants more asks for ids first and for each value then;
 /// a burst of more datagrams would be lost on the way.
 pub(super) const MAX_REPLY_BYTES: usize = 512 * 1024;
 
-/// A node that listens here.
+/// Listeners behind one IP address, whatever ids and ports they use: an eighth of all.
+const LISTENERS_PER_ADDRESS: usize = MAX_LISTENERS / 8;
+
+/// A node that listens here. The address comes first, so that those of one machine are neighbours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Subscriber {
-    /// Who and where.
-    pub(super) contact: Contact,
+    /// Where it is.
+    pub(super) address: SocketAddr,
+    /// Who it is.
+    pub(super) id: NodeId,
     /// How it wants to be told.
     pub(super) version: ListenVersion,
 }
@@ -150,6 +155,10 @@ impl Serving {
         filter: Filter,
     ) -> Result<Vec<Arc<Value>>, ListenRefusal> {
         let listener = Listener { peer: subscriber, session: socket.0 };
+        let crowded = || self.listeners.count_of(neighbours(subscriber)) >= LISTENERS_PER_ADDRESS;
+        if !self.listeners.contains(key, &listener) && crowded() {
+            return Err(ListenRefusal::PeerFull);
+        }
         Ok(match self.listeners.listen(now, key, listener, filter.clone())? {
             Listening::New => self.get(now, key, &filter),
             Listening::Renewed => Vec::new(),
@@ -183,9 +192,9 @@ impl Serving {
     }
 
     /// Forgets a listener that is gone.
-    pub(super) fn forget(&mut self, contact: Contact) {
+    pub(super) fn forget(&mut self, subscriber: Subscriber) {
         for version in [ListenVersion::Replies, ListenVersion::Updates] {
-            self.listeners.forget_peer(&Subscriber { contact, version });
+            self.listeners.forget_peer(&Subscriber { version, ..subscriber });
         }
     }
 
@@ -226,6 +235,14 @@ impl Default for Serving {
     }
 }
 
+/// All that may listen from the same machine.
+fn neighbours(subscriber: Subscriber) -> RangeInclusive<Subscriber> {
+    let ip = subscriber.address.ip();
+    let (first, last) = (SocketAddr::new(ip, 0), SocketAddr::new(ip, u16::MAX));
+    let end = |address, byte, version| Subscriber { address, id: NodeId([byte; 20]), version };
+    end(first, 0, ListenVersion::Replies)..=end(last, 0xff, ListenVersion::Updates)
+}
+
 fn expired(removed: Vec<Removed>) -> Vec<Changed> {
     let mut changes: Vec<Changed> = Vec::new();
     for Removed { key, id } in removed {
@@ -235,4 +252,31 @@ fn expired(removed: Vec<Removed>) -> Vec<Changed> {
         }
     }
     changes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dht::listeners::LISTENERS_PER_PEER;
+
+    fn subscriber(host: u8, port: u16) -> Subscriber {
+        let address = SocketAddr::from(([10, 0, 0, host], port));
+        Subscriber { address, id: NodeId([7; 20]), version: ListenVersion::Updates }
+    }
+
+    #[test]
+    fn one_machine_does_not_take_the_room_of_all_listeners() {
+        let mut serving = Serving::new();
+        let mut listen = |host, number: usize| {
+            let port = 1 + u16::try_from(number / LISTENERS_PER_PEER).unwrap();
+            let key = DhtKey::of_text(&number.to_string());
+            serving.listen(Moment::default(), key, subscriber(host, port), SocketId(1), Filter::default())
+        };
+        let taken = (0..2 * LISTENERS_PER_ADDRESS).filter(|number| listen(1, *number).is_ok()).count();
+        assert_eq!(taken, LISTENERS_PER_ADDRESS);
+        assert!(listen(1, 0).is_ok(), "those who are there may stay");
+        assert!(listen(2, 0).is_ok());
+        serving.forget(subscriber(1, 1));
+        assert_eq!(serving.listeners(), taken - LISTENERS_PER_PEER + 1);
+    }
 }

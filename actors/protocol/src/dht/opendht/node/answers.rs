@@ -251,7 +251,7 @@ impl OpenDhtNode {
     /// A request came to nothing.
     fn failed(&mut self, open: &Open<Purpose>) {
         if let Purpose::Update { subscriber } = open.purpose {
-            self.serving.forget(subscriber.contact);
+            self.serving.forget(subscriber);
         } else if matches!(open.purpose, Purpose::Proof) {
             self.upkeep.strangers = self.upkeep.strangers.saturating_sub(1);
         } else if let Some(node) = node_of(&open.receiver) {

@@ -178,8 +178,7 @@ impl OpenDhtNode {
         socket: SocketId,
         version: ListenVersion,
     ) {
-        let contact = Contact { id: caller.id, address: caller.source };
-        let subscriber = Subscriber { contact, version };
+        let subscriber = Subscriber { address: caller.source, id: caller.id, version };
         // A node that is refused gets no answer and tries another one.
         let Ok(values) = self.serving.listen(self.now.moment, key, subscriber, socket, query.filter) else {
             return;
@@ -212,7 +211,7 @@ impl OpenDhtNode {
     /// Tells a listener of a change, in the way it wants.
     pub(super) fn notify(&mut self, notice: &Notice) {
         let Notice { subscriber, socket, key, change } = notice;
-        let address = subscriber.contact.address;
+        let address = subscriber.address;
         let token = Some(self.mint.token(&address));
         if subscriber.version == ListenVersion::Replies {
             let body = match change {
@@ -231,7 +230,7 @@ impl OpenDhtNode {
             created: None,
             token,
         };
-        let receiver = Receiver { address, id: Some(subscriber.contact.id) };
+        let receiver = Receiver { address, id: Some(subscriber.id) };
         let purpose = Purpose::Update { subscriber: *subscriber };
         let room = self.requests.open_to(address) < MAX_UPDATES;
         if !room || !self.request(receiver, request, purpose, SENDS) {
