@@ -19,6 +19,7 @@ pub struct NodeSetup {
     place: Place,
     folder: PathBuf,
     data: PathBuf,
+    network: &'static str,
     bootstrap: Vec<String>,
     /// Where its DHT listens; on port 0 a free one is chosen at the first start, and kept.
     listen: SocketAddr,
@@ -31,7 +32,7 @@ impl NodeSetup {
         let (place, folder) = (Place::loopback(), folder.join(name));
         let listen = SocketAddr::from((place.address, 0));
         let data = folder.join("data");
-        Self { name: name.to_owned(), place, folder, data, bootstrap: Vec::new(), listen }
+        Self { name: name.to_owned(), place, folder, data, network: "kad", bootstrap: Vec::new(), listen }
     }
 
     /// A node at a place of a network, where its DHT has the usual port.
@@ -46,6 +47,13 @@ impl NodeSetup {
     #[must_use]
     pub fn data_in(mut self, data: &Path) -> Self {
         data.clone_into(&mut self.data);
+        self
+    }
+
+    /// A node on another DHT network: `opendht`, or `both`.
+    #[must_use]
+    pub const fn on(mut self, network: &'static str) -> Self {
+        self.network = network;
         self
     }
 
@@ -75,11 +83,11 @@ impl NodeSetup {
     pub fn launch(&self) -> Result<Process> {
         fs::create_dir_all(&self.folder).map_err(Failure::file(&self.folder))?;
         let file = self.folder.join("skep.toml");
-        let Self { data, bootstrap, listen, .. } = self;
+        let Self { data, network, bootstrap, listen, .. } = self;
         let loopback = self.place.address.is_loopback();
         let text = format!(
             "data_dir = {data:?}\n\
-             [dht]\nlisten = ['{listen}']\nbootstrap = {bootstrap:?}\n\
+             [dht]\nnetwork = \"{network}\"\nlisten = ['{listen}']\nbootstrap = {bootstrap:?}\n\
              [links]\nloopback = {loopback}\n\
              [debug]\nfault_injection = true\n"
         );
@@ -96,9 +104,11 @@ impl NodeSetup {
         let events = EventLog::new(&self.name);
         let (process, client, reader) = begin(&self, &events).await?;
         let mut node = Node { setup: self, process, client, events, reader };
-        // As tcp/PORT at the end of a multiaddress; others find the node there after a restart.
-        let port = node.address().await?.rsplit('/').next().and_then(|port| port.parse().ok());
-        node.setup.listen.set_port(port.unwrap_or_default());
+        if node.setup.network == "kad" {
+            // As tcp/PORT at the end of a multiaddress; others find the node there after a restart.
+            let port = node.address().await?.rsplit('/').next().and_then(|port| port.parse().ok());
+            node.setup.listen.set_port(port.unwrap_or_default());
+        }
         Ok(node)
     }
 

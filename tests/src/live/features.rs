@@ -30,17 +30,24 @@ pub enum Feature {
     ProtectedArchive,
     /// The certificates that one side makes for its device of a shared account satisfy the other.
     DeviceChain,
+    /// One asks to be a contact; the other sees it, accepts, and has the conversation.
+    Contact,
+    /// A text in a conversation of two.
+    Text,
 }
 
 impl Feature {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Archive, Self::ProtectedArchive, Self::DeviceChain];
+    pub const ALL: [Self; 5] =
+        [Self::Archive, Self::ProtectedArchive, Self::DeviceChain, Self::Contact, Self::Text];
 
     const fn title(self) -> &'static str {
         match self {
             Self::Archive => "account archive",
             Self::ProtectedArchive => "account archive with a password",
             Self::DeviceChain => "certificates of a new device",
+            Self::Contact => "contact request, accepted, conversation fetched",
+            Self::Text => "text",
         }
     }
 }

@@ -66,6 +66,14 @@ impl Lab {
         Ok(NodeSetup::new(name, self.folder.path()).at(self.network.place(name)?))
     }
 
+    /// A node of Skep on Jami's DHT at a place of its own, to be started.
+    ///
+    /// # Errors
+    /// [`Failure`] when there is no place left.
+    pub fn skep_on_opendht(&mut self, name: &str) -> Result<NodeSetup> {
+        Ok(self.skep(name)?.on("opendht").joining(self.bootstrap.address()))
+    }
+
     /// Writes a file into the folder of the laboratory.
     ///
     /// # Errors
