@@ -155,9 +155,12 @@ impl Nodes {
     }
 
     /// Notes that `key` is said to be at `address`. Returns whether it can be asked there: not if it
-    /// has expired, or is known at another address, or there are too many.
+    /// has expired there, or is known at another address, or there are too many.
     pub(super) fn mention(&mut self, key: NodeKey, address: SocketAddr) -> bool {
-        if let Some(node) = self.nodes.get(&key) {
+        if let Some(node) = self.nodes.get_mut(&key) {
+            if node.expired && node.address != address {
+                *node = Node::new(address);
+            }
             return !node.expired && node.address == address;
         }
         if self.nodes.len() >= MAX_NODES {
@@ -312,6 +315,8 @@ mod tests {
         assert_eq!(nodes.address(key(1)), None);
         nodes.heard(at(0), key(1), address(1));
         assert_eq!(nodes.address(key(1)), Some(address(1)));
+        nodes.expire(key(1));
+        assert!(nodes.mention(key(1), address(2)), "it may be somewhere else now");
     }
 
     #[test]

@@ -81,6 +81,10 @@ impl OpenDhtNode {
         if wanted {
             self.prove(source, Some(id));
         }
+        // Somebody uses the id of a node that we know elsewhere: it may have moved.
+        if self.nodes.get(node).is_some_and(|known| known.address != source && known.pending == 0) {
+            self.check(node);
+        }
     }
 
     /// Asks whether somebody is at an address, once.

@@ -142,3 +142,27 @@ fn after_a_change_of_network_all_is_published_and_listened_at_again() {
     world.run(seconds(11 * MINUTE));
     assert_eq!(found(world.get_and_wait(9, DhtKey::of_text("own"))), [b"own"]);
 }
+
+#[test]
+fn a_node_that_came_back_at_another_address_is_known_there() {
+    let mut world = World::settled(38, Weather::FINE, 20);
+    world.stop(3);
+    world.start(903, id(3));
+    world.run(seconds(12 * MINUTE));
+    let at = |number| world.node(number).good_nodes().into_iter().find(|known| known.id == id(3));
+    let known: Vec<_> = (4..20).filter_map(at).map(|known| known.address).collect();
+    assert!(known.len() > 1 && known.iter().all(|known| *known == address(903)), "{known:?}");
+}
+
+#[test]
+fn nodes_with_nothing_to_do_stay_in_touch_at_little_cost() {
+    let mut world = World::settled(39, Weather::FINE, 30);
+    world.run(seconds(60 * MINUTE));
+    let sent = world.recorded(seconds(60 * MINUTE)).len();
+    assert_eq!(world.connected(), 30);
+    let good: Vec<usize> = (0..30).map(|number| world.node(number).good_nodes().len()).collect();
+    let known: Vec<usize> = (0..30).map(|number| world.node(number).health(world.now()).known).collect();
+    assert!(good.iter().all(|good| *good >= 8), "{good:?} of {known:?}");
+    // Datagrams of one node in a minute.
+    assert!(sent / 30 / 60 < 10, "{sent}");
+}
