@@ -145,7 +145,7 @@ impl OpenDhtNode {
         let now = self.now.moment;
         let made = created.and_then(|created| i64::try_from(created).ok()).map(UnixMillis::from_seconds);
         let age = made.map_or(Duration::ZERO, |made| self.now.wall.since(made));
-        let keep = !self.client && self.is_close(key);
+        let keep = !self.client && self.is_close(Family::of(&caller.source), key);
         for value in values {
             let id = value.id;
             if id == ValueId::NONE {
@@ -161,13 +161,12 @@ impl OpenDhtNode {
         }
     }
 
-    /// Whether we are among the nodes that should keep the values of a key.
-    fn is_close(&self, key: DhtKey) -> bool {
+    /// Whether we are among the nodes of a network that should keep the values of a key.
+    fn is_close(&self, family: Family, key: DhtKey) -> bool {
+        let Some(table) = self.tables.get(&family) else { return false };
+        let closest = table.closest(self.now.moment, &self.nodes, key, CLOSE_ENOUGH);
         let own = distance(&self.id.0, &key.0);
-        self.tables.values().all(|table| {
-            let closest = table.closest(self.now.moment, &self.nodes, key, CLOSE_ENOUGH);
-            closest.len() < CLOSEST || closest.last().is_none_or(|last| own <= distance(&last.0, &key.0))
-        })
+        closest.len() < CLOSEST || closest.last().is_none_or(|last| own <= distance(&last.0, &key.0))
     }
 
     fn take_listener(

@@ -187,3 +187,22 @@ fn a_replayed_datagram_changes_nothing() {
     assert_eq!(world.told(2, listening).len(), 1);
     assert_eq!(world.connected(), 6);
 }
+
+#[test]
+fn a_value_that_belongs_elsewhere_is_dropped_silently() {
+    let mut world = World::settled(56, Weather::FINE, 60);
+    let far = DhtKey(id(0).0.map(|byte| !byte));
+    let token = Some(world.node(0).mint.token(&stranger(1)));
+    for at in [far, DhtKey(id(0).0)] {
+        let request = Request::Put {
+            key: at,
+            values: vec![value(1, b"x").into()],
+            created: None,
+            token: token.clone(),
+        };
+        ask(&mut world, 1, request);
+        let sent = world.recorded(seconds(1));
+        assert!(sent.iter().any(|sent| sent.to == stranger(1)), "the answer is the same");
+        assert_eq!(world.keepers(at).is_empty(), at == far);
+    }
+}
