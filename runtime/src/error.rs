@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use skep_actors::account::messages::AccountError;
+use skep_actors::dht::messages::DhtError;
 use skep_actors::supervision::{AskError, SendError};
 use skep_actors::swarm::messages::ConversationError;
 use skep_protocol::ids::LocalAccountId;
@@ -56,6 +57,9 @@ pub enum NodeError {
     /// The DHT cannot be started as configured.
     #[error("the DHT cannot be started: {0}")]
     Dht(String),
+    /// The DHT could not do it.
+    #[error(transparent)]
+    InDht(#[from] DhtError),
     /// The node's thread could not be started, or ended before the node ran.
     #[error("the node could not be started: {0}")]
     Start(String),

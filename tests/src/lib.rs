@@ -11,7 +11,8 @@
 //!   demo       the main job, played by a bootstrap and three nodes: `skep-demo`
 //! ```
 //!
-//! The tests themselves are in `tests/nodes`, and those with real daemons in `tests/live`.
+//! The tests themselves are in `tests/nodes`, and those with real daemons in `tests/live` and, for the DHT
+//! alone, in `tests/opendht`.
 
 #![forbid(unsafe_code)]
 

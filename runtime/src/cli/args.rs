@@ -50,6 +50,9 @@ pub(crate) enum Command {
     Conversation(ConversationArgs),
     /// Messages of a conversation
     Message(MessageArgs),
+    /// The DHT by hand: values that everybody can read, at keys that are 40 hexadecimal digits or any text
+    #[command(subcommand)]
+    Dht(DhtCommand),
     /// The node itself
     #[command(subcommand)]
     Node(NodeCommand),
@@ -304,4 +307,30 @@ pub(crate) enum NodeCommand {
     Health,
     /// Stop the node in order
     Shutdown,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DhtCommand {
+    /// Put a text at a key
+    Put {
+        /// The key
+        key: String,
+        /// The text
+        text: String,
+        /// Keep it there until the node ends, rather than for ten minutes
+        #[arg(long, short)]
+        permanent: bool,
+    },
+    /// List the values at a key
+    Get {
+        /// The key
+        key: String,
+    },
+    /// Print the values at a key, and what comes there
+    Listen {
+        /// The key
+        key: String,
+    },
+    /// Show how the DHT is
+    Stat,
 }

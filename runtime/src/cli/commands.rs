@@ -12,7 +12,7 @@ use skep_protocol::ids::{CommitId, ConversationId, LocalAccountId};
 
 use super::args::{
     AccountChoice, AccountCommand, ContactArgs, ContactCommand, ConversationArgs, ConversationCommand,
-    MessageArgs, MessageCommand, NodeCommand, PasswordFile,
+    DhtCommand, MessageArgs, MessageCommand, NodeCommand, PasswordFile,
 };
 use super::error::CliError;
 use super::{Output, password, render};
@@ -317,6 +317,27 @@ impl<'a> Session<'a> {
                 }
                 _ => (),
             }
+        }
+    }
+
+    pub(super) async fn dht(&mut self, command: DhtCommand) -> Result<(), CliError> {
+        match command {
+            DhtCommand::Put { key, text, permanent } => {
+                let shown = |answer: &DhtPutView| format!("{} kept by {} nodes", answer.id, answer.stored);
+                self.call(DhtPut, DhtPutParams { key, text, permanent }, shown).await
+            }
+            DhtCommand::Get { key } => {
+                let shown = |answer: &DhtValuesView| render::values(&answer.values);
+                self.call(DhtGet, DhtKeyParams { key }, shown).await
+            }
+            DhtCommand::Listen { key } => {
+                self.client.call(DhtListen, DhtKeyParams { key }).await?;
+                loop {
+                    let notice = self.client.next_listened().await?;
+                    self.output.show(&notice, render::listened)?;
+                }
+            }
+            DhtCommand::Stat => self.call(NodeHealth, Nothing {}, render::health).await,
         }
     }
 

@@ -100,6 +100,7 @@ async fn execute(cli: Cli, out: &mut dyn Write) -> Result<(), CliError> {
         Command::Contact(args) => session.contact(args).await,
         Command::Conversation(args) => session.conversation(args).await,
         Command::Message(args) => session.message(args).await,
+        Command::Dht(command) => session.dht(command).await,
         Command::Node(command) => session.node(command).await,
         Command::Run { .. } | Command::ApiReference | Command::Completions { .. } => Ok(()),
     }

@@ -5,7 +5,7 @@ use skep_actors::account::messages::{AccountView, ContactView, LinkView, Request
 use skep_actors::swarm::messages::{ConversationView, MemberView, MessageView};
 use skep_protocol::time::UnixMillis;
 
-use crate::rpc::schema::{HealthView, NodeView, TreeView};
+use crate::rpc::schema::{DhtNotice, DhtValueView, HealthView, NodeView, TreeView};
 
 /// What is shown where there is nothing.
 const NOTHING: &str = "-";
@@ -235,6 +235,26 @@ pub(crate) fn health(health: &HealthView) -> String {
         ("keys listened at", health.listening_keys.to_string()),
         ("listeners served", health.listeners.to_string()),
     ])
+}
+
+/// Longest data of a value that is shown, in characters.
+const VALUE_EXCERPT: usize = 200;
+
+fn value_row(value: &DhtValueView) -> Vec<String> {
+    let shown = value.text.as_ref().unwrap_or(&value.data).chars().take(VALUE_EXCERPT).collect();
+    let kind = value.type_number.map_or_else(|| "encrypted".to_owned(), |number| number.to_string());
+    vec![value.id.clone(), kind, or_nothing(&value.user_type), optional(value.signer.as_ref()), shown]
+}
+
+pub(crate) fn values(values: &[DhtValueView]) -> String {
+    table(&["value", "type", "user type", "signed by", "content"], values.iter().map(value_row))
+}
+
+pub(crate) fn listened(notice: &DhtNotice) -> String {
+    let values = notice.values.iter().map(|value| printable(&format!("+ {}", value_row(value).join("  "))));
+    let expired = notice.expired.iter().map(|id| format!("- {id}"));
+    let refused = notice.refused.iter().cloned();
+    values.chain(expired).chain(refused).collect::<Vec<_>>().join("\n")
 }
 
 pub(crate) fn tree(tree: &TreeView) -> String {

@@ -2,6 +2,8 @@
 
 use clap::Parser as _;
 
+use skep_protocol::ids::DhtKey;
+
 use super::*;
 use crate::node::Node;
 use crate::node::fake::{self, CONVERSATION, PASSWORD};
@@ -173,4 +175,17 @@ async fn following_prints_messages_as_they_come_and_ends_with_the_node() {
     };
     let (followed, ()) = tokio::join!(execute(cli, &mut out), talk);
     assert!(followed.unwrap_err().line().contains("closed the connection"));
+}
+
+#[tokio::test]
+async fn a_value_is_put_found_and_listened_for() {
+    let running = Running::start().await;
+    let put = running.skep(&["dht", "put", "a key", "some text"]).await.unwrap();
+    assert!(put.ends_with(" kept by 2 nodes\n"), "{put}");
+    let found = running.skep(&["dht", "get", "a key"]).await.unwrap();
+    assert!(found.contains("text/plain") && found.contains("some text"), "{found}");
+    let hex = DhtKey::of_text("a key").to_hex();
+    assert_eq!(running.skep(&["dht", "get", &hex]).await.unwrap(), found);
+    assert_eq!(running.skep(&["dht", "get", "another key"]).await.unwrap(), "none\n");
+    assert!(running.skep(&["dht", "stat"]).await.unwrap().contains("DHT reachable"));
 }

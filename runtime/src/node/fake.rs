@@ -4,16 +4,19 @@
 //! fail before it answers.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use skep_actors::account::messages::{AccountError, AccountRequest, AccountView, ContactView};
+use skep_actors::dht::messages::{Found, ListenEvent, PutReport};
 use skep_actors::event::{Event, NodeEvent};
 use skep_actors::supervision::{Actor, ChildSpec, Message, Outlet, Port, Reply, RestartPolicy, Scope};
 use skep_actors::swarm::messages::{
     ConversationError, ConversationMessage, ConversationView, MemberView, MessageView, Outgoing, Page,
 };
-use skep_protocol::ids::{AccountId, CommitId, ConversationId, DeviceId, LocalAccountId, sha1};
+use skep_protocol::dht::value::Value;
+use skep_protocol::ids::{AccountId, CommitId, ConversationId, DeviceId, DhtKey, LocalAccountId, sha1};
 use skep_protocol::time::UnixMillis;
 
 use super::actor::NodeActor;
@@ -60,7 +63,7 @@ impl Parts for FakeParts {
     }
 
     fn start_dht(&self, scope: &mut Scope<'_, NodeActor>) -> Port<DhtMessage> {
-        scope.start_child(ChildSpec::new("dht"), || FakeDht)
+        scope.start_child(ChildSpec::new("dht"), FakeDht::default)
     }
 
     fn start_account(
@@ -98,7 +101,12 @@ impl Parts for FakeParts {
     }
 }
 
-struct FakeDht;
+/// Keeps values to itself.
+#[derive(Default)]
+struct FakeDht {
+    values: Vec<(DhtKey, Value)>,
+    listeners: Vec<(DhtKey, Outlet<ListenEvent>)>,
+}
 
 impl Actor for FakeDht {
     type Message = DhtMessage;
@@ -109,6 +117,21 @@ impl Actor for FakeDht {
             DhtMessage::Health { reply } => {
                 reply.send(Health { reachable: true, peers: 3, ..Health::default() });
             }
+            DhtMessage::Put { key, value, reply, .. } => {
+                for (_, outlet) in self.listeners.iter().filter(|(at, _)| *at == key) {
+                    let _ = outlet.try_send(ListenEvent::Values(vec![Arc::new(value.clone())]));
+                }
+                self.values.push((key, value));
+                reply.send(Ok(PutReport { stored: 2 }));
+            }
+            DhtMessage::Get { key, reply } => {
+                let values = self.values.iter().filter(|(at, _)| *at == key);
+                reply.send(Ok(Found {
+                    values: values.map(|(_, value)| value.clone()).collect(),
+                    answered: 2,
+                }));
+            }
+            DhtMessage::Listen { key, outlet, .. } => self.listeners.push((key, outlet)),
             other => panic!("the fake DHT does not know {}", other.kind()),
         }
     }

@@ -3,6 +3,7 @@
 //! ```text
 //!   Node, Account, Conversation       what a program holds; typed messages to the actors
 //!   messages.rs, actor.rs             the root of the tree
+//!   dht.rs                            the DHT by hand
 //!   parts.rs                          what the root starts: DHT and accounts
 //!   events.rs                         from all accounts to all subscribers
 //!   folder.rs                         the data folder, locked
@@ -26,6 +27,7 @@ use crate::error::NodeError;
 mod account;
 mod actor;
 mod conversation;
+mod dht;
 mod events;
 mod folder;
 mod messages;

@@ -9,7 +9,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 
-use super::schema::{EventNotice, Method, ProgressNotice, RpcError};
+use super::schema::{DhtNotice, EventNotice, Method, ProgressNotice, RpcError};
 
 /// Events kept while a reply is awaited; a client that asks much while subscribed reads them late.
 const MAX_WAITING_EVENTS: usize = 4096;
@@ -44,6 +44,7 @@ pub struct Client {
     writer: OwnedWriteHalf,
     count: u64,
     events: VecDeque<EventNotice>,
+    listened: VecDeque<DhtNotice>,
 }
 
 #[derive(Deserialize)]
@@ -70,7 +71,13 @@ impl Client {
             .await
             .map_err(|source| ClientError::NoNode { path: path.to_owned(), source })?;
         let (reader, writer) = stream.into_split();
-        Ok(Self { reader: BufReader::new(reader), writer, count: 0, events: VecDeque::new() })
+        Ok(Self {
+            reader: BufReader::new(reader),
+            writer,
+            count: 0,
+            events: VecDeque::new(),
+            listened: VecDeque::new(),
+        })
     }
 
     /// Calls a method.
@@ -103,6 +110,7 @@ impl Client {
                     }
                 }
                 Some("event") => self.keep_event(incoming.params)?,
+                Some("dht") => self.keep_listened(incoming.params)?,
                 // A notification that a later version sends.
                 Some(_) => (),
                 None => match incoming.error {
@@ -137,14 +145,28 @@ impl Client {
         }
     }
 
-    fn keep_event(&mut self, params: Value) -> Result<(), ClientError> {
-        let notice =
-            serde_json::from_value(params).map_err(|error| ClientError::Answer(error.to_string()))?;
-        if self.events.len() == MAX_WAITING_EVENTS {
-            self.events.pop_front();
+    /// What is told next of the keys of the DHT that this connection listens at.
+    ///
+    /// # Errors
+    /// [`ClientError::Lost`] when the node has ended.
+    pub async fn next_listened(&mut self) -> Result<DhtNotice, ClientError> {
+        loop {
+            if let Some(notice) = self.listened.pop_front() {
+                return Ok(notice);
+            }
+            let incoming = self.read().await?;
+            if incoming.method.as_deref() == Some("dht") {
+                self.keep_listened(incoming.params)?;
+            }
         }
-        self.events.push_back(notice);
-        Ok(())
+    }
+
+    fn keep_listened(&mut self, params: Value) -> Result<(), ClientError> {
+        keep(&mut self.listened, params)
+    }
+
+    fn keep_event(&mut self, params: Value) -> Result<(), ClientError> {
+        keep(&mut self.events, params)
     }
 
     async fn read(&mut self) -> Result<Incoming, ClientError> {
@@ -154,4 +176,14 @@ impl Client {
             Ok(_) => serde_json::from_str(&line).map_err(|error| ClientError::Answer(error.to_string())),
         }
     }
+}
+
+/// Keeps a notification until it is asked for; of too many, the oldest goes.
+fn keep<N: serde::de::DeserializeOwned>(kept: &mut VecDeque<N>, params: Value) -> Result<(), ClientError> {
+    let notice = serde_json::from_value(params).map_err(|error| ClientError::Answer(error.to_string()))?;
+    if kept.len() == MAX_WAITING_EVENTS {
+        kept.pop_front();
+    }
+    kept.push_back(notice);
+    Ok(())
 }

@@ -9,7 +9,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde_json::{Map, Value};
 use skep_actors::event::NodeEvent;
 
-use super::schema::{ErrorCode, EventNotice, METHODS, ProgressNotice};
+use super::schema::{DhtNotice, ErrorCode, EventNotice, METHODS, ProgressNotice};
 use super::{MAX_BATCH, MAX_IN_FLIGHT, MAX_REQUEST, MAX_SUBSCRIPTIONS};
 
 /// The document, in Markdown.
@@ -71,6 +71,9 @@ impl Document {
         self.line("## Notifications\n");
         self.line("### event\n\nAn event of a subscription.\n");
         let notice = EventNotice::json_schema(&mut self.generator);
+        self.fields(&notice);
+        self.line("### dht\n\nWhat is and comes at a key of the DHT.\n");
+        let notice = DhtNotice::json_schema(&mut self.generator);
         self.fields(&notice);
         self.line("### progress\n\nHow far a request of this connection is.\n");
         let notice = ProgressNotice::json_schema(&mut self.generator);

@@ -9,11 +9,15 @@ use futures::StreamExt as _;
 use skep_actors::account::messages::{AccountView, Password};
 use skep_actors::supervision::ActorId;
 use skep_actors::swarm::messages::{ConversationView, MAX_PAGE, Outgoing, Page};
-use skep_protocol::ids::{AccountId, CommitId, ConversationId, LocalAccountId};
+use skep_protocol::dht::content::Content;
+use skep_protocol::ids::{AccountId, CommitId, ConversationId, DhtKey, LocalAccountId};
 
 use super::schema::*;
 use super::session::Caller;
 use crate::node::{Account, Conversation, Node};
+
+/// User type of the values that people put.
+const TEXT: &str = "text/plain";
 
 /// Accounts that are asked at once when all are listed.
 const LIST_AT_ONCE: usize = 16;
@@ -84,6 +88,11 @@ impl Server {
 
 fn password(secret: Option<&Secret>) -> Option<Password> {
     secret.map(|secret| Password(secret.reveal().to_owned()))
+}
+
+/// A key as people write it.
+fn dht_key(text: &str) -> DhtKey {
+    text.parse().unwrap_or_else(|_| DhtKey::of_text(text))
 }
 
 fn person(text: &str) -> Result<AccountId, RpcError> {
@@ -285,6 +294,22 @@ impl Methods<Caller> for Server {
 
     async fn links_list(&self, _: &Caller, params: AccountParams) -> Result<LinksView, RpcError> {
         Ok(LinksView { links: self.account(params.account).links().await? })
+    }
+
+    async fn dht_put(&self, _: &Caller, params: DhtPutParams) -> Result<DhtPutView, RpcError> {
+        let content = Content::new(0, params.text.into_bytes()).with_user_type(TEXT);
+        let (id, report) = self.node.put_in_dht(dht_key(&params.key), content, params.permanent).await?;
+        Ok(DhtPutView { id: id.to_string(), stored: report.stored })
+    }
+
+    async fn dht_get(&self, _: &Caller, params: DhtKeyParams) -> Result<DhtValuesView, RpcError> {
+        let found = self.node.get_from_dht(dht_key(&params.key)).await?;
+        Ok(DhtValuesView { values: found.values.iter().map(Into::into).collect(), answered: found.answered })
+    }
+
+    async fn dht_listen(&self, caller: &Caller, params: DhtKeyParams) -> Result<SubscriptionRef, RpcError> {
+        let events = self.node.listen_in_dht(dht_key(&params.key)).await?;
+        Ok(SubscriptionRef { subscription: caller.listen(events)? })
     }
 
     async fn events_subscribe(

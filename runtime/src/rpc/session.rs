@@ -1,15 +1,19 @@
 //! What a connection remembers: where its replies go, and its subscriptions.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use futures::StreamExt as _;
+use futures::stream::BoxStream;
 use serde::Serialize;
 use serde_json::{Value, json};
+use skep_actors::dht::messages::ListenEvent;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
 use super::MAX_SUBSCRIPTIONS;
-use super::schema::{ErrorCode, EventNotice, ProgressNotice, RpcError};
+use super::schema::{DhtNotice, ErrorCode, EventNotice, ProgressNotice, RpcError};
 use crate::node::{CreationProgress, EventStream};
 
 /// A connection. Its subscriptions end with it.
@@ -54,14 +58,13 @@ impl Session {
 
     /// Begins to forward events, unless the subscription has been ended already.
     fn forward(&self, pending: PendingSubscription) {
-        let PendingSubscription { number, mut events } = pending;
+        let PendingSubscription { number, mut notices } = pending;
         let mut subscriptions = self.subscriptions();
         let Some(forwarder) = subscriptions.forwarders.get_mut(&number) else { return };
         let out = self.out.clone();
         let task = tokio::spawn(async move {
-            while let Some(event) = events.next().await {
-                let notice = EventNotice { subscription: number, event };
-                if out.send(notification("event", &notice)).await.is_err() {
+            while let Some(notice) = notices.next().await {
+                if out.send(notice).await.is_err() {
                     return;
                 }
             }
@@ -79,10 +82,16 @@ impl Drop for Session {
 }
 
 /// A subscription whose reply has not been sent: its first event must come after it.
-#[derive(Debug)]
 struct PendingSubscription {
     number: u64,
-    events: EventStream,
+    /// The notifications, as they are sent.
+    notices: BoxStream<'static, String>,
+}
+
+impl fmt::Debug for PendingSubscription {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "PendingSubscription({})", self.number)
+    }
 }
 
 /// Who asks, and with which request.
@@ -102,8 +111,30 @@ impl Caller {
         &self.session
     }
 
-    /// A new subscription; its events are forwarded once [`Self::replied`] was called.
+    /// A new subscription to events, which are forwarded once [`Self::replied`] was called.
     pub(super) fn subscribe(&self, events: EventStream) -> Result<u64, RpcError> {
+        self.add_subscription(|subscription| {
+            let events =
+                futures::stream::unfold(events, async |mut events| Some((events.next().await?, events)));
+            let notice = move |event| notification("event", &EventNotice { subscription, event });
+            events.map(notice).boxed()
+        })
+    }
+
+    /// A new subscription to a key of the DHT, likewise.
+    pub(super) fn listen(&self, events: mpsc::Receiver<ListenEvent>) -> Result<u64, RpcError> {
+        self.add_subscription(|subscription| {
+            let events =
+                futures::stream::unfold(events, async |mut events| Some((events.recv().await?, events)));
+            let notice = move |event| notification("dht", &DhtNotice::new(subscription, &event));
+            events.map(notice).boxed()
+        })
+    }
+
+    fn add_subscription(
+        &self,
+        notices: impl FnOnce(u64) -> BoxStream<'static, String>,
+    ) -> Result<u64, RpcError> {
         let mut subscriptions = self.session.subscriptions();
         if subscriptions.forwarders.len() >= MAX_SUBSCRIPTIONS {
             let message = format!("this connection has {MAX_SUBSCRIPTIONS} subscriptions already; end one");
@@ -112,7 +143,7 @@ impl Caller {
         subscriptions.count += 1;
         let number = subscriptions.count;
         subscriptions.forwarders.insert(number, None);
-        let pending = PendingSubscription { number, events };
+        let pending = PendingSubscription { number, notices: notices(number) };
         *self.pending.lock().unwrap_or_else(PoisonError::into_inner) = Some(pending);
         Ok(number)
     }

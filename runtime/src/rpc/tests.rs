@@ -207,6 +207,24 @@ async fn events_come_after_the_reply_to_their_subscription_until_it_ends() {
 }
 
 #[tokio::test]
+async fn what_comes_at_a_key_of_the_dht_is_told_until_the_subscription_ends() {
+    let running = Running::start().await;
+    let mut client = running.client().await;
+    let key = || "a key".to_owned();
+    let subscription = client.call(method::DhtListen, DhtKeyParams { key: key() }).await.unwrap();
+    let put = |text: &str| DhtPutParams { key: key(), text: text.to_owned(), permanent: false };
+    let put_first = client.call(method::DhtPut, put("first")).await.unwrap();
+    let notice = client.next_listened().await.unwrap();
+    assert_eq!(notice.subscription, subscription.subscription);
+    assert_eq!(notice.values[0].id, put_first.id);
+    assert_eq!(notice.values[0].text.as_deref(), Some("first"));
+    client.call(method::EventsUnsubscribe, subscription).await.unwrap();
+    client.call(method::DhtPut, put("second")).await.unwrap();
+    let found = client.call(method::DhtGet, DhtKeyParams { key: key() }).await.unwrap();
+    assert_eq!((found.values.len(), found.answered), (2, 2));
+}
+
+#[tokio::test]
 async fn a_subscriber_that_does_not_read_is_told_what_it_missed() {
     let running = Running::start_with(|config| config.limits.event_buffer = 8).await;
     let account = running.node.create_account("Alice", None, |_| ()).await.unwrap();

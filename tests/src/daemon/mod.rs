@@ -4,6 +4,7 @@
 //!   process    dbus-daemon ── jamid, in a namespace of their own; a dhtnode is everybody's bootstrap
 //!     bus      calls to the daemon, and its signals as they arrive
 //!     signal   what a scenario waits for
+//!   dhtnode    a dhtnode with its console, for the DHT alone
 //!   account    what an account does: contacts, conversations, messages, archives
 //! ```
 //!
@@ -11,6 +12,7 @@
 
 mod account;
 mod bus;
+mod dhtnode;
 mod process;
 mod signal;
 
@@ -18,6 +20,7 @@ use std::path::Path;
 use std::process::Command;
 
 pub use account::DaemonAccount;
+pub use dhtnode::DhtNode;
 pub use process::{Bootstrap, Daemon};
 pub use signal::{JOINED, Signal};
 

@@ -11,6 +11,7 @@ use skep_protocol::dht::filter::Filter;
 use skep_protocol::dht::opendht::node::{Family, NodeConfig, OpenDhtNode, Transmit};
 use skep_protocol::dht::opendht::operation::{Event, Failure, MAX_GETS, Now, OperationId, Rejected, Status};
 use skep_protocol::dht::subscriptions::MAX_SUBSCRIPTIONS;
+use skep_protocol::dht::value::{MAX_PACKED_VALUE, ValueError};
 use skep_protocol::time::Moment;
 use tokio::sync::mpsc;
 
@@ -40,6 +41,8 @@ pub(super) struct Engine {
     operations: BTreeMap<ListenId, OperationId>,
     listeners: HashMap<OperationId, ListenId>,
     subscribers: Subscribers,
+    /// The networks in which nodes answer.
+    connected: BTreeSet<Family>,
     bootstrap: Bootstrap,
     interfaces: Interfaces,
     file: Option<PathBuf>,
@@ -77,6 +80,7 @@ impl Engine {
             operations: BTreeMap::new(),
             listeners: HashMap::new(),
             subscribers: Subscribers::default(),
+            connected: BTreeSet::new(),
             bootstrap: Bootstrap::default(),
             interfaces: Interfaces::new(now.moment),
             file: network.known_nodes.clone(),
@@ -143,8 +147,7 @@ impl Engine {
         for listener in self.subscribers.retell(now.moment) {
             self.cancel(listener);
         }
-        let connected = self.is_connected();
-        self.bootstrap.look_up(now.moment, connected);
+        self.bootstrap.look_up(now.moment, !self.connected.is_empty());
         if self.next_save <= now.moment {
             self.next_save = now.moment.plus(SAVE_INTERVAL);
             if let Some(save) = self.saving() {
@@ -167,15 +170,10 @@ impl Engine {
         let deadlines = [
             self.node.deadline(),
             self.subscribers.next_deadline(),
-            if self.is_connected() { None } else { self.bootstrap.next_deadline() },
+            if self.connected.is_empty() { self.bootstrap.next_deadline() } else { None },
             Some(self.next_save),
         ];
         deadlines.into_iter().flatten().fold(self.interfaces.next_deadline(), Moment::min)
-    }
-
-    fn is_connected(&self) -> bool {
-        let health = self.node.health(now(&self.environment));
-        [health.ipv4, health.ipv6].contains(&Status::Connected)
     }
 
     // Requests of this node.
@@ -183,6 +181,11 @@ impl Engine {
     fn take(&mut self, message: DhtMessage) {
         let now = now(&self.environment);
         match message {
+            DhtMessage::Put { value, reply, .. } if value.encode().len() > MAX_PACKED_VALUE => {
+                // No node would read it, nor say so.
+                let size = value.encode().len();
+                reply.send(Err(DhtError::Value(ValueError::TooLarge { size }.to_string())));
+            }
             DhtMessage::Put { key, value, permanent, reply } => {
                 match self.node.put(now, key, value, permanent) {
                     Ok(operation) => drop(self.puts.insert(operation, reply)),
@@ -235,7 +238,7 @@ impl Engine {
     fn health(&self) -> Health {
         let health = self.node.health(now(&self.environment));
         Health {
-            reachable: self.is_connected(),
+            reachable: !self.connected.is_empty(),
             peers: health.good,
             known: health.known,
             last_answer: health.last_answer,
@@ -271,7 +274,13 @@ impl Engine {
             Event::Expired { operation, fingerprints } => {
                 self.tell(operation, ListenEvent::Expired(fingerprints));
             }
-            Event::Status { family, status } => tracing::info!(?family, ?status, "OpenDHT"),
+            Event::Status { family, status } => {
+                tracing::info!(?family, ?status, "OpenDHT");
+                match status {
+                    Status::Connected => self.connected.insert(family),
+                    Status::Connecting | Status::Disconnected => self.connected.remove(&family),
+                };
+            }
         }
     }
 

@@ -2,12 +2,16 @@
 
 use std::path::PathBuf;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use skep_actors::account::messages::{AccountView, ContactView, LinkView, RequestView};
+use skep_actors::dht::messages::ListenEvent;
 use skep_actors::event::NodeEvent;
 use skep_actors::supervision::ActorRow;
 use skep_actors::swarm::messages::{ConversationView, MemberView, MessageView};
+use skep_protocol::dht::value::{Body, Value};
 use skep_protocol::ids::{CommitId, ConversationId};
 
 use crate::node::Health;
@@ -235,6 +239,86 @@ pub struct MessageRef {
     /// Its commit.
     #[schemars(with = "String")]
     pub message: CommitId,
+}
+
+/// A value that was put.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct DhtPutView {
+    /// Its id: 16 hexadecimal digits.
+    pub id: String,
+    /// How many other nodes keep it by now.
+    pub stored: usize,
+}
+
+/// A value of the DHT.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct DhtValueView {
+    /// Its id: 16 hexadecimal digits.
+    pub id: String,
+    /// The number of its type; none if it is encrypted.
+    pub type_number: Option<u16>,
+    /// Its user type, such as `text/plain`.
+    pub user_type: String,
+    /// Short id of the key that signed it; none if nobody did, or it is encrypted.
+    pub signer: Option<String>,
+    /// What it says, if that is text.
+    pub text: Option<String>,
+    /// What it says, or its cipher text, in base64.
+    pub data: String,
+}
+
+impl From<&Value> for DhtValueView {
+    fn from(value: &Value) -> Self {
+        let content = value.content();
+        let data: &[u8] = match &value.body {
+            Body::Encrypted(cipher) => cipher,
+            _ => content.map_or(&[], |content| &content.data),
+        };
+        Self {
+            id: value.id.to_string(),
+            type_number: content.map(|content| content.type_number),
+            user_type: content.map_or_else(String::new, |content| content.user_type.clone()),
+            signer: value.as_signed().map(|signed| signed.owner().device_short_id().to_string()),
+            text: content.and_then(|content| String::from_utf8(content.data.clone()).ok()),
+            data: STANDARD.encode(data),
+        }
+    }
+}
+
+/// Values of the DHT.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct DhtValuesView {
+    /// The values, by rising id.
+    pub values: Vec<DhtValueView>,
+    /// How many other nodes answered.
+    pub answered: usize,
+}
+
+/// The parameters of a `dht` notification.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct DhtNotice {
+    /// The subscription it belongs to.
+    pub subscription: u64,
+    /// Values that are new at the key, or edited.
+    pub values: Vec<DhtValueView>,
+    /// Ids of values that no node keeps any more.
+    pub expired: Vec<String>,
+    /// Why nothing will be told.
+    pub refused: Option<String>,
+}
+
+impl DhtNotice {
+    /// What a listener is told.
+    #[must_use]
+    pub fn new(subscription: u64, event: &ListenEvent) -> Self {
+        let mut notice = Self { subscription, values: Vec::new(), expired: Vec::new(), refused: None };
+        match event {
+            ListenEvent::Values(values) => notice.values = values.iter().map(|v| (&**v).into()).collect(),
+            ListenEvent::Expired(gone) => notice.expired = gone.iter().map(|v| v.id.to_string()).collect(),
+            ListenEvent::Refused(error) => notice.refused = Some(error.to_string()),
+        }
+        notice
+    }
 }
 
 /// The parameters of an `event` notification.

@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use skep_actors::account::messages::AccountError;
+use skep_actors::dht::messages::DhtError;
 use skep_actors::supervision::{AskError, SendError};
 use skep_actors::swarm::messages::ConversationError;
 
@@ -65,6 +66,8 @@ error_codes! {
     NotReady = -32009;
     /// The method is switched off in the configuration.
     Disabled = -32010;
+    /// No other node of the DHT answers.
+    Unreachable = -32011;
 }
 
 /// An error as it is on the wire.
@@ -110,7 +113,18 @@ fn code(error: &NodeError) -> ErrorCode {
         NodeError::Unanswered(AskError::Deadline { .. }) => ErrorCode::Deadline,
         NodeError::Unanswered(_) => ErrorCode::Unanswered,
         NodeError::InUse { .. } | NodeError::File { .. } => ErrorCode::Storage,
+        NodeError::InDht(error) => dht_code(error),
         NodeError::Listen { .. } | NodeError::Dht(_) | NodeError::Start(_) => ErrorCode::Internal,
+    }
+}
+
+fn dht_code(error: &DhtError) -> ErrorCode {
+    match error {
+        DhtError::Alone { .. } | DhtError::NoAnswer { .. } => ErrorCode::Unreachable,
+        DhtError::Refused { .. } | DhtError::Value(_) => ErrorCode::Refused,
+        DhtError::TooMany { .. } => ErrorCode::Busy,
+        DhtError::Stopped => ErrorCode::Stopping,
+        _ => ErrorCode::Internal,
     }
 }
 

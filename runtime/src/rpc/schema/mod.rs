@@ -177,6 +177,14 @@ methods! {
     /// All links of an account to devices of others.
     links_list LinksList "links.list": AccountParams => LinksView;
 
+    /// Puts a text that everybody can read at a key of the DHT.
+    dht_put DhtPut "dht.put": DhtPutParams => DhtPutView;
+    /// The values at a key of the DHT.
+    dht_get DhtGet "dht.get": DhtKeyParams => DhtValuesView;
+    /// Sends what is and comes at a key of the DHT as `dht` notifications on this connection, until
+    /// `events.unsubscribe`.
+    dht_listen DhtListen "dht.listen": DhtKeyParams => SubscriptionRef;
+
     /// Sends the events from now on as `event` notifications on this connection.
     events_subscribe EventsSubscribe "events.subscribe": SubscribeParams => SubscriptionRef;
     /// Ends a subscription of this connection.

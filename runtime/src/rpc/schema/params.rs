@@ -244,6 +244,27 @@ pub struct SubscribeParams {
     pub account: Option<LocalAccountId>,
 }
 
+/// A key of the DHT.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DhtKeyParams {
+    /// The key: 40 hexadecimal digits, or any other text, whose SHA-1 it then is.
+    pub key: String,
+}
+
+/// A text for the DHT.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DhtPutParams {
+    /// The key: 40 hexadecimal digits, or any other text, whose SHA-1 it then is.
+    pub key: String,
+    /// The text, at most 64 KiB.
+    pub text: String,
+    /// Keep it there until the node ends; without it, ten minutes.
+    #[serde(default)]
+    pub permanent: bool,
+}
+
 /// A subscription of this connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
