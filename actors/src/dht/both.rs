@@ -33,6 +33,9 @@ const EVENTS: usize = 16;
 /// When a listener that refuses an event is told again.
 const PAUSE: Duration = Duration::from_millis(50);
 
+/// How often it is looked whether a listener that is told nothing is still there.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
+
 /// Values of one listening that are told apart by which network has them; values beyond may be told
 /// twice.
 const MAX_KNOWN: usize = 8192;
@@ -221,6 +224,9 @@ async fn merge(events: [mpsc::Receiver<ListenEvent>; 2], outlet: Outlet<ListenEv
         let (side, event) = tokio::select! {
             event = first.recv(), if open[0] => (0, event),
             event = second.recv(), if open[1] => (1, event),
+            () = tokio::time::sleep(SWEEP_INTERVAL) => {
+                if outlet.is_open() { continue } else { return }
+            }
         };
         let Some(event) = event else {
             if let Some(open) = open.get_mut(side) {

@@ -14,6 +14,9 @@ const MAX_BACKLOG: usize = 256;
 /// When a busy listener is told again.
 const BACKLOG_PAUSE: Duration = Duration::from_millis(50);
 
+/// How often listeners that have gone without a word are looked for.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
+
 #[derive(Debug)]
 struct Subscriber {
     outlet: Outlet<ListenEvent>,
@@ -26,11 +29,14 @@ pub(super) struct Subscribers {
     subscribers: BTreeMap<ListenId, Subscriber>,
     /// When those with a backlog are told again.
     retell: Option<Moment>,
+    /// When those that have gone are looked for, if there are any.
+    sweep: Option<Moment>,
 }
 
 impl Subscribers {
     /// Adds one, or replaces it.
-    pub(super) fn insert(&mut self, id: ListenId, outlet: Outlet<ListenEvent>) {
+    pub(super) fn insert(&mut self, now: Moment, id: ListenId, outlet: Outlet<ListenEvent>) {
+        self.sweep.get_or_insert(now.plus(SWEEP_INTERVAL));
         self.subscribers.insert(id, Subscriber { outlet, backlog: VecDeque::new() });
     }
 
@@ -38,7 +44,8 @@ impl Subscribers {
         self.subscribers.remove(&id);
     }
 
-    /// Tells a listener this event after what it was not told yet. Returns whether it is still there.
+    /// Tells a listener this event after what it was not told yet. Returns whether it is still there;
+    /// if not, the caller [removes](Self::remove) it.
     pub(super) fn tell(&mut self, now: Moment, id: ListenId, event: ListenEvent) -> bool {
         match self.subscribers.get_mut(&id) {
             Some(subscriber) => subscriber.backlog.push_back(event),
@@ -47,20 +54,32 @@ impl Subscribers {
         self.flush(now, id)
     }
 
-    /// When to [tell again](Self::retell).
-    pub(super) const fn next_deadline(&self) -> Option<Moment> {
-        self.retell
+    /// When [`Self::due`] has something to do.
+    pub(super) fn next_deadline(&self) -> Option<Moment> {
+        [self.retell, self.sweep].into_iter().flatten().min()
     }
 
-    /// Tells those with a backlog again, if it is time to. Returns those that are gone.
-    pub(super) fn retell(&mut self, now: Moment) -> Vec<ListenId> {
-        if self.retell.is_none_or(|moment| moment > now) {
-            return Vec::new();
+    /// Does what is due: tells those with a backlog again, and looks for those that are gone. Returns
+    /// these; the caller [removes](Self::remove) them.
+    pub(super) fn due(&mut self, now: Moment) -> Vec<ListenId> {
+        let mut gone = Vec::new();
+        if self.retell.is_some_and(|moment| moment <= now) {
+            self.retell = None;
+            let waiting = self.subscribers.iter().filter(|(_, subscriber)| !subscriber.backlog.is_empty());
+            let waiting: Vec<ListenId> = waiting.map(|(id, _)| *id).collect();
+            gone.extend(waiting.into_iter().filter(|id| !self.flush(now, *id)));
         }
-        self.retell = None;
-        let waiting = self.subscribers.iter().filter(|(_, subscriber)| !subscriber.backlog.is_empty());
-        let waiting: Vec<ListenId> = waiting.map(|(id, _)| *id).collect();
-        waiting.into_iter().filter(|id| !self.flush(now, *id)).collect()
+        if self.sweep.is_some_and(|moment| moment <= now) {
+            gone.extend(self.gone());
+            self.sweep = (self.subscribers.len() > gone.len()).then_some(now.plus(SWEEP_INTERVAL));
+        }
+        gone
+    }
+
+    /// Those that have gone without a word.
+    pub(super) fn gone(&self) -> Vec<ListenId> {
+        let gone = self.subscribers.iter().filter(|(_, subscriber)| !subscriber.outlet.is_open());
+        gone.map(|(id, _)| *id).collect()
     }
 
     fn flush(&mut self, now: Moment, id: ListenId) -> bool {
@@ -68,10 +87,7 @@ impl Subscribers {
         while let Some(event) = subscriber.backlog.front() {
             match subscriber.outlet.try_send(event.clone()) {
                 Ok(()) => drop(subscriber.backlog.pop_front()),
-                Err(SendError::Closed { .. }) => {
-                    self.subscribers.remove(&id);
-                    return false;
-                }
+                Err(SendError::Closed { .. }) => return false,
                 Err(_) => break,
             }
         }
@@ -83,5 +99,60 @@ impl Subscribers {
             self.retell = Some(now.plus(BACKLOG_PAUSE));
         }
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::dht::messages::DhtError;
+
+    fn at(millis: u64) -> Moment {
+        Moment(Duration::from_millis(millis))
+    }
+
+    fn event(number: usize) -> ListenEvent {
+        ListenEvent::Refused(DhtError::NoAnswer { asked: number })
+    }
+
+    /// A listener with room for one event.
+    fn listener(subscribers: &mut Subscribers) -> (ListenId, mpsc::Receiver<ListenEvent>) {
+        let (outlet, events) = Outlet::channel("test", 1);
+        let id = ListenId::unique();
+        subscribers.insert(at(0), id, outlet);
+        (id, events)
+    }
+
+    #[test]
+    fn a_busy_listener_is_told_later_in_order_and_loses_the_oldest_of_too_many() {
+        let mut subscribers = Subscribers::default();
+        let (id, mut events) = listener(&mut subscribers);
+        for number in 0..MAX_BACKLOG + 3 {
+            assert!(subscribers.tell(at(0), id, event(number)));
+        }
+        assert_eq!(subscribers.next_deadline(), Some(at(50)));
+        assert_eq!(events.try_recv().unwrap(), event(0));
+        for number in 3..MAX_BACKLOG + 3 {
+            let now = subscribers.next_deadline().unwrap();
+            assert!(subscribers.due(now).is_empty());
+            assert_eq!(events.try_recv().unwrap(), event(number));
+        }
+        assert_eq!(subscribers.retell, None);
+    }
+
+    #[test]
+    fn listeners_that_are_gone_are_found_when_told_and_within_a_minute() {
+        let mut subscribers = Subscribers::default();
+        let (told, events) = listener(&mut subscribers);
+        drop(events);
+        assert!(!subscribers.tell(at(0), told, event(1)));
+        subscribers.remove(told);
+        let (silent, events) = listener(&mut subscribers);
+        drop(events);
+        assert_eq!(subscribers.next_deadline(), Some(at(60_000)));
+        assert_eq!(subscribers.due(at(60_000)), [silent]);
+        assert_eq!(subscribers.next_deadline(), None);
     }
 }

@@ -5,7 +5,7 @@
 
 mod network;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -28,30 +28,15 @@ use super::config::{BootstrapAddress, Clock, ConfigError, EngineConfig, MAX_BOOT
 use super::core::{Core, Output};
 use super::outbox::RequestId;
 use crate::dht::messages::{DhtError, DhtMessage, Found, Health, ListenEvent, ListenId, PutReport, Ticket};
+use crate::dht::subscribers::Subscribers;
 use crate::storage;
-use crate::supervision::{Outlet, Reply, SendError};
+use crate::supervision::Reply;
 
 /// Shortest time between two writings of the file of known peers.
 const SAVE_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Largest file of known peers in bytes; a full address book takes a tenth of it.
 const MAX_FILE: usize = 256 * 1024;
-
-/// Most events kept for a listener that is busy; the oldest go first.
-const MAX_BACKLOG: usize = 256;
-
-/// When a busy listener is told again.
-const BACKLOG_PAUSE: Duration = Duration::from_millis(50);
-
-/// How often listeners that are gone are looked for.
-const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
-
-/// A local listener.
-#[derive(Debug)]
-struct Subscriber {
-    outlet: Outlet<ListenEvent>,
-    backlog: VecDeque<ListenEvent>,
-}
 
 /// The engine of one node.
 pub struct Engine {
@@ -67,9 +52,7 @@ pub struct Engine {
     resolving: JoinSet<(Contact, Vec<Multiaddr>)>,
     puts: BTreeMap<Ticket, Reply<Result<PutReport, DhtError>>>,
     gets: BTreeMap<Ticket, Reply<Result<Found, DhtError>>>,
-    subscribers: BTreeMap<ListenId, Subscriber>,
-    /// When subscribers with a backlog are told again.
-    retell: Option<Moment>,
+    subscribers: Subscribers,
     /// Where each connected peer is, and whether it was dialled there.
     remotes: HashMap<PeerId, (Multiaddr, bool)>,
     /// Our own addresses, and who sees us there.
@@ -77,7 +60,6 @@ pub struct Engine {
     file: Option<PathBuf>,
     next_save: Moment,
     next_refresh: Moment,
-    next_sweep: Moment,
 }
 
 impl std::fmt::Debug for Engine {
@@ -129,14 +111,12 @@ impl Engine {
             resolving: JoinSet::new(),
             puts: BTreeMap::new(),
             gets: BTreeMap::new(),
-            subscribers: BTreeMap::new(),
-            retell: None,
+            subscribers: Subscribers::default(),
             remotes: HashMap::new(),
             observed: BTreeMap::new(),
             file: config.known_peers,
             next_save: now.plus(SAVE_INTERVAL),
             next_refresh: now.plus(REFRESH_INTERVAL),
-            next_sweep: now.plus(SWEEP_INTERVAL),
         })
     }
 
@@ -176,10 +156,8 @@ impl Engine {
         for attempt in self.book.due(now, self.core.peer_count()) {
             self.attempt(attempt);
         }
-        if self.retell.is_some_and(|moment| moment <= now) {
-            self.retell = None;
-            let listeners: Vec<ListenId> = self.subscribers.keys().copied().collect();
-            listeners.into_iter().for_each(|listener| self.tell(listener, None));
+        for listener in self.subscribers.due(now) {
+            self.cancel(listener);
         }
         if self.next_refresh <= now {
             self.next_refresh = now.plus(REFRESH_INTERVAL);
@@ -187,9 +165,6 @@ impl Engine {
                 // It only fails if nobody is known.
                 let _ = self.swarm.behaviour_mut().kad.bootstrap();
             }
-        }
-        if self.next_sweep <= now {
-            self.sweep();
         }
         if self.file.is_some() && self.book.is_changed() && self.next_save <= now {
             self.next_save = now.plus(SAVE_INTERVAL);
@@ -204,9 +179,8 @@ impl Engine {
         let deadlines = [
             self.core.deadline(),
             self.book.deadline(self.core.peer_count()),
-            self.retell,
+            self.subscribers.next_deadline(),
             Some(self.next_refresh),
-            (!self.subscribers.is_empty()).then_some(self.next_sweep),
             (self.file.is_some() && self.book.is_changed()).then_some(self.next_save),
         ];
         deadlines.into_iter().flatten().min().unwrap_or(self.next_refresh)
@@ -229,13 +203,13 @@ impl Engine {
                 Err(error) => reply.send(Err(error)),
             },
             DhtMessage::Listen { id, key, outlet } => {
-                self.subscribers.insert(id, Subscriber { outlet, backlog: VecDeque::new() });
+                self.subscribers.insert(now, id, outlet);
                 let listened = self.core.listen(now, id, key).or_else(|_| {
-                    self.sweep();
+                    self.subscribers.gone().into_iter().for_each(|gone| self.cancel(gone));
                     self.core.listen(now, id, key)
                 });
                 if let Err(error) = listened {
-                    self.tell(id, Some(ListenEvent::Refused(error)));
+                    self.tell(id, ListenEvent::Refused(error));
                 }
             }
             DhtMessage::Cancel { id } => self.cancel(id),
@@ -252,21 +226,13 @@ impl Engine {
         }
     }
 
-    /// Cancels the listenings of listeners that have gone without a word.
-    fn sweep(&mut self) {
-        self.next_sweep = self.now().plus(SWEEP_INTERVAL);
-        let gone = self.subscribers.iter().filter(|(_, subscriber)| !subscriber.outlet.is_open());
-        let gone: Vec<ListenId> = gone.map(|(listener, _)| *listener).collect();
-        gone.into_iter().for_each(|listener| self.cancel(listener));
-    }
-
     /// Nodes in the routing table.
     fn known(&mut self) -> usize {
         self.swarm.behaviour_mut().kad.kbuckets().map(|bucket| bucket.num_entries()).sum()
     }
 
     fn cancel(&mut self, listener: ListenId) {
-        self.subscribers.remove(&listener);
+        self.subscribers.remove(listener);
         self.core.cancel_listen(self.now(), listener);
     }
 
@@ -316,27 +282,13 @@ impl Engine {
                     reply.send(result);
                 }
             }
-            Output::Told(listener, event) => self.tell(listener, Some(event)),
+            Output::Told(listener, event) => self.tell(listener, event),
         }
     }
 
-    /// Tells a listener, as far as it has room, what it was not told yet and this event.
-    fn tell(&mut self, listener: ListenId, event: Option<ListenEvent>) {
-        let Some(subscriber) = self.subscribers.get_mut(&listener) else { return };
-        subscriber.backlog.extend(event);
-        while let Some(event) = subscriber.backlog.front() {
-            match subscriber.outlet.try_send(event.clone()) {
-                Ok(()) => drop(subscriber.backlog.pop_front()),
-                Err(SendError::Closed { .. }) => return self.cancel(listener),
-                Err(_) => break,
-            }
-        }
-        if subscriber.backlog.len() > MAX_BACKLOG {
-            subscriber.backlog.pop_front();
-            tracing::warn!(?listener, "a listener of the DHT is too slow: an event is lost");
-        }
-        if !subscriber.backlog.is_empty() && self.retell.is_none() {
-            self.retell = Some(self.now().plus(BACKLOG_PAUSE));
+    fn tell(&mut self, listener: ListenId, event: ListenEvent) {
+        if !self.subscribers.tell(self.now(), listener, event) {
+            self.cancel(listener);
         }
     }
 

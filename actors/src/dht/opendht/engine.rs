@@ -144,7 +144,7 @@ impl Engine {
         while let Some(event) = self.node.poll_event() {
             self.happened(event);
         }
-        for listener in self.subscribers.retell(now.moment) {
+        for listener in self.subscribers.due(now.moment) {
             self.cancel(listener);
         }
         self.bootstrap.look_up(now.moment, !self.connected.is_empty());
@@ -199,8 +199,12 @@ impl Engine {
             },
             DhtMessage::Listen { id, key, outlet } => {
                 self.cancel(id);
-                self.subscribers.insert(id, outlet);
-                match self.node.listen(now, key) {
+                self.subscribers.insert(now.moment, id, outlet);
+                let listened = self.node.listen(now, key).or_else(|_| {
+                    self.subscribers.gone().into_iter().for_each(|gone| self.cancel(gone));
+                    self.node.listen(now, key)
+                });
+                match listened {
                     Ok(operation) => {
                         self.operations.insert(id, operation);
                         self.listeners.insert(operation, id);
