@@ -125,6 +125,41 @@ pub enum Event {
         /// The message as a list would show it now.
         message: MessageView,
     },
+    /// A device of a member has the history up to a message.
+    Fetched {
+        /// In which conversation.
+        #[schemars(with = "String")]
+        conversation: ConversationId,
+        /// Who.
+        #[schemars(with = "String")]
+        member: AccountId,
+        /// The newest commit they have.
+        #[schemars(with = "String")]
+        message: CommitId,
+    },
+    /// A member, or this account on any of its devices, has read up to a message.
+    Read {
+        /// In which conversation.
+        #[schemars(with = "String")]
+        conversation: ConversationId,
+        /// Who.
+        #[schemars(with = "String")]
+        member: AccountId,
+        /// The newest message read.
+        #[schemars(with = "String")]
+        message: CommitId,
+    },
+    /// A member began to type, or has stopped.
+    Typing {
+        /// In which conversation.
+        #[schemars(with = "String")]
+        conversation: ConversationId,
+        /// Who.
+        #[schemars(with = "String")]
+        member: AccountId,
+        /// Whether typing.
+        active: bool,
+    },
     /// A member joined, left, was invited, banned or allowed again.
     MembersChanged {
         /// In which conversation.

@@ -507,6 +507,11 @@ impl AccountActor {
     pub(super) fn conversation_folder(&self, conversation: ConversationId) -> PathBuf {
         self.config.folder.join("conversations").join(conversation.to_hex())
     }
+
+    /// Folder of what is known of a conversation beside its history, as Jami names it.
+    pub(super) fn conversation_data(&self, conversation: ConversationId) -> PathBuf {
+        self.config.folder.join("conversation_data").join(conversation.to_hex())
+    }
 }
 
 /// Erases what a stop or crash left of conversations: copies never finished, and those removed that

@@ -161,7 +161,7 @@ impl AccountActor {
     /// Stops the actor of a conversation and erases its folder. If it is taken up again meanwhile,
     /// it starts anew afterwards.
     pub(super) fn erase_conversation(&mut self, id: ConversationId, scope: &mut Scope<'_, Self>) {
-        let folder = self.conversation_folder(id);
+        let (folder, data) = (self.conversation_folder(id), self.conversation_data(id));
         let (pool, share) = (self.config.pool.clone(), self.share());
         let Some(running) = &mut self.running else { return };
         let room = running.conversations.remove(&id).map(|room| room.port);
@@ -173,9 +173,12 @@ impl AccountActor {
         }
         // After its actor has ended, which takes at most this long.
         scope.after(STOP, move |_, scope| {
-            let erase = move || match std::fs::remove_dir_all(folder) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(storage_error(error)),
-                _ => Ok(()),
+            let erase = move || {
+                // What is known beside the history goes first: without the history it is never looked for.
+                [data, folder].into_iter().try_for_each(|folder| match std::fs::remove_dir_all(folder) {
+                    Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(storage_error(error)),
+                    _ => Ok(()),
+                })
             };
             let erase = async move { pool.run(share, Lane::Quick, erase).await };
             scope.spawn_background(erase, move |account, erased, scope| {

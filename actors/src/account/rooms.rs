@@ -120,6 +120,7 @@ impl AccountActor {
             id,
             local: self.config.local,
             folder: self.conversation_folder(id),
+            status_file: self.conversation_data(id).join("status"),
             identity: running.identity.clone(),
             name: running.state.name.clone(),
             links: running.links.clone(),
@@ -385,8 +386,22 @@ impl AccountActor {
             },
             SwarmNotice::Invitation(invitation) => self.invited(account, &invitation, scope),
             SwarmNotice::InvitationWanted(id) => self.invite_again(device, account, id, scope),
-            // Read markers and typing are not shown yet.
+            SwarmNotice::Displayed { conversation: Some(id), commit } => {
+                self.tell_room(id, ConversationMessage::ReadBy { member: account, commit });
+            }
+            SwarmNotice::Typing { conversation, active } => {
+                self.tell_room(conversation, ConversationMessage::TypedBy { member: account, active });
+            }
             other => tracing::trace!(?other, "a notice is not used"),
+        }
+    }
+
+    /// Hands what a member says to the conversation; nothing if it is not here.
+    fn tell_room(&self, id: ConversationId, message: ConversationMessage) {
+        if let Ok(room) = self.room_port(id)
+            && let Err(error) = room.try_send(message)
+        {
+            tracing::debug!(%error, "a marker or typing was not taken");
         }
     }
 

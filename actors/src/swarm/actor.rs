@@ -9,6 +9,8 @@
 //! At most one fetch runs for each device; what is announced meanwhile is looked at once more after
 //! it. History that was refused is remembered by its head and not fetched again.
 
+mod markers;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,7 +19,9 @@ use std::time::Duration;
 use skep_protocol::identity::DeviceIdentity;
 use skep_protocol::ids::{AccountId, CommitId, ConversationId, DeviceId, LocalAccountId};
 use skep_protocol::swarm::notice::{Announcement, Notice as SwarmNotice};
+use skep_protocol::sync::MarkerKind;
 
+use self::markers::Markers;
 use super::damage::set_aside;
 use super::exchange::{CloneError, CloneJob, Failure, FetchJob, Outcome, serve};
 use super::founder::Founder;
@@ -85,6 +89,8 @@ pub struct ConversationConfig {
     pub local: LocalAccountId,
     /// Folder of its repository.
     pub folder: PathBuf,
+    /// File of what its members have fetched and read.
+    pub status_file: PathBuf,
     /// Our device.
     pub identity: Arc<DeviceIdentity>,
     /// The account's display name.
@@ -124,6 +130,7 @@ pub struct ConversationActor {
     consolidating: bool,
     /// Whether we have left, and are only here until somebody knows.
     leaving: bool,
+    markers: Markers,
     /// The timer after which history that nobody reads is let go.
     reading: Option<TimerId>,
 }
@@ -176,6 +183,7 @@ impl ConversationActor {
     #[must_use]
     pub fn new(config: ConversationConfig) -> Self {
         Self {
+            markers: Markers::new(config.status_file.clone()),
             config,
             replica: None,
             standing: None,
@@ -349,7 +357,7 @@ impl ConversationActor {
         };
         let notice = SwarmNotice::Announcement(announcement);
         let notice = Notice { kind: notice.mime_type().to_owned(), content: notice.to_text() };
-        let topic = self.config.id.0.iter().take(8).fold(0, |key, byte| key << 8 | u64::from(*byte));
+        let topic = topic(self.config.id);
         // Our own devices learn that we have left from each other.
         let own = self.leaving.then(|| self.config.identity.account_id());
         for person in standing.people().into_iter().filter(|person| Some(*person) != own) {
@@ -703,7 +711,12 @@ impl Actor for ConversationActor {
     const KIND: &'static str = "conversation";
 
     fn started(&mut self, scope: &mut Scope<'_, Self>) {
+        self.load_markers(scope);
         self.open(scope);
+    }
+
+    fn alarm(&mut self, scope: &mut Scope<'_, Self>) {
+        self.end_typing(scope);
     }
 
     fn handle(&mut self, message: ConversationMessage, scope: &mut Scope<'_, Self>) {
@@ -725,7 +738,12 @@ impl Actor for ConversationActor {
                 self.with_replica(Lane::Bulk, scope, read, |_, log, _| reply.send(flatten(log)));
             }
             ConversationMessage::Describe(reply) => {
-                reply.send(describe(self.config.id, self.standing.as_ref(), self.state()));
+                reply.send(describe(
+                    self.config.id,
+                    self.standing.as_ref(),
+                    &self.markers.status,
+                    self.state(),
+                ));
             }
             ConversationMessage::Leave(reply) => self.leave(reply, scope),
             ConversationMessage::Announced { device, account, commit } => {
@@ -734,9 +752,23 @@ impl Actor for ConversationActor {
             ConversationMessage::Clone { devices } => self.clone_from(&devices, scope),
             ConversationMessage::Invited => self.invited(scope),
             ConversationMessage::Serve(offer) => self.serve(offer, scope),
-            ConversationMessage::Served { account, commit } => self.served(account, commit, scope),
+            ConversationMessage::Served { account, commit } => {
+                self.heard_marker(account, MarkerKind::Fetched, commit, scope);
+                self.served(account, commit, scope);
+            }
+            ConversationMessage::MarkRead { message, reply } => self.mark_read(message, reply, scope),
+            ConversationMessage::ReadBy { member, commit } => {
+                self.heard_marker(member, MarkerKind::Read, commit, scope);
+            }
+            ConversationMessage::Type { active, reply } => reply.send(self.type_on(active)),
+            ConversationMessage::TypedBy { member, active } => self.heard_typing(member, active, scope),
         }
     }
+}
+
+/// What notices about a conversation are told apart by while they wait for a link.
+fn topic(conversation: ConversationId) -> u64 {
+    conversation.0.iter().take(8).fold(0, |key, byte| key << 8 | u64::from(*byte))
 }
 
 fn flatten<T>(result: Result<Result<T, ReplicaError>, ConversationError>) -> Result<T, ConversationError> {

@@ -162,6 +162,14 @@ pub struct MemberView {
     pub id: AccountId,
     /// `admin`, `member`, `invited`, `banned` or `left`.
     pub role: String,
+    /// The newest commit that a device of theirs has, as far as is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub fetched: Option<CommitId>,
+    /// The message up to which they have read, as far as they have told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub read: Option<CommitId>,
 }
 
 /// A conversation at a glance.
@@ -250,6 +258,35 @@ pub enum ConversationMessage {
         /// The commit.
         commit: CommitId,
     },
+    /// The owner has read up to a message; answered when that is durable. Members who are connected
+    /// are told.
+    MarkRead {
+        /// The message.
+        message: CommitId,
+        /// The outcome.
+        reply: Reply<Result<(), ConversationError>>,
+    },
+    /// A member has read up to a message.
+    ReadBy {
+        /// Who.
+        member: AccountId,
+        /// The message, which may not be here yet.
+        commit: CommitId,
+    },
+    /// The owner types, or has stopped; members who are connected are told.
+    Type {
+        /// Whether typing.
+        active: bool,
+        /// Whether there is a conversation to type in.
+        reply: Reply<Result<(), ConversationError>>,
+    },
+    /// A member types, or has stopped.
+    TypedBy {
+        /// Who.
+        member: AccountId,
+        /// Whether typing.
+        active: bool,
+    },
 }
 
 impl Message for ConversationMessage {
@@ -266,6 +303,10 @@ impl Message for ConversationMessage {
             Self::Invited => "invited",
             Self::Serve(_) => "serve",
             Self::Served { .. } => "served",
+            Self::MarkRead { .. } => "mark_read",
+            Self::ReadBy { .. } => "read_by",
+            Self::Type { .. } => "type",
+            Self::TypedBy { .. } => "typed_by",
         }
     }
 
@@ -273,6 +314,9 @@ impl Message for ConversationMessage {
         match self {
             Self::Announced { device, .. } => Policy::Coalesce(device_key(device)),
             Self::Clone { .. } | Self::Invited => Policy::Coalesce(0),
+            Self::ReadBy { member, .. } | Self::TypedBy { member, .. } => {
+                Policy::Coalesce(member.0.iter().take(8).fold(0, |key, byte| key << 8 | u64::from(*byte)))
+            }
             Self::Serve(_) => Policy::Reject,
             _ => Policy::Wait,
         }

@@ -26,6 +26,7 @@ use skep_protocol::swarm::object::{
 use skep_protocol::swarm::reconcile::{Reconciliation, reconcile};
 use skep_protocol::swarm::refusal::{Refusal, ValidationError};
 use skep_protocol::swarm::validate::{Founding, ValidCommit, Validator};
+use skep_protocol::sync::MessageStatus;
 use skep_protocol::time::UnixMillis;
 
 use super::damage::refusal_of_system;
@@ -485,6 +486,11 @@ impl Replica {
         Ok(repository.contains(commit.into()) && repository.is_ancestor(commit, head)?)
     }
 
+    /// Whether `commit` is `marker` or older in the order shown; false if one of them is not here.
+    pub(super) fn is_covered(&self, commit: CommitId, marker: CommitId) -> Result<bool, ReplicaError> {
+        Ok(lock(&self.timeline).is_covered(&self.repository, commit, marker)?)
+    }
+
     /// Validates what a fetch brought, and takes it into the history or throws it away.
     pub(super) fn integrate(&self, fetched: Fetched, now: UnixMillis) -> Result<Option<Moved>, ReplicaError> {
         let Fetched::New { head: theirs, commits, received } = fetched else { return Ok(None) };
@@ -622,7 +628,12 @@ impl Replica {
 }
 
 /// The conversation at a glance.
-pub(super) fn describe(id: ConversationId, standing: Option<&Standing>, state: &str) -> ConversationView {
+pub(super) fn describe(
+    id: ConversationId,
+    standing: Option<&Standing>,
+    status: &MessageStatus,
+    state: &str,
+) -> ConversationView {
     let mode = standing.map_or(Mode::OneToOne, |standing| standing.mode);
     let mode = match mode {
         Mode::OneToOne => "one_to_one",
@@ -635,12 +646,21 @@ pub(super) fn describe(id: ConversationId, standing: Option<&Standing>, state: &
     let text = |field: fn(&ConversationProfile) -> &String| {
         standing.map(|standing| field(&standing.profile).clone()).unwrap_or_default()
     };
+    let member = |(id, role): (&AccountId, &Role)| {
+        let status = status.of(*id);
+        MemberView {
+            id: *id,
+            role: role.word().to_owned(),
+            fetched: status.fetched.map(|marker| marker.commit),
+            read: status.read.map(|marker| marker.commit),
+        }
+    };
     ConversationView {
         id,
         mode: mode.to_owned(),
         title: text(|profile| &profile.title),
         description: text(|profile| &profile.description),
-        members: members.map(|(id, role)| MemberView { id: *id, role: role.word().to_owned() }).collect(),
+        members: members.map(member).collect(),
         head: standing.map(|standing| standing.head),
         state: state.to_owned(),
     }

@@ -222,6 +222,23 @@ impl Timeline {
         Ok(order)
     }
 
+    /// Whether `commit` is `marker` or older in the order shown; false if one of them is not here.
+    pub(super) fn is_covered(
+        &mut self,
+        source: &impl ObjectSource,
+        commit: CommitId,
+        marker: CommitId,
+    ) -> Result<bool, Unreadable> {
+        let all = [commit, marker];
+        if all.iter().any(|id| !self.history.graph().contains(*id)) {
+            if all.iter().any(|id| read_commit(source, *id).is_err()) {
+                return Ok(false);
+            }
+            self.load_all(source)?;
+        }
+        Ok(self.history.is_covered(commit, marker))
+    }
+
     /// Who wrote a commit of the history, and what it says.
     pub(super) fn record(
         &mut self,

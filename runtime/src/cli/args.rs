@@ -285,6 +285,13 @@ pub(crate) enum MessageCommand {
         #[arg(long, short, default_value_t = 50)]
         limit: usize,
     },
+    /// Note that you have read up to a message, and tell the others
+    Read {
+        /// The conversation's id, or its beginning
+        conversation: String,
+        /// The message's id
+        message: String,
+    },
     /// Print new messages as they come, of one conversation or of all
     Follow {
         /// The conversation's id, or its beginning

@@ -278,6 +278,11 @@ impl<'a> Session<'a> {
                 let params = SearchParams { account, conversation, text, limit };
                 self.call(MessageSearch, params, |found| render::messages(&found.messages)).await
             }
+            MessageCommand::Read { conversation, message } => {
+                let conversation = self.find_conversation(account, &conversation).await?;
+                let params = MessageParams { account, conversation, message: commit(&message)? };
+                self.call(MessageRead, params, done).await
+            }
             MessageCommand::Follow { conversation } => {
                 let conversation = match conversation {
                     None => None,

@@ -106,6 +106,23 @@ impl Conversation {
         self.ask(SEARCH_DEADLINE, |reply| ConversationMessage::Search { text, limit, reply }).await
     }
 
+    /// Notes that the owner has read up to a message, and tells the members who are connected.
+    ///
+    /// # Errors
+    /// [`ConversationError::UnknownMessage`] when there is no such message.
+    pub async fn mark_read(&self, message: CommitId) -> Result<(), NodeError> {
+        self.ask(READ_DEADLINE, |reply| ConversationMessage::MarkRead { message, reply }).await
+    }
+
+    /// Tells the members who are connected that the owner types, or has stopped. It is shown to them
+    /// for twelve seconds.
+    ///
+    /// # Errors
+    /// [`ConversationError::NotReady`] while the conversation has not arrived.
+    pub async fn set_typing(&self, active: bool) -> Result<(), NodeError> {
+        self.ask(READ_DEADLINE, |reply| ConversationMessage::Type { active, reply }).await
+    }
+
     /// Mode, members, profile and head.
     ///
     /// # Errors

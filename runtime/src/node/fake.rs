@@ -262,7 +262,12 @@ impl Actor for FakeConversation {
                 mode: "one_to_one".to_owned(),
                 title: String::new(),
                 description: String::new(),
-                members: vec![MemberView { id: AccountId([7; 20]), role: "admin".to_owned() }],
+                members: vec![MemberView {
+                    id: AccountId([7; 20]),
+                    role: "admin".to_owned(),
+                    fetched: None,
+                    read: None,
+                }],
                 head: None,
                 state: "ready".to_owned(),
             }),

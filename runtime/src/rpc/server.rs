@@ -287,6 +287,16 @@ impl Methods<Caller> for Server {
         Ok(MessagesView { messages: conversation.search(params.text, params.limit.min(MAX_PAGE)).await? })
     }
 
+    async fn message_read(&self, _: &Caller, params: MessageParams) -> Result<Done, RpcError> {
+        self.conversation(params.account, params.conversation).mark_read(params.message).await?;
+        Ok(Done {})
+    }
+
+    async fn message_typing(&self, _: &Caller, params: TypingParams) -> Result<Done, RpcError> {
+        self.conversation(params.account, params.conversation).set_typing(params.active).await?;
+        Ok(Done {})
+    }
+
     async fn message_log(&self, _: &Caller, params: LogParams) -> Result<CommitsView, RpcError> {
         let conversation = self.conversation(params.account, params.conversation);
         Ok(CommitsView { commits: conversation.log(params.limit.min(MAX_LOG)).await? })

@@ -171,6 +171,10 @@ methods! {
     message_list MessageList "message.list": ListParams => Page;
     /// Finds messages with a text in any case, newest first.
     message_search MessageSearch "message.search": SearchParams => MessagesView;
+    /// Notes that this account has read up to a message, and tells the members who are connected.
+    message_read MessageRead "message.read": MessageParams => Done;
+    /// Tells the members who are connected that this account types, or has stopped.
+    message_typing MessageTyping "message.typing": TypingParams => Done;
     /// The newest commits, merges included, to compare replicas.
     message_log MessageLog "message.log": LogParams => CommitsView;
 

@@ -1,0 +1,251 @@
+//! Who has fetched and read how far, and who is typing (`spec: swarm 13`).
+//!
+//! What others tell is kept soon; what the owner has read is on disk before that is acknowledged.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use skep_protocol::ids::{AccountId, CommitId};
+use skep_protocol::swarm::notice::Notice as SwarmNotice;
+use skep_protocol::swarm::typing::Typing;
+use skep_protocol::sync::{MAX_STATUS_FILE, MarkerKind, MessageStatus};
+
+use super::{ConversationActor, topic};
+use crate::blocking::Lane;
+use crate::event::Event;
+use crate::peer::messages::{LinksMessage, Notice, Recipient};
+use crate::storage;
+use crate::supervision::{Reply, Scope};
+use crate::swarm::messages::ConversationError;
+
+/// How long what others tell may wait until it is on disk.
+const SAVE_PAUSE: Duration = Duration::from_secs(1);
+
+/// Told apart from announcements and from each other while they wait for a link.
+const READ_TOPIC: u64 = 1;
+const TYPING_TOPIC: u64 = 2;
+
+type SaveReply = Reply<Result<(), ConversationError>>;
+
+/// What a conversation keeps of its members beside the history.
+#[derive(Debug)]
+pub(super) struct Markers {
+    file: PathBuf,
+    pub(super) status: MessageStatus,
+    typing: Typing,
+    /// Whether a timer runs after which they are saved.
+    saving: bool,
+    /// Whether they are being written.
+    writing: bool,
+    /// Who waits for the next write.
+    unsaved: Vec<SaveReply>,
+}
+
+impl Markers {
+    pub(super) fn new(file: PathBuf) -> Self {
+        Self {
+            file,
+            status: MessageStatus::default(),
+            typing: Typing::default(),
+            saving: false,
+            writing: false,
+            unsaved: Vec::new(),
+        }
+    }
+}
+
+impl ConversationActor {
+    /// Reads what is on disk; messages wait for it.
+    pub(super) fn load_markers(&mut self, scope: &mut Scope<'_, Self>) {
+        let (pool, share, file) = (self.config.pool.clone(), self.config.share, self.markers.file.clone());
+        let load = async move { pool.run(share, Lane::Quick, move || read(&file)).await };
+        scope.hold();
+        scope.spawn(load, |conversation, loaded, scope| {
+            match loaded {
+                Ok(Ok(status)) => conversation.markers.status = status,
+                Ok(Err(error)) => tracing::warn!(%error, "read markers begin anew"),
+                Err(error) => tracing::warn!(%error, "read markers begin anew"),
+            }
+            scope.release();
+        });
+    }
+
+    /// The owner has read up to a message; answered when that is on disk.
+    pub(super) fn mark_read(&mut self, commit: CommitId, reply: SaveReply, scope: &mut Scope<'_, Self>) {
+        let own = self.config.identity.account_id();
+        let old = self.markers.status.of(own).read.map(|marker| marker.commit);
+        self.with_replica(
+            Lane::Quick,
+            scope,
+            move |replica| {
+                Ok((replica.has(commit)?, old.map_or(Ok(false), |old| replica.is_covered(commit, old))?))
+            },
+            move |conversation, looked, scope| match super::flatten(looked) {
+                Ok((false, _)) => reply.send(Err(ConversationError::UnknownMessage { message: commit })),
+                Ok((true, covered)) => {
+                    if conversation.advance(own, MarkerKind::Read, commit, covered, scope) {
+                        conversation.tell_connected(
+                            READ_TOPIC,
+                            &SwarmNotice::Displayed { conversation: Some(conversation.config.id), commit },
+                        );
+                    }
+                    conversation.save_markers(reply, scope);
+                }
+                Err(error) => reply.send(Err(error)),
+            },
+        );
+    }
+
+    /// A member has fetched or read up to a commit, perhaps one that is not here yet.
+    pub(super) fn heard_marker(
+        &mut self,
+        member: AccountId,
+        kind: MarkerKind,
+        commit: CommitId,
+        scope: &mut Scope<'_, Self>,
+    ) {
+        let takes_part = self.standing.as_ref().is_some_and(|standing| standing.people().contains(&member));
+        let old = self.markers.status.of(member).marker(kind).map(|marker| marker.commit);
+        match old {
+            _ if !takes_part => {}
+            Some(old) if old == commit => {}
+            None => self.heard_newer(member, kind, commit, false, scope),
+            Some(old) => self.with_replica(
+                Lane::Quick,
+                scope,
+                move |replica| replica.is_covered(commit, old),
+                move |conversation, covered, scope| match super::flatten(covered) {
+                    Ok(covered) => conversation.heard_newer(member, kind, commit, covered, scope),
+                    Err(error) => tracing::debug!(%error, "a marker is ignored"),
+                },
+            ),
+        }
+    }
+
+    fn heard_newer(
+        &mut self,
+        member: AccountId,
+        kind: MarkerKind,
+        commit: CommitId,
+        covered: bool,
+        scope: &mut Scope<'_, Self>,
+    ) {
+        if self.advance(member, kind, commit, covered, scope)
+            && !std::mem::replace(&mut self.markers.saving, true)
+        {
+            scope.after(SAVE_PAUSE, |conversation, scope| {
+                conversation.markers.saving = false;
+                conversation.save_markers(Reply::channel().0, scope);
+            });
+        }
+    }
+
+    /// Moves a marker unless it is `covered` by where it stands; whether it moved.
+    fn advance(
+        &mut self,
+        member: AccountId,
+        kind: MarkerKind,
+        commit: CommitId,
+        covered: bool,
+        scope: &mut Scope<'_, Self>,
+    ) -> bool {
+        let moved = self.markers.status.advance(member, kind, commit, scope.wall(), |_, _| covered);
+        if moved {
+            let conversation = self.config.id;
+            let event = match kind {
+                MarkerKind::Fetched => Event::Fetched { conversation, member, message: commit },
+                MarkerKind::Read => Event::Read { conversation, member, message: commit },
+            };
+            self.emit(vec![event], scope);
+        }
+        moved
+    }
+
+    /// Saves the markers and answers when they are on disk. While they are being written, what comes
+    /// waits for the next write.
+    fn save_markers(&mut self, reply: SaveReply, scope: &mut Scope<'_, Self>) {
+        self.markers.unsaved.push(reply);
+        if !self.markers.writing {
+            self.write_markers(scope);
+        }
+    }
+
+    fn write_markers(&mut self, scope: &mut Scope<'_, Self>) {
+        let replies = std::mem::take(&mut self.markers.unsaved);
+        self.markers.writing = !replies.is_empty();
+        if replies.is_empty() {
+            return;
+        }
+        let (file, bytes) = (self.markers.file.clone(), self.markers.status.encode());
+        let (pool, share) = (self.config.pool.clone(), self.config.share);
+        let write = async move { pool.run(share, Lane::Quick, move || write(&file, &bytes)).await };
+        scope.spawn(write, |conversation, written, scope| {
+            let written = match written {
+                Ok(written) => written.map_err(|error| ConversationError::Storage(error.to_string())),
+                Err(error) => Err(error.into()),
+            };
+            if let Err(error) = &written {
+                tracing::warn!(%error, "read markers are not on disk");
+            }
+            replies.into_iter().for_each(|reply| reply.send(written.clone()));
+            conversation.write_markers(scope);
+        });
+    }
+
+    /// The owner types, or has stopped.
+    pub(super) fn type_on(&self, active: bool) -> Result<(), ConversationError> {
+        if self.standing.is_none() {
+            return Err(ConversationError::NotReady);
+        }
+        let conversation = self.config.id;
+        self.tell_connected(TYPING_TOPIC, &SwarmNotice::Typing { conversation, active });
+        Ok(())
+    }
+
+    /// A member types, or has stopped.
+    pub(super) fn heard_typing(&mut self, member: AccountId, active: bool, scope: &mut Scope<'_, Self>) {
+        let takes_part = self.standing.as_ref().is_some_and(|standing| standing.people().contains(&member));
+        if takes_part && self.markers.typing.heard(member, active, scope.now()) {
+            self.emit(vec![Event::Typing { conversation: self.config.id, member, active }], scope);
+        }
+        scope.set_alarm(self.markers.typing.deadline());
+    }
+
+    /// Those who were not heard of for a while type no more.
+    pub(super) fn end_typing(&mut self, scope: &mut Scope<'_, Self>) {
+        let conversation = self.config.id;
+        let ended = self.markers.typing.expire(scope.now());
+        let events = ended.into_iter().map(|member| Event::Typing { conversation, member, active: false });
+        self.emit(events.collect(), scope);
+        scope.set_alarm(self.markers.typing.deadline());
+    }
+
+    /// Tells the other members who are connected; for the others it is not worth keeping.
+    fn tell_connected(&self, kind: u64, notice: &SwarmNotice) {
+        let Some(standing) = &self.standing else { return };
+        let own = self.config.identity.account_id();
+        let topic = topic(self.config.id).wrapping_add(kind);
+        let notice = Notice { kind: notice.mime_type().to_owned(), content: notice.to_text() };
+        for person in standing.people().into_iter().filter(|person| *person != own) {
+            let to = Recipient::Account(person);
+            let notice = notice.clone();
+            let notify = LinksMessage::Notify { to, topic, notice, lasting: false, except: None };
+            if let Err(error) = self.config.links.try_send(notify) {
+                tracing::debug!(%error, "a marker or typing was not told");
+            }
+        }
+    }
+}
+
+fn read(file: &Path) -> io::Result<MessageStatus> {
+    let Some(bytes) = storage::read(file, MAX_STATUS_FILE)? else { return Ok(MessageStatus::default()) };
+    MessageStatus::decode(&bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+}
+
+fn write(file: &Path, bytes: &[u8]) -> io::Result<()> {
+    if let Some(folder) = file.parent() {
+        storage::make_folder(folder)?;
+    }
+    storage::replace(file, bytes)
+}
