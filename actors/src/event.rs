@@ -31,6 +31,8 @@ pub enum Event {
     /// The account has revoked this device. It connects to nobody any more; what is here can still be
     /// read, and the account's archive makes a new device.
     DeviceRevoked {},
+    /// The account was removed from this node; it says no more.
+    AccountRemoved {},
     /// The DHT became reachable, or ceased to be.
     DhtReachable {
         /// Whether other nodes answer.

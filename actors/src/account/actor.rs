@@ -33,7 +33,7 @@ use crate::peer::{LinkConfig, LinksActor, LinksConfig};
 use crate::storage;
 use crate::supervision::{Actor, ChildSpec, Outlet, Port, Reply, Scope};
 use crate::swarm::DAMAGED;
-use crate::swarm::messages::ConversationMessage;
+use crate::swarm::messages::{ConversationMessage, ConversationView};
 
 /// How long other parts may take to answer a question of ours.
 pub(super) const ASK: Duration = Duration::from_secs(5);
@@ -58,6 +58,9 @@ pub struct AccountConfig {
     pub gather: GatherOptions,
     /// Whether unknown accounts may connect.
     pub public: bool,
+    /// Id of the value that announces the device: an actor made anew replaces the announcement of the
+    /// one before.
+    pub announcement: ValueId,
 }
 
 /// See the module.
@@ -86,6 +89,8 @@ pub(super) struct Running {
     pub(super) revoked: bool,
     /// What is kept on the DHT for as long as the account lives.
     pub(super) published: Vec<(DhtKey, ValueId)>,
+    /// Whether that was taken back, because the account is about to be removed.
+    pub(super) withdrawn: bool,
     pub(super) presence: Presence,
     /// Contacts at whose keys we listen.
     pub(super) listening: BTreeSet<AccountId>,
@@ -99,6 +104,8 @@ pub(super) struct Running {
     pub(super) leaving: BTreeMap<ConversationId, Port<ConversationMessage>>,
     /// Conversations whose actor is ending, and whose folder goes then.
     pub(super) erasing: BTreeSet<ConversationId>,
+    /// Conversations that failed too often, and why.
+    pub(super) failed: BTreeMap<ConversationId, String>,
     /// People whose conversation is being made, and who waits for it.
     pub(super) adding: HashMap<AccountId, Vec<Reply<Result<ConversationId, AccountError>>>>,
     pub(super) opening: usize,
@@ -111,6 +118,13 @@ pub(super) struct Running {
     dirty: Dirty,
     saving: bool,
     waiting: Vec<Waiter>,
+}
+
+impl Running {
+    /// Whether the account may still be found.
+    pub(super) fn may_publish(&self) -> bool {
+        !self.revoked && !self.withdrawn
+    }
 }
 
 /// A conversation as its account sees it.
@@ -239,11 +253,13 @@ impl AccountActor {
             listening: BTreeSet::new(),
             pace: AnswerPace::default(),
             announced: false,
+            withdrawn: false,
             reachable: false,
             up: BTreeMap::new(),
             conversations: BTreeMap::new(),
             leaving: BTreeMap::new(),
             erasing: BTreeSet::new(),
+            failed: BTreeMap::new(),
             adding: HashMap::new(),
             opening: 0,
             finding: BTreeSet::new(),
@@ -465,22 +481,30 @@ impl AccountActor {
                 self.leave_conversation(conversation, reply, scope);
             }
             AccountRequest::Links(reply) => self.list_links(reply, scope),
+            AccountRequest::Withdraw(reply) => self.withdraw(reply, scope),
         }
     }
 
     fn list_conversations(
         &mut self,
-        reply: Reply<Result<Vec<crate::swarm::messages::ConversationView>, AccountError>>,
+        reply: Reply<Result<Vec<ConversationView>, AccountError>>,
         scope: &mut Scope<'_, Self>,
     ) {
         let Some(running) = &self.running else { return };
-        let ports: Vec<_> = running.conversations.values().map(|room| room.port.clone()).collect();
+        let ports: Vec<_> = running.conversations.iter().map(|(id, room)| (*id, room.port.clone())).collect();
+        let failed: Vec<_> = running
+            .failed
+            .iter()
+            .map(|(id, reason)| ConversationView::silent(*id, "failed", reason.clone()))
+            .collect();
         let ask = async move {
-            let views = ports.iter().map(|port| port.ask(ASK, ConversationMessage::Describe));
-            let views: Result<Vec<_>, _> = join_all(views).await.into_iter().collect();
-            views.map_err(|error| AccountError::Busy(error.to_string()))
+            let views = ports.iter().map(async |(id, port)| {
+                let view = port.ask(ASK, ConversationMessage::Describe).await;
+                view.unwrap_or_else(|error| ConversationView::silent(*id, "busy", error.to_string()))
+            });
+            join_all(views).await.into_iter().chain(failed).collect()
         };
-        scope.spawn(ask, |_, views, _| reply.send(views));
+        scope.spawn(ask, |_, views: Vec<_>, _| reply.send(Ok(views)));
     }
 
     fn list_links(
@@ -500,8 +524,15 @@ impl AccountActor {
         &self,
         conversation: ConversationId,
     ) -> Result<Port<ConversationMessage>, AccountError> {
-        let room = self.running.as_ref().and_then(|running| running.conversations.get(&conversation));
-        room.map(|room| room.port.clone()).ok_or(AccountError::UnknownConversation(conversation))
+        let unknown = AccountError::UnknownConversation(conversation);
+        let Some(running) = &self.running else { return Err(unknown) };
+        match running.conversations.get(&conversation) {
+            Some(room) => Ok(room.port.clone()),
+            None if running.failed.contains_key(&conversation) => {
+                Err(AccountError::ConversationDown(conversation))
+            }
+            None => Err(unknown),
+        }
     }
 
     pub(super) fn conversation_folder(&self, conversation: ConversationId) -> PathBuf {
@@ -588,6 +619,7 @@ impl Actor for AccountActor {
         if let Some(conversation) = failed {
             running.conversations.remove(&conversation);
             let reason = "it failed too often; it is opened again when the node restarts".to_owned();
+            running.failed.insert(conversation, reason.clone());
             self.emit(Event::ConversationFailed { conversation, reason }, scope);
         }
     }

@@ -2,7 +2,8 @@
 //!
 //! Everything in this module that starts with a verb blocks or makes RSA keys; it runs on the
 //! blocking pool. A new account's folder is filled under another name and renamed when it is whole,
-//! so a crash leaves no half account.
+//! and that of an account to be removed is renamed before it is emptied, so a crash leaves no half
+//! account. [`sweep`] erases what it does leave.
 
 use std::fmt;
 use std::fs;
@@ -37,6 +38,12 @@ const RECEIPT_SIGNATURE: &str = "receipt.sig";
 
 /// Folder of the revocation lists of this account and of its contacts.
 pub(super) const REVOCATIONS: &str = "revocations";
+
+/// Ending of the folder of an account that is being made.
+const UNFINISHED: &str = "new";
+
+/// Ending of the folder of an account that was removed.
+const REMOVED: &str = "removed";
 
 /// Setting that holds the display name.
 const DISPLAY_NAME: &str = "Account.displayName";
@@ -99,6 +106,39 @@ pub fn list(accounts: &Path) -> Result<Vec<LocalAccountId>, AccountError> {
     }
     found.sort();
     Ok(found)
+}
+
+/// Erases what a crash left of accounts that were being made or removed. Nothing may be at work on
+/// these accounts.
+///
+/// # Errors
+/// [`AccountError::Storage`] when something cannot be erased.
+pub fn sweep(accounts: &Path) -> Result<(), AccountError> {
+    for entry in fs::read_dir(accounts).map_err(storage_error)? {
+        let path = entry.map_err(storage_error)?.path();
+        let is_account = path.file_stem().and_then(|name| name.to_str()?.parse::<LocalAccountId>().ok());
+        let ending = path.extension().and_then(|ending| ending.to_str());
+        if is_account.is_some() && matches!(ending, Some(UNFINISHED | REMOVED)) {
+            fs::remove_dir_all(&path).map_err(storage_error)?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes an account for good: after a crash at any instant it is there whole, or gone. No actor of
+/// the account may run.
+///
+/// # Errors
+/// [`AccountError::Storage`] when it could not be removed; it is there whole then.
+pub fn remove(folder: &AccountFolder) -> Result<(), AccountError> {
+    let away = folder.path().with_extension(REMOVED);
+    let force = || away.parent().map_or(Ok(()), storage::force_folder);
+    fs::rename(folder.path(), &away).and_then(|()| force()).map_err(storage_error)?;
+    // The account is gone; what cannot be erased now is at the next start.
+    if let Err(error) = fs::remove_dir_all(&away).and_then(|()| force()) {
+        tracing::error!(folder = %away.display(), %error, "the files of a removed account are still on disk");
+    }
+    Ok(())
 }
 
 /// Loads the identity and checks that its parts belong together (`spec: identity 2.1, 3`). Whether
@@ -295,7 +335,7 @@ impl Draft {
             enrolled = archive.enrol(self.device_key, at);
         }
         let identity = enrolled.map_err(|error| unusable("archive", &error))?;
-        let partial = AccountFolder(self.folder.0.with_extension("new"));
+        let partial = AccountFolder(self.folder.0.with_extension(UNFINISHED));
         let receipt = identity.receipt();
         let write = || {
             storage::make_folder(partial.path())?;
@@ -393,4 +433,62 @@ fn unusable(what: &str, error: &dyn fmt::Display) -> AccountError {
 
 pub(super) fn storage_error(error: std::io::Error) -> AccountError {
     AccountError::Storage(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn accounts() -> (tempfile::TempDir, AccountFolder, AccountFolder) {
+        let place = tempfile::tempdir().unwrap();
+        let [one, other] = [1, 2].map(|number| AccountFolder::new(place.path(), LocalAccountId([number; 8])));
+        for folder in [&one, &other] {
+            storage::make_folder(&folder.join("conversations")).unwrap();
+            storage::replace(&folder.join(KEY), b"key").unwrap();
+        }
+        (place, one, other)
+    }
+
+    fn names(place: &Path) -> Vec<String> {
+        let mut names: Vec<_> = fs::read_dir(place)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_removed_account_leaves_nothing_and_others_stay() {
+        let (place, one, other) = accounts();
+        remove(&one).unwrap();
+        assert_eq!(names(place.path()), ["0202020202020202"]);
+        assert!(other.join(KEY).exists());
+        assert!(matches!(remove(&one), Err(AccountError::Storage(_))));
+    }
+
+    #[test]
+    fn what_a_crash_left_is_no_account_and_is_swept_away() {
+        let (place, one, other) = accounts();
+        // Killed after the folder was renamed, and in the middle of making another account.
+        fs::rename(one.path(), one.path().with_extension(REMOVED)).unwrap();
+        let third = AccountFolder::new(place.path(), LocalAccountId([3; 8]));
+        storage::make_folder(&third.path().with_extension(UNFINISHED)).unwrap();
+        storage::make_folder(&place.path().join("of the owner.removed")).unwrap();
+        assert_eq!(list(place.path()).unwrap(), [LocalAccountId([2; 8])]);
+        sweep(place.path()).unwrap();
+        assert_eq!(names(place.path()), ["0202020202020202", "of the owner.removed"]);
+        assert!(other.join(KEY).exists());
+    }
+
+    #[test]
+    fn an_account_whose_folder_cannot_be_renamed_is_there_whole() {
+        let (place, one, _) = accounts();
+        // Something of the same name is in the way.
+        storage::make_folder(&one.path().with_extension(REMOVED).join("conversations")).unwrap();
+        assert!(matches!(remove(&one), Err(AccountError::Storage(_))));
+        assert!(one.join(KEY).exists());
+        sweep(place.path()).unwrap();
+        remove(&one).unwrap();
+    }
 }

@@ -29,6 +29,9 @@ pub enum AccountError {
     /// There is no such conversation.
     #[error("this account has no conversation {0}")]
     UnknownConversation(ConversationId),
+    /// The conversation has been given up until the node restarts.
+    #[error("conversation {0} failed too often; it is opened again when the node restarts")]
+    ConversationDown(ConversationId),
     /// The password does not open the archive.
     #[error("the password is wrong, or the archive is damaged")]
     WrongPassword,
@@ -242,6 +245,8 @@ pub enum AccountRequest {
     },
     /// All links.
     Links(Answer<Vec<LinkView>>),
+    /// Take back what announces this device on the DHT; for an account that is about to be removed.
+    Withdraw(Reply<()>),
 }
 
 /// Everything an account can be told.

@@ -20,7 +20,7 @@ use crate::dht::messages::{DhtMessage, ListenEvent, ListenId};
 use crate::directory::messages::DirectoryMessage;
 use crate::event::Event;
 use crate::peer::messages::LinksMessage;
-use crate::supervision::{Scope, SendError};
+use crate::supervision::{Reply, Scope, SendError};
 
 /// How long the DHT may take to keep a value.
 pub(super) const PUT: Duration = Duration::from_secs(30);
@@ -142,7 +142,7 @@ impl AccountActor {
     fn certificate_published(&mut self, scope: &mut Scope<'_, Self>) {
         let Some(running) = &self.running else { return };
         let own = running.identity.account_id();
-        let announcement = running.identity.announcement(random_value_id(scope.environment()));
+        let announcement = running.identity.announcement(self.config.announcement);
         let lists = running.revocations.lists(own);
         self.publish(own.dht_key(), announcement, Publication::Announcement, scope);
         for list in lists {
@@ -151,9 +151,10 @@ impl AccountActor {
         }
     }
 
-    /// Puts a value permanently, again and again until the DHT has it.
+    /// Puts a value permanently, again and again until the DHT has it or it may not be published any
+    /// more.
     fn publish(&mut self, key: DhtKey, value: Value, what: Publication, scope: &mut Scope<'_, Self>) {
-        let Some(running) = self.running.as_mut().filter(|running| !running.revoked) else { return };
+        let Some(running) = self.running.as_mut().filter(|running| running.may_publish()) else { return };
         if !running.published.contains(&(key, value.id)) {
             running.published.push((key, value.id));
         }
@@ -170,7 +171,7 @@ impl AccountActor {
     }
 
     fn published(&mut self, what: Publication, scope: &mut Scope<'_, Self>) {
-        let Some(running) = self.running.as_mut().filter(|running| !running.revoked) else { return };
+        let Some(running) = self.running.as_mut().filter(|running| running.may_publish()) else { return };
         match what {
             Publication::Certificate => self.certificate_published(scope),
             Publication::Announcement => {
@@ -180,6 +181,22 @@ impl AccountActor {
             }
             Publication::LegacyCertificate | Publication::RevocationList => {}
         }
+    }
+
+    /// Has the DHT forget what is published for the account: the nodes that keep it let it expire.
+    pub(super) fn withdraw(&mut self, reply: Reply<()>, scope: &mut Scope<'_, Self>) {
+        let Some(running) = &mut self.running else { return reply.send(()) };
+        running.announced = false;
+        running.withdrawn = true;
+        let (dht, published) = (self.config.dht.clone(), std::mem::take(&mut running.published));
+        let cancel = async move {
+            for (key, id) in published {
+                if let Err(error) = dht.send(DhtMessage::CancelPut { key, id }).await {
+                    tracing::warn!(%error, "an account is still announced");
+                }
+            }
+        };
+        scope.spawn(cancel, |_, (), _| reply.send(()));
     }
 
     /// Listens for what is put into our inbox.

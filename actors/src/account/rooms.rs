@@ -106,6 +106,7 @@ impl AccountActor {
         let members = running.state.conversations.get(id).map(|record| record.members.clone());
         let Some(port) = self.start_actor(id, scope) else { return };
         let Some(running) = &mut self.running else { return };
+        running.failed.remove(&id);
         running.conversations.insert(id, Room { port, members: members.unwrap_or_default(), ready: false });
     }
 

@@ -149,6 +149,7 @@ impl Node {
                     events: events.clone(),
                     gather: GatherOptions { include_loopback: true },
                     public: false,
+                    announcement: ValueId(u64::from(number)),
                 }),
                 ports: None,
             }
@@ -379,6 +380,38 @@ fn a_conversation_that_was_left_is_kept_over_a_restart_until_somebody_else_knows
         alice.event(|event| matches!(event, Event::MembersChanged { .. }).then_some(())).await;
         until(|| !copy.exists()).await;
         assert!(record(&folders[1], id).is_removed() && !record(&folders[1], id).is_leaving());
+        alice.stop().await;
+        bob.stop().await;
+    });
+}
+
+#[test]
+fn an_account_takes_back_what_it_published_also_when_it_was_made_anew() {
+    run(async {
+        let place = tempfile::tempdir().unwrap();
+        let (alice, bob, _) = pair(place.path()).await;
+        let published = async |wanted: usize| {
+            let same = async {
+                loop {
+                    let health = alice.dht.ask(PATIENCE, |reply| DhtMessage::Health { reply }).await.unwrap();
+                    if health.published == wanted {
+                        return;
+                    }
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            };
+            tokio::time::timeout(PATIENCE, same).await.unwrap();
+        };
+        published(3).await;
+        let row = alice.rows().into_iter().find(|row| row.kind == "account").unwrap();
+        assert!(alice.root.environment().tree().inject_panic(row.id));
+        while alice.rows().iter().all(|it| it.id != row.id || it.restarts == 0) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        alice.id().await;
+        published(3).await;
+        alice.ask(AccountRequest::Withdraw).await;
+        published(0).await;
         alice.stop().await;
         bob.stop().await;
     });

@@ -36,6 +36,9 @@ pub trait Actor: Sized + Unpin + 'static {
     /// A child has used up its restarts and was told to give up.
     fn child_failed(&mut self, _name: &str, _scope: &mut Scope<'_, Self>) {}
 
+    /// A child has ended in order, and all below it: it was told to stop, or stopped itself.
+    fn child_stopped(&mut self, _name: &str, _scope: &mut Scope<'_, Self>) {}
+
     /// The last turn, when the mailbox is empty: returns what must still be written or said. It is
     /// given the rest of the stop's deadline.
     fn flush(&mut self, _scope: &mut Scope<'_, Self>) -> Option<LocalBoxFuture<'static, ()>> {

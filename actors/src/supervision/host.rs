@@ -428,7 +428,12 @@ impl<A: Actor> Host<A> {
             Control::Stop(deadline) => self.begin_stop(deadline, context),
             #[expect(clippy::panic, reason = "this is the injected fault")]
             Control::Panic => self.turn(context, |_, _| panic!("injected to test supervision")),
-            Control::ChildStopped(id) => self.child_gone(id, context),
+            Control::ChildStopped { id, name } => {
+                if self.phase == Phase::Living {
+                    self.turn(context, |actor, scope| actor.child_stopped(&name, scope));
+                }
+                self.child_gone(id, context);
+            }
             Control::ChildFailed { id, name, escalate } => {
                 if escalate && self.phase == Phase::Living && self.renewing.is_none() {
                     self.children.retain(|child| child.id != id);
@@ -488,12 +493,10 @@ impl<A: Actor> actix::Actor for Host<A> {
     fn stopped(&mut self, _: &mut Self::Context) {
         self.environment.tree().leave(self.cell.id);
         if let Some(parent) = &self.parent {
-            let id = self.cell.id;
+            let (id, name) = (self.cell.id, self.cell.name.clone());
             parent.control(match self.failure.take() {
-                Some(Failure { escalate }) => {
-                    Control::ChildFailed { id, name: self.cell.name.clone(), escalate }
-                }
-                None => Control::ChildStopped(id),
+                Some(Failure { escalate }) => Control::ChildFailed { id, name, escalate },
+                None => Control::ChildStopped { id, name },
             });
         } else {
             self.environment.root_ended(self.failure.is_some());

@@ -19,8 +19,8 @@ pub(super) enum Control {
     Stop(Duration),
     /// Panic in a turn, to test supervision.
     Panic,
-    /// A child has ended.
-    ChildStopped(ActorId),
+    /// A child has ended in order.
+    ChildStopped { id: ActorId, name: String },
     /// A child has used up its restarts and ended; the parent fails too if `escalate`.
     ChildFailed { id: ActorId, name: String, escalate: bool },
 }

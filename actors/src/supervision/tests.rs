@@ -116,6 +116,10 @@ impl Actor for ProbeActor {
         note(&self.log, format!("{} lost {name}", self.name));
     }
 
+    fn child_stopped(&mut self, name: &str, _: &mut Scope<'_, Self>) {
+        note(&self.log, format!("{} sees that {name} has stopped", self.name));
+    }
+
     fn flush(&mut self, _: &mut Scope<'_, Self>) -> Option<LocalBoxFuture<'static, ()>> {
         let (log, name) = (Arc::clone(&self.log), self.name.clone());
         Some(async move { note(&log, format!("{name} flushed")) }.boxed_local())
@@ -236,6 +240,28 @@ fn a_child_that_gives_up_is_only_reported() {
         assert_eq!(notes(&log).last().unwrap(), "root lost child");
         assert_eq!(row(&root, "probe").restarts, 0);
         assert!(matches!(child.try_send(Probe::Panic), Err(SendError::Closed { .. })));
+    });
+}
+
+#[test]
+fn a_parent_is_told_when_a_child_and_all_below_it_have_ended_in_order() {
+    with_root(|root, log| async move {
+        let child = spawn(root.port(), "child", RestartPolicy::default()).await;
+        let below = spawn(&child, "below", RestartPolicy::default()).await;
+        below.send(Probe::Work(Duration::from_secs(2), "work done".to_owned())).await.unwrap();
+        log.lock().unwrap().clear();
+        child.send(Probe::Stop).await.unwrap();
+        tokio::time::sleep(SOON).await;
+        let order = [
+            "child flushed",
+            "work done",
+            "below flushed",
+            "below dropped",
+            "child dropped",
+            "root sees that child has stopped",
+        ];
+        assert_eq!(notes(&log), order);
+        assert_eq!(row(&root, "probe").restarts, 0);
     });
 }
 

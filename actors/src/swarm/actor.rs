@@ -157,6 +157,8 @@ struct CloneState {
     refusals: u32,
     /// The timer for the next try, if one runs.
     pause: Option<TimerId>,
+    /// Why it is not here, when it should have been or was tried: for people.
+    problem: Option<String>,
 }
 
 impl CloneState {
@@ -245,6 +247,7 @@ impl ConversationActor {
     }
 
     fn open_later(&mut self, error: &dyn std::error::Error, scope: &mut Scope<'_, Self>) {
+        self.clone.problem = Some(format!("{error}; it is opened again"));
         tracing::error!(conversation = %self.config.id, %error, "a conversation is opened again later");
         scope.after(FIRST_CLONE_PAUSE, Self::open);
     }
@@ -254,7 +257,7 @@ impl ConversationActor {
         let conversation = self.config.id;
         tracing::error!(%conversation, %error, "a conversation is damaged; it is set aside and fetched anew");
         let reason = format!("{error}; the repository was set aside and is fetched anew");
-        self.emit(vec![Event::ConversationFailed { conversation, reason }], scope);
+        self.failed(reason, scope);
         let folder = self.config.folder.clone();
         let (pool, share) = (self.config.pool.clone(), self.config.share);
         let set_aside = async move {
@@ -572,6 +575,12 @@ impl ConversationActor {
         });
     }
 
+    /// Tells the owner, and keeps the reason for whoever asks later.
+    fn failed(&mut self, reason: String, scope: &mut Scope<'_, Self>) {
+        self.clone.problem = Some(reason.clone());
+        self.emit(vec![Event::ConversationFailed { conversation: self.config.id, reason }], scope);
+    }
+
     fn clone_failed(&mut self, error: &CloneError, scope: &mut Scope<'_, Self>) {
         let conversation = self.config.id;
         self.clone.refusals += u32::from(error.is_refusal());
@@ -580,7 +589,7 @@ impl ConversationActor {
             if final_one { "it is not tried again until the node restarts" } else { "it is tried again" };
         let reason = format!("{error}; {then}");
         tracing::warn!(%conversation, reason, "a conversation could not be fetched");
-        self.emit(vec![Event::ConversationFailed { conversation, reason }], scope);
+        self.failed(reason, scope);
         let pause = self.clone.failed();
         self.clone_later(pause, scope);
     }
@@ -738,12 +747,9 @@ impl Actor for ConversationActor {
                 self.with_replica(Lane::Bulk, scope, read, |_, log, _| reply.send(flatten(log)));
             }
             ConversationMessage::Describe(reply) => {
-                reply.send(describe(
-                    self.config.id,
-                    self.standing.as_ref(),
-                    &self.markers.status,
-                    self.state(),
-                ));
+                let problem = self.clone.problem.clone();
+                let status = &self.markers.status;
+                reply.send(describe(self.config.id, self.standing.as_ref(), status, self.state(), problem));
             }
             ConversationMessage::Leave(reply) => self.leave(reply, scope),
             ConversationMessage::Announced { device, account, commit } => {

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use skep_protocol::ids::{AccountId, CommitId, ConversationId, DeviceId};
 use skep_protocol::time::UnixMillis;
 
+use super::replica::describe;
 use crate::peer::messages::ChannelOffer;
 use crate::supervision::{Message, Policy, Reply};
 
@@ -189,8 +190,19 @@ pub struct ConversationView {
     /// The newest commit, when the conversation is here.
     #[schemars(with = "Option<String>")]
     pub head: Option<CommitId>,
-    /// `ready` or `fetching`.
+    /// `ready`, `fetching`, `busy` if it did not answer, or `failed` if it failed too often and rests
+    /// until the node restarts.
     pub state: String,
+    /// Why it is not ready, for people; none if nothing went wrong yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+}
+
+impl ConversationView {
+    /// A conversation of which nothing is known but why it does not answer.
+    pub(crate) fn silent(id: ConversationId, state: &str, problem: String) -> Self {
+        describe(id, None, state, Some(problem))
+    }
 }
 
 /// Everything a conversation actor can be told.

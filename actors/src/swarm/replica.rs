@@ -633,6 +633,7 @@ pub(super) fn describe(
     standing: Option<&Standing>,
     status: &MessageStatus,
     state: &str,
+    problem: Option<String>,
 ) -> ConversationView {
     let mode = standing.map_or(Mode::OneToOne, |standing| standing.mode);
     let mode = match mode {
@@ -663,6 +664,7 @@ pub(super) fn describe(
         members: members.map(member).collect(),
         head: standing.map(|standing| standing.head),
         state: state.to_owned(),
+        problem,
     }
 }
 

@@ -136,6 +136,14 @@ pub(crate) enum AccountCommand {
         #[arg(long)]
         remove: bool,
     },
+    /// Remove an account from this node for good: its keys, contacts and conversations
+    Remove {
+        #[command(flatten)]
+        account: AccountChoice,
+        /// Do it without asking on the terminal
+        #[arg(long, short)]
+        yes: bool,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -292,7 +300,7 @@ pub(crate) enum MessageCommand {
         /// The message's id
         message: String,
     },
-    /// Print new messages as they come, of one conversation or of all
+    /// Print new messages as they come, of one conversation or of all, until Ctrl-C (exit code 0)
     Follow {
         /// The conversation's id, or its beginning
         conversation: Option<String>,

@@ -9,19 +9,23 @@ use serde::Serialize;
 use skep_actors::account::messages::AccountView;
 use skep_actors::event::Event;
 use skep_protocol::ids::{CommitId, ConversationId, LocalAccountId};
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::args::{
     AccountChoice, AccountCommand, ContactArgs, ContactCommand, ConversationArgs, ConversationCommand,
     DhtCommand, MessageArgs, MessageCommand, NodeCommand, PasswordFile,
 };
 use super::error::CliError;
-use super::{Output, password, render};
+use super::{Output, render, terminal};
 use crate::node::write_private;
 use crate::rpc::client::{Client, ClientError};
 use crate::rpc::schema::{method::*, *};
 
 /// How an archive without password begins: it is plain gzip.
 const UNPROTECTED: [u8; 2] = [0x1f, 0x8b];
+
+/// The option that names the file with the password of an archive.
+const PASSWORD_FILE: &str = "--password-file";
 
 /// A connection to the node, and where its answers are shown.
 pub(super) struct Session<'a> {
@@ -71,6 +75,10 @@ impl<'a> Session<'a> {
 
     /// The account meant: by any of its names, or the only one.
     async fn find_account(&mut self, choice: &AccountChoice) -> Result<LocalAccountId, CliError> {
+        // Needs no list, in which accounts that do not answer are missing.
+        if let Some(local) = choice.account.as_deref().and_then(|text| text.parse().ok()) {
+            return Ok(local);
+        }
         let accounts = self.client.call(AccountList, Nothing {}).await?.accounts;
         let Some(text) = &choice.account else {
             return match accounts.as_slice() {
@@ -91,7 +99,7 @@ impl<'a> Session<'a> {
         let begins = |account: &AccountView| {
             [account.local.to_hex(), account.id.to_hex(), account.name.clone()]
                 .iter()
-                .any(|name| name.starts_with(text.as_str()))
+                .any(|name| is_beginning(text, name))
         };
         one("account", text, accounts.iter().filter(|account| begins(account)).map(|account| account.local))
     }
@@ -108,14 +116,16 @@ impl<'a> Session<'a> {
         let known = self.client.call(ConversationList, AccountParams { account }).await?.conversations;
         let text = text.to_lowercase();
         let ids = known.iter().map(|conversation| conversation.id);
-        one("conversation", &text, ids.filter(|id| id.to_hex().starts_with(&text)))
+        one("conversation", &text, ids.filter(|id| is_beginning(&text, &id.to_hex())))
     }
 
     pub(super) async fn account(&mut self, command: AccountCommand) -> Result<(), CliError> {
         match command {
             AccountCommand::Create { name, protect, password } => {
                 let password = match from_file(&password)? {
-                    None if protect => Some(password::ask_new("Password of the new archive")?),
+                    None if protect => {
+                        Some(terminal::ask_new_password("Password of the new archive", PASSWORD_FILE)?)
+                    }
                     password => password,
                 };
                 let answer = self.call_long::<AccountCreate>(CreateParams { name, password }).await?;
@@ -140,16 +150,28 @@ impl<'a> Session<'a> {
                 let account = self.find_account(&account).await?;
                 let protected = self.client.call(AccountDescribe, AccountParams { account }).await?.protected;
                 let old = match old_password_file {
-                    Some(path) => Some(password::from_file(&path)?),
-                    None if protected => password::ask("Present password")?,
+                    Some(path) => Some(terminal::password_in(&path)?),
+                    None if protected => {
+                        Some(terminal::ask_password("Present password", "--old-password-file")?)
+                    }
                     None => None,
                 };
                 let new = match new_password_file {
-                    Some(path) => Some(password::from_file(&path)?),
+                    Some(path) => Some(terminal::password_in(&path)?),
                     None if remove => None,
-                    None => Some(password::ask_new("New password")?),
+                    None => {
+                        Some(terminal::ask_new_password("New password", "--new-password-file or --remove")?)
+                    }
                 };
                 self.call(AccountChangePassword, PasswordParams { account, old, new }, done).await
+            }
+            AccountCommand::Remove { account, yes } => {
+                let account = self.find_account(&account).await?;
+                if !yes {
+                    let view = self.client.call(AccountDescribe, AccountParams { account }).await?;
+                    terminal::confirm(&render::removal(&view))?;
+                }
+                self.call(AccountRemove, AccountParams { account }, done).await
             }
         }
     }
@@ -157,8 +179,9 @@ impl<'a> Session<'a> {
     async fn import(&mut self, path: &Path, file: &PasswordFile) -> Result<(), CliError> {
         let archive = std::fs::read(path).map_err(|error| CliError::file(path, error))?;
         let password = match from_file(file)? {
-            // Without a terminal the node tells that a password is needed.
-            None if !archive.starts_with(&UNPROTECTED) => password::ask("Password of the archive")?,
+            None if !archive.starts_with(&UNPROTECTED) => {
+                Some(terminal::ask_password("Password of the archive", PASSWORD_FILE)?)
+            }
             password => password,
         };
         let params = ImportParams { archive: STANDARD.encode(archive), password };
@@ -179,7 +202,7 @@ impl<'a> Session<'a> {
         let mut password = from_file(file)?;
         if password.is_none() && self.client.call(AccountDescribe, AccountParams { account }).await?.protected
         {
-            password = password::ask("Password of the archive")?;
+            password = Some(terminal::ask_password("Password of the archive", PASSWORD_FILE)?);
         }
         let answer = self.client.call(AccountExport, ExportParams { account, password }).await?;
         let archive = STANDARD
@@ -247,7 +270,7 @@ impl<'a> Session<'a> {
         match args.command {
             MessageCommand::Send { conversation, text } => {
                 let conversation = self.find_conversation(account, &conversation).await?;
-                let params = SendParams { account, conversation, body: text };
+                let params = SendParams { account, conversation, body: said(text)? };
                 self.call(MessageSend, params, shown).await
             }
             MessageCommand::Reply { conversation, message, text } => {
@@ -300,20 +323,35 @@ impl<'a> Session<'a> {
         message: &str,
         body: String,
     ) -> Result<MessageBodyParams, CliError> {
+        let (message, body) = (commit(message)?, said(body)?);
         let conversation = self.find_conversation(account, conversation).await?;
-        Ok(MessageBodyParams { account, conversation, message: commit(message)?, body })
+        Ok(MessageBodyParams { account, conversation, message, body })
     }
 
-    /// Prints new messages until the node ends.
+    /// Prints new messages until an interrupt, which is the way to end it, or until the node ends.
     async fn follow(
         &mut self,
         account: LocalAccountId,
         only: Option<ConversationId>,
     ) -> Result<(), CliError> {
+        let mut interrupt = signal(SignalKind::interrupt())?;
         self.client.call(EventsSubscribe, SubscribeParams { account: Some(account) }).await?;
         loop {
-            let event = self.client.next_event().await?.event;
+            let event = tokio::select! {
+                event = self.client.next_event() => event,
+                _ = interrupt.recv() => return Ok(()),
+            };
+            let event = match event {
+                Err(ClientError::Lost) => {
+                    let message = "the node has ended; follow again when it runs";
+                    return Err(CliError::Unwell(message.to_owned()));
+                }
+                event => event?.event,
+            };
             match &event.event {
+                Event::AccountRemoved {} => {
+                    return Err(CliError::Unwell(format!("account {account} was removed")));
+                }
                 Event::Message { conversation, message } if only.is_none_or(|only| only == *conversation) => {
                     self.output.show(&event, |_| render::message(message))?;
                 }
@@ -370,11 +408,21 @@ impl<'a> Session<'a> {
 }
 
 fn from_file(file: &PasswordFile) -> Result<Option<Secret>, CliError> {
-    file.password_file.as_deref().map(password::from_file).transpose()
+    file.password_file.as_deref().map(terminal::password_in).transpose()
 }
 
 fn commit(text: &str) -> Result<CommitId, CliError> {
     text.parse().map_err(|error| CliError::Usage(format!("{error}")))
+}
+
+/// Whether `text` means this name. Nothing at all means none: it is a variable that was not set.
+fn is_beginning(text: &str, name: &str) -> bool {
+    !text.is_empty() && name.starts_with(text)
+}
+
+/// A text that says something.
+fn said(text: String) -> Result<String, CliError> {
+    if text.is_empty() { Err(CliError::Usage("the text is empty".to_owned())) } else { Ok(text) }
 }
 
 /// The only one of several that fit.

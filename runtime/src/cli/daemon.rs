@@ -7,7 +7,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 use super::error::CliError;
-use super::password;
+use super::terminal;
 use crate::config::{FirstAccount, LogConfig, LogFormat, NodeConfig};
 use crate::node::Node;
 use crate::rpc;
@@ -69,7 +69,7 @@ async fn make_first_accounts(node: &Node, first: &[FirstAccount]) -> Result<(), 
         return Ok(());
     }
     for account in first {
-        let secret = account.password_file.as_deref().map(password::from_file).transpose()?;
+        let secret = account.password_file.as_deref().map(terminal::password_in).transpose()?;
         let password = secret.map(|secret| Password(secret.reveal().to_owned()));
         let made = match &account.archive {
             None => node.create_account(account.name.clone(), password, |_| ()).await?,

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use crate::config::ConfigError;
 use crate::error::NodeError;
 use crate::rpc::client::ClientError;
+use crate::rpc::schema::ErrorCode;
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +46,9 @@ impl CliError {
     pub(crate) fn exit_code(&self) -> ExitCode {
         match self {
             Self::Usage(_) => ExitCode::from(2),
+            Self::Client(ClientError::Refused(error)) if error.code == ErrorCode::InvalidParams.number() => {
+                ExitCode::from(2)
+            }
             // Whoever closed the pipe has seen enough.
             Self::Output(error) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
             _ => ExitCode::FAILURE,

@@ -7,8 +7,8 @@ mod args;
 mod commands;
 mod daemon;
 mod error;
-mod password;
 mod render;
+mod terminal;
 
 #[cfg(test)]
 mod tests;
@@ -16,6 +16,7 @@ mod tests;
 use std::io::Write;
 use std::process::ExitCode;
 
+use clap::error::ErrorKind;
 use clap::{CommandFactory as _, Parser as _};
 use serde::Serialize;
 
@@ -43,6 +44,9 @@ pub fn main() -> ExitCode {
 
 /// What clap says, without the usage below it.
 fn usage(error: &clap::Error) -> CliError {
+    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        return CliError::Usage("a command is missing at the end; see --help".to_owned());
+    }
     let text = error.to_string();
     let what = text.split("\n\nUsage:").next().unwrap_or_default();
     let what = what.strip_prefix("error: ").unwrap_or(what).split("\n\nFor more").next().unwrap_or_default();

@@ -103,6 +103,16 @@ pub(crate) fn account(account: &AccountView) -> String {
     ])
 }
 
+/// The question before an account is removed.
+pub(crate) fn removal(account: &AccountView) -> String {
+    let AccountView { local, id, name, conversations, .. } = account;
+    printable(&format!(
+        "Account {local} ({}, Jami id {id}) goes for good, with its keys, contacts and {conversations} \
+         conversations. Without an exported archive nobody can use it again.",
+        or_nothing(name)
+    ))
+}
+
 pub(crate) fn contacts(contacts: &[ContactView]) -> String {
     table(
         &["jami id", "state", "confirmed", "online", "connected", "since", "conversation"],
@@ -113,7 +123,8 @@ pub(crate) fn contacts(contacts: &[ContactView]) -> String {
                 yes(contact.confirmed),
                 yes(contact.online),
                 yes(contact.connected),
-                time(contact.added),
+                // Of somebody banned who never was a contact there is no date.
+                if contact.added == UnixMillis(0) { NOTHING.to_owned() } else { time(contact.added) },
                 optional(contact.conversation),
             ]
         }),
@@ -132,7 +143,7 @@ pub(crate) fn requests(requests: &[RequestView]) -> String {
 
 pub(crate) fn conversations(conversations: &[ConversationView]) -> String {
     table(
-        &["conversation", "title", "mode", "members", "state"],
+        &["conversation", "title", "mode", "members", "state", "problem"],
         conversations.iter().map(|conversation| {
             vec![
                 conversation.id.to_string(),
@@ -140,6 +151,7 @@ pub(crate) fn conversations(conversations: &[ConversationView]) -> String {
                 conversation.mode.clone(),
                 conversation.members.len().to_string(),
                 conversation.state.clone(),
+                optional(conversation.problem.as_deref()),
             ]
         }),
     )
@@ -152,6 +164,7 @@ pub(crate) fn conversation(conversation: &ConversationView) -> String {
         ("description", or_nothing(&conversation.description)),
         ("mode", conversation.mode.clone()),
         ("state", conversation.state.clone()),
+        ("problem", optional(conversation.problem.as_deref())),
         ("head", optional(conversation.head)),
     ]);
     format!("{facts}\n\n{}", members(&conversation.members))

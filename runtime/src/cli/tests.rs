@@ -111,6 +111,27 @@ async fn messages_are_sent_and_listed() {
 }
 
 #[tokio::test]
+async fn an_account_is_removed_when_it_is_meant() {
+    let running = Running::start().await;
+    for name in ["Alice", "Bob"] {
+        running.skep(&["account", "create", name]).await.unwrap();
+    }
+    let list = running.skep(&["account", "list", "--json"]).await.unwrap();
+    let list: serde_json::Value = serde_json::from_str(&list).unwrap();
+    let local = list["accounts"][0]["local"].as_str().unwrap();
+    // Which one is not said, and then something that does not mean one.
+    for words in [&["account", "remove", "--yes"][..], &["account", "remove", "--yes", "--account", ""]] {
+        assert_eq!(running.skep(words).await.unwrap_err().exit_code(), ExitCode::from(2), "{words:?}");
+    }
+    running.skep(&["account", "remove", "--yes", "--account", local]).await.unwrap();
+    let left = running.skep(&["account", "list"]).await.unwrap();
+    assert!(left.lines().count() == 2 && !left.contains(local), "{left}");
+    let again = running.skep(&["account", "remove", "--yes", "--account", local]).await.unwrap_err();
+    assert!(again.line().contains("there is no account"), "{}", again.line());
+    running.node.shutdown().await;
+}
+
+#[tokio::test]
 async fn archives_go_in_and_out_with_a_password_from_a_file() {
     let running = Running::start().await;
     let path = |name: &str| running.folder.path().join(name).to_str().unwrap().to_owned();
@@ -174,7 +195,7 @@ async fn following_prints_messages_as_they_come_and_ends_with_the_node() {
         running.node.shutdown().await;
     };
     let (followed, ()) = tokio::join!(execute(cli, &mut out), talk);
-    assert!(followed.unwrap_err().line().contains("closed the connection"));
+    assert!(followed.unwrap_err().line().contains("the node has ended"));
 }
 
 #[tokio::test]

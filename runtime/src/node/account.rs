@@ -77,6 +77,15 @@ impl Account {
         self.ask(ASK_DEADLINE, |reply| AccountRequest::Rename { name, reply }).await
     }
 
+    /// Removes the account from this node for good: its keys, contacts and conversations. Other
+    /// devices of the account, and an archive exported before, are not touched.
+    ///
+    /// # Errors
+    /// [`AccountError::Storage`] when the disk refuses; the account is then still there.
+    pub async fn remove(&self) -> Result<(), NodeError> {
+        self.node.remove_account(self.local).await
+    }
+
     /// Adds a contact and sends it a request. The conversation can be used at once.
     ///
     /// # Errors

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use skep_actors::account::messages::AccountMessage;
+use skep_actors::account::messages::{AccountMessage, AccountRequest};
 use skep_actors::dht::messages::DhtMessage;
 use skep_actors::event::{Event, NodeEvent};
 use skep_actors::supervision::{Actor, ChildSpec, Outlet, Port, Reply, RestartPolicy, Scope};
@@ -23,6 +23,10 @@ const MAX_CREATIONS: usize = 4;
 
 /// How long an account rests that failed too often, before it is tried anew.
 const ACCOUNT_REST: Duration = Duration::from_secs(60);
+
+/// Time an account that is removed gets to take back what it published, and then to end: links are
+/// closed in it, and what is being written is finished. One whose files are damaged uses all of it.
+const REMOVAL_STEP: Duration = Duration::from_secs(5);
 
 /// How often the DHT is asked whether it is reached: often enough for people, too seldom to cost.
 const HEALTH_INTERVAL: Duration = Duration::from_secs(2);
@@ -53,6 +57,8 @@ enum AccountState {
     Running(Port<AccountMessage>),
     /// Failed too often; tried anew after [`ACCOUNT_REST`].
     Resting,
+    /// Ends, and is then removed from disk. To whoever asks, it is not there any more.
+    Removing(Reply<Result<(), NodeError>>),
 }
 
 impl NodeActor {
@@ -74,8 +80,74 @@ impl NodeActor {
         match self.accounts.get(&local) {
             Some(AccountState::Running(port)) => Ok(port.clone()),
             Some(AccountState::Resting) => Err(NodeError::AccountDown(local)),
-            None => Err(NodeError::UnknownAccount(local)),
+            Some(AccountState::Removing(_)) | None => Err(NodeError::UnknownAccount(local)),
         }
+    }
+
+    /// The accounts that can be asked for.
+    fn present(&self) -> Vec<LocalAccountId> {
+        let present = |(local, state): (&LocalAccountId, &AccountState)| match state {
+            AccountState::Running(_) | AccountState::Resting => Some(*local),
+            AccountState::Removing(_) => None,
+        };
+        self.accounts.iter().filter_map(present).collect()
+    }
+
+    /// Removes an account: first it takes back what it published, then its actors end in order, then
+    /// its folder goes.
+    fn remove(
+        &mut self,
+        local: LocalAccountId,
+        reply: Reply<Result<(), NodeError>>,
+        scope: &mut Scope<'_, Self>,
+    ) {
+        let port = match self.account(local) {
+            Ok(port) => Some(port),
+            Err(NodeError::AccountDown(_)) => None,
+            Err(error) => return reply.send(Err(error)),
+        };
+        self.accounts.insert(local, AccountState::Removing(reply));
+        let Some(port) = port else { return self.erase(local, scope) };
+        let withdraw = async move {
+            let withdraw = |reply| AccountMessage::Request(AccountRequest::Withdraw(reply));
+            if let Err(error) = port.ask(REMOVAL_STEP, withdraw).await {
+                tracing::warn!(account = %local, %error, "what an account published stays until it expires");
+            }
+            port
+        };
+        scope.spawn(withdraw, |_, port, scope| scope.stop_child(&port, REMOVAL_STEP));
+    }
+
+    /// Removes the folder of an account whose actors have ended.
+    fn erase(&mut self, local: LocalAccountId, scope: &mut Scope<'_, Self>) {
+        let erase = self.plan.parts.remove_account(local);
+        scope.spawn(erase, move |actor, erased, scope| {
+            let state = actor.accounts.remove(&local);
+            match &erased {
+                Ok(()) => {
+                    tracing::info!(account = %local, "an account was removed");
+                    actor.publish(local, Event::AccountRemoved {}, scope);
+                }
+                Err(_) => actor.start_account(local, scope),
+            }
+            if let Some(AccountState::Removing(reply)) = state {
+                reply.send(erased);
+            }
+        });
+    }
+
+    fn publish(&self, account: LocalAccountId, event: Event, scope: &Scope<'_, Self>) {
+        let Some(children) = &self.children else { return };
+        let event = NodeEvent { account, time: scope.wall(), event };
+        if children.events.try_send(event).is_err() {
+            tracing::warn!("too many events wait; one is lost");
+        }
+    }
+
+    /// The account with this actor.
+    fn named(&mut self, name: &str) -> Option<(LocalAccountId, &mut AccountState)> {
+        let mut accounts = self.accounts.iter_mut().map(|(local, state)| (*local, state));
+        accounts.find(|(local, _)| account_name(*local) == name)
     }
 
     /// Tells when the DHT becomes reachable or ceases to be.
@@ -88,11 +160,7 @@ impl NodeActor {
             if let Some(children) = actor.children.as_mut().filter(|known| known.reachable != reachable) {
                 children.reachable = reachable;
                 tracing::info!(reachable, "the DHT");
-                let event = Event::DhtReachable { reachable };
-                let event = NodeEvent { account: WHOLE_NODE, time: scope.wall(), event };
-                if children.events.try_send(event).is_err() {
-                    tracing::warn!("too many events wait; that of the DHT is lost");
-                }
+                actor.publish(WHOLE_NODE, Event::DhtReachable { reachable }, scope);
             }
             scope.after(HEALTH_INTERVAL, Self::watch_dht);
         });
@@ -153,9 +221,10 @@ impl Actor for NodeActor {
 
     fn handle(&mut self, message: NodeMessage, scope: &mut Scope<'_, Self>) {
         match message {
-            NodeMessage::Accounts(reply) => reply.send(self.accounts.keys().copied().collect()),
+            NodeMessage::Accounts(reply) => reply.send(self.present()),
             NodeMessage::Account { local, reply } => reply.send(self.account(local)),
             NodeMessage::Create { new, progress, reply } => self.create(new, progress, reply, scope),
+            NodeMessage::Remove { local, reply } => self.remove(local, reply, scope),
             NodeMessage::Dht(reply) => {
                 reply.send(self.children.as_ref().map(|children| children.dht.clone()));
             }
@@ -163,11 +232,23 @@ impl Actor for NodeActor {
     }
 
     fn child_failed(&mut self, name: &str, scope: &mut Scope<'_, Self>) {
-        let failed = self.accounts.iter_mut().find(|(local, _)| account_name(**local) == name);
-        if let Some((local, state)) = failed {
-            let local = *local;
-            *state = AccountState::Resting;
-            scope.after(ACCOUNT_REST, move |actor, scope| actor.start_account(local, scope));
+        match self.named(name) {
+            Some((local, AccountState::Removing(_))) => self.erase(local, scope),
+            Some((local, state)) => {
+                *state = AccountState::Resting;
+                scope.after(ACCOUNT_REST, move |actor, scope| {
+                    if matches!(actor.accounts.get(&local), Some(AccountState::Resting)) {
+                        actor.start_account(local, scope);
+                    }
+                });
+            }
+            None => (),
+        }
+    }
+
+    fn child_stopped(&mut self, name: &str, scope: &mut Scope<'_, Self>) {
+        if let Some((local, AccountState::Removing(_))) = self.named(name) {
+            self.erase(local, scope);
         }
     }
 }

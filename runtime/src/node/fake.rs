@@ -99,6 +99,12 @@ impl Parts for FakeParts {
         }
         .boxed()
     }
+
+    fn remove_account(&self, local: LocalAccountId) -> BoxFuture<'static, Result<(), NodeError>> {
+        let folder = self.accounts.join(local.to_hex());
+        async move { std::fs::remove_dir_all(&folder).map_err(|error| NodeError::file(folder, error)) }
+            .boxed()
+    }
 }
 
 /// Keeps values to itself.
@@ -185,6 +191,7 @@ impl FakeAccount {
                 reply.send(port.ok_or(AccountError::UnknownConversation(conversation)));
             }
             AccountRequest::Rename { reply, .. } => reply.send(Ok(())),
+            AccountRequest::Withdraw(reply) => reply.send(()),
             other => panic!("the fake account does not know {other:?}"),
         }
     }
@@ -270,6 +277,7 @@ impl Actor for FakeConversation {
                 }],
                 head: None,
                 state: "ready".to_owned(),
+                problem: None,
             }),
             other => panic!("the fake conversation does not know {}", other.kind()),
         }

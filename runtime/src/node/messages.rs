@@ -48,6 +48,8 @@ pub(crate) enum NodeMessage {
     Account { local: LocalAccountId, reply: Reply<Result<Port<AccountMessage>, NodeError>> },
     /// Make an account, and start it.
     Create { new: NewAccount, progress: OnProgress, reply: Reply<Result<LocalAccountId, NodeError>> },
+    /// Stop an account and remove it for good.
+    Remove { local: LocalAccountId, reply: Reply<Result<(), NodeError>> },
     /// The port of the DHT.
     Dht(Reply<Option<Port<DhtMessage>>>),
 }
@@ -58,6 +60,7 @@ impl Message for NodeMessage {
             Self::Accounts(_) => "accounts",
             Self::Account { .. } => "account",
             Self::Create { .. } => "create",
+            Self::Remove { .. } => "remove",
             Self::Dht(_) => "dht",
         }
     }

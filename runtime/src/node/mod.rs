@@ -56,6 +56,9 @@ pub(crate) const ASK_DEADLINE: Duration = Duration::from_secs(10);
 /// may be before it.
 const CREATE_DEADLINE: Duration = Duration::from_secs(300);
 
+/// Time to remove an account: its actors end, and gigabytes of history are erased.
+const REMOVE_DEADLINE: Duration = Duration::from_secs(60);
+
 /// A running node. Cheap to clone; all clones are the same node, which runs until
 /// [`Self::shutdown`], whether or not a clone is left.
 ///
@@ -216,6 +219,10 @@ impl Node {
             };
             end.wait_for(Option::is_some).await.ok().and_then(|end| *end).unwrap_or(failed)
         }
+    }
+
+    pub(crate) async fn remove_account(&self, local: LocalAccountId) -> Result<(), NodeError> {
+        self.root.ask(REMOVE_DEADLINE, |reply| NodeMessage::Remove { local, reply }).await?
     }
 
     pub(crate) async fn account_port(

@@ -1,14 +1,17 @@
 //! The seam between the root and the actors it starts: what it needs of the DHT and of accounts.
 
+use std::io::ErrorKind;
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use skep_actors::account::identity::{self, AccountFolder, Progress, Stage};
-use skep_actors::account::messages::AccountMessage;
+use skep_actors::account::messages::{AccountError, AccountMessage};
 use skep_actors::account::{AccountActor, AccountConfig};
-use skep_actors::blocking::BlockingPool;
+use skep_actors::blocking::{BlockingPool, Lane, Share};
+use skep_actors::dht::envelope::random_value_id;
 use skep_actors::dht::kad::KadNetwork;
 use skep_actors::dht::kad::config::{NodeSecret, ip_address};
 use skep_actors::dht::messages::DhtMessage;
@@ -51,12 +54,19 @@ pub(crate) trait Parts: Send + Sync + 'static {
         new: NewAccount,
         progress: OnProgress,
     ) -> BoxFuture<'static, Result<LocalAccountId, NodeError>>;
+
+    /// Removes an account from disk; its actors have ended.
+    fn remove_account(&self, local: LocalAccountId) -> BoxFuture<'static, Result<(), NodeError>>;
 }
 
 /// The parts of a real node.
 pub(crate) fn install(foundations: &Foundations<'_>) -> Result<Box<dyn Parts>, NodeError> {
+    let accounts = foundations.folder.accounts();
+    if let Err(error) = identity::sweep(&accounts) {
+        tracing::error!(%error, "what a crash left of accounts cannot be erased");
+    }
     Ok(Box::new(RealParts {
-        accounts: foundations.folder.accounts(),
+        accounts,
         network: foundations.config.dht.network,
         networks: networks(foundations)?,
         gather: GatherOptions { include_loopback: foundations.config.links.loopback },
@@ -74,9 +84,32 @@ struct RealParts {
     environment: Environment,
 }
 
+/// Fails if another process has one of these ports: the DHT over Kademlia shares ports, so that the
+/// two would take each other's connections without a word.
+fn check_free(network: DhtNetwork, listen: &[SocketAddr]) -> Result<(), NodeError> {
+    for address in listen.iter().filter(|address| address.port() != 0) {
+        let stream = || TcpListener::bind(address).map(drop);
+        let datagrams = || UdpSocket::bind(address).map(drop);
+        let bound = match network {
+            DhtNetwork::Kad => stream(),
+            DhtNetwork::OpenDht => datagrams(),
+            DhtNetwork::Both => stream().and_then(|()| datagrams()),
+        };
+        match bound {
+            Err(error) if matches!(error.kind(), ErrorKind::AddrInUse | ErrorKind::PermissionDenied) => {
+                return Err(NodeError::Listen { address: address.to_string(), problem: error.to_string() });
+            }
+            // What this machine does not have, such as IPv6, is not listened on.
+            _ => (),
+        }
+    }
+    Ok(())
+}
+
 /// What each network is started with.
 fn networks(foundations: &Foundations<'_>) -> Result<BothNetworks, NodeError> {
     let config = &foundations.config.dht;
+    check_free(config.network, &config.listen)?;
     let secret = NodeSecret(foundations.folder.node_key()?);
     let kad = KadNetwork {
         secret: secret.clone(),
@@ -142,6 +175,7 @@ impl Parts for RealParts {
             events,
             gather: self.gather,
             public: false,
+            announcement: random_value_id(&self.environment),
         };
         scope.start_child(spec, move || AccountActor::new(config.clone()))
     }
@@ -166,6 +200,13 @@ impl Parts for RealParts {
             }?)
         }
         .boxed()
+    }
+
+    fn remove_account(&self, local: LocalAccountId) -> BoxFuture<'static, Result<(), NodeError>> {
+        let (folder, pool) = (AccountFolder::new(&self.accounts, local), self.pool.clone());
+        let remove = move || identity::remove(&folder);
+        let share = Share(u64::from_be_bytes(local.0));
+        async move { Ok(pool.run(share, Lane::Bulk, remove).await.map_err(AccountError::from)??) }.boxed()
     }
 }
 

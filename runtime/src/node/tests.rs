@@ -43,6 +43,43 @@ async fn accounts_are_made_talk_and_are_there_after_a_restart() {
 }
 
 #[tokio::test]
+async fn a_removed_account_is_gone_at_once_and_after_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = fake::start(quiet(&folder)).await.unwrap();
+    let (alice, bob) = (
+        node.create_account("Alice", None, |_| ()).await.unwrap(),
+        node.create_account("Bob", None, |_| ()).await.unwrap(),
+    );
+    let mut events = node.events();
+    let (first, second) = tokio::join!(alice.remove(), alice.remove());
+    assert_eq!([first, second], [Ok(()), Err(NodeError::UnknownAccount(alice.local()))]);
+    let told = events.next().await.unwrap();
+    assert_eq!((told.account, told.event), (alice.local(), Event::AccountRemoved {}));
+    let error = alice.conversation(CONVERSATION).send("hello?").await.unwrap_err();
+    assert_eq!(error, NodeError::UnknownAccount(alice.local()));
+    assert!(!node.tree().rows().iter().any(|row| row.name.contains(&alice.local().to_hex())));
+    bob.conversation(CONVERSATION).send("still here").await.unwrap();
+    node.shutdown().await;
+
+    let node = fake::start(quiet(&folder)).await.unwrap();
+    let accounts: Vec<_> = node.accounts().await.unwrap().iter().map(Account::local).collect();
+    assert_eq!(accounts, [bob.local()]);
+    node.shutdown().await;
+}
+
+#[tokio::test]
+async fn an_account_that_the_disk_does_not_let_go_runs_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let node = fake::start(quiet(&folder)).await.unwrap();
+    let alice = node.create_account("Alice", None, |_| ()).await.unwrap();
+    std::fs::remove_dir(folder.path().join("accounts").join(alice.local().to_hex())).unwrap();
+    assert!(matches!(alice.remove().await, Err(NodeError::File { .. })));
+    alice.conversation(CONVERSATION).send("still here").await.unwrap();
+    assert_eq!(node.accounts().await.unwrap().len(), 1);
+    node.shutdown().await;
+}
+
+#[tokio::test]
 async fn two_nodes_never_share_a_data_folder() {
     let folder = tempfile::tempdir().unwrap();
     let node = fake::start(quiet(&folder)).await.unwrap();

@@ -174,6 +174,11 @@ impl Methods<Caller> for Server {
         Ok(Done {})
     }
 
+    async fn account_remove(&self, _: &Caller, params: AccountParams) -> Result<Done, RpcError> {
+        self.account(params.account).remove().await?;
+        Ok(Done {})
+    }
+
     async fn account_change_password(&self, _: &Caller, params: PasswordParams) -> Result<Done, RpcError> {
         let (old, new) = (password(params.old.as_ref()), password(params.new.as_ref()));
         self.account(params.account).change_password(old, new).await?;

@@ -62,7 +62,7 @@ error_codes! {
     Deadline = -32007;
     /// The node is stopping.
     Stopping = -32008;
-    /// The conversation has not arrived yet.
+    /// The conversation has not arrived yet, or failed too often.
     NotReady = -32009;
     /// The method is switched off in the configuration.
     Disabled = -32010;
@@ -137,6 +137,7 @@ fn account_code(error: &AccountError) -> ErrorCode {
         AccountError::WrongPassword => ErrorCode::WrongPassword,
         AccountError::Archive(_) | AccountError::Conversation(_) => ErrorCode::BadArchive,
         AccountError::Storage(_) => ErrorCode::Storage,
+        AccountError::ConversationDown(_) => ErrorCode::NotReady,
         AccountError::Busy(_) => ErrorCode::Busy,
         _ => ErrorCode::Internal,
     }

@@ -129,6 +129,9 @@ methods! {
     account_rename AccountRename "account.rename": RenameParams => Done;
     /// Gives an archive another password, or none.
     account_change_password AccountChangePassword "account.change_password": PasswordParams => Done;
+    /// Removes an account from this node for good: its keys, contacts and conversations. Other devices
+    /// of it, and archives exported before, are not touched.
+    account_remove AccountRemove "account.remove": AccountParams => Done;
 
     /// Adds a contact and sends it a request. The conversation can be used at once.
     contact_add ContactAdd "contact.add": ContactParams => ConversationRef;

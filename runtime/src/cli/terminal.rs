@@ -1,8 +1,11 @@
-//! Passwords: from a file, or typed on the terminal without being shown. Never from the arguments,
-//! which every process of the machine can read.
+//! What people are asked on the terminal: passwords, typed without being shown, and whether something
+//! shall be done that cannot be undone.
+//!
+//! Passwords can also come from a file, but never from the arguments, which every process of the
+//! machine can read. Where there is no terminal nobody is asked: the error names the option to use.
 
 use std::fs::{File, OpenOptions};
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::Path;
 
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
@@ -13,8 +16,11 @@ use crate::rpc::schema::Secret;
 /// Longest password, in bytes: far more than anybody types.
 const MAX_PASSWORD: usize = 4096;
 
-/// The first line of a file.
-pub(crate) fn from_file(path: &Path) -> Result<Secret, CliError> {
+/// Longest line read as an answer to a question, in bytes.
+const MAX_ANSWER: u64 = 256;
+
+/// The password on the first line of a file.
+pub(crate) fn password_in(path: &Path) -> Result<Secret, CliError> {
     let failed = |error: std::io::Error| CliError::file(path, error);
     let limit = u64::try_from(MAX_PASSWORD).unwrap_or(u64::MAX).saturating_add(1);
     let mut text = zeroize::Zeroizing::new(String::new());
@@ -26,26 +32,46 @@ pub(crate) fn from_file(path: &Path) -> Result<Secret, CliError> {
     Ok(Secret::new(line.to_owned()))
 }
 
-/// Asks on the terminal; none where there is no terminal.
-pub(crate) fn ask(question: &str) -> Result<Option<Secret>, CliError> {
-    let Ok(mut terminal) = OpenOptions::new().read(true).write(true).open("/dev/tty") else {
-        return Ok(None);
+/// The terminal that this process belongs to, wherever its input and output go.
+fn terminal() -> std::io::Result<File> {
+    OpenOptions::new().read(true).write(true).open("/dev/tty")
+}
+
+/// Asks for a password on the terminal. `option` takes it from a file instead.
+pub(crate) fn ask_password(question: &str, option: &str) -> Result<Secret, CliError> {
+    let no_terminal = |_| {
+        let what = question.to_lowercase();
+        CliError::Usage(format!("there is no terminal to ask for the {what} on; use {option}"))
     };
-    let Ok(hidden) = Hidden::begin(&terminal) else { return Ok(None) };
+    let mut terminal = terminal().map_err(no_terminal)?;
+    let hidden = Hidden::begin(&terminal).map_err(no_terminal)?;
     write!(terminal, "{question}: ")?;
     terminal.flush()?;
     let typed = read_line(&mut terminal);
     drop(hidden);
     writeln!(terminal)?;
-    typed.map(Some)
+    typed
+}
+
+/// Asks whether to do what `question` says; an error unless the answer is `yes`.
+pub(crate) fn confirm(question: &str) -> Result<(), CliError> {
+    let no_terminal = |_| CliError::Usage("there is no terminal to ask on; use --yes if you are sure".into());
+    let mut terminal = terminal().map_err(no_terminal)?;
+    write!(terminal, "{question} Type yes to do it: ")?;
+    terminal.flush()?;
+    let mut answer = String::new();
+    BufReader::new(terminal.take(MAX_ANSWER)).read_line(&mut answer)?;
+    if answer.trim() == "yes" {
+        Ok(())
+    } else {
+        Err(CliError::Usage("that was not a yes; nothing was changed".to_owned()))
+    }
 }
 
 /// Asks for a new password twice.
-pub(crate) fn ask_new(question: &str) -> Result<Secret, CliError> {
-    let no_terminal =
-        || CliError::Usage("there is no terminal to ask for a password; use a password file".into());
-    let first = ask(question)?.ok_or_else(no_terminal)?;
-    let second = ask("The same again")?.ok_or_else(no_terminal)?;
+pub(crate) fn ask_new_password(question: &str, option: &str) -> Result<Secret, CliError> {
+    let first = ask_password(question, option)?;
+    let second = ask_password("The same again", option)?;
     if first != second {
         return Err(CliError::Usage("the two passwords differ; nothing was changed".to_owned()));
     }
@@ -113,11 +139,11 @@ mod tests {
             [("one\ntwo\n", Some("one")), ("last", Some("last")), ("\n", None), ("", None)]
         {
             std::fs::write(&path, text).unwrap();
-            let found = from_file(&path);
+            let found = password_in(&path);
             assert_eq!(found.as_ref().ok().map(Secret::reveal), expected, "{text:?}");
         }
         std::fs::write(&path, "x".repeat(MAX_PASSWORD + 1)).unwrap();
-        assert!(from_file(&path).is_err());
+        assert!(password_in(&path).is_err());
     }
 
     #[test]
