@@ -1,4 +1,5 @@
-//! A bot that accepts every contact and repeats what it is told.
+//! A bot that accepts every contact and repeats what it is told. Its arguments are its folder and the
+//! nodes to join through; other settings are read from the environment, as `SKEP_DHT_LISTEN`.
 //!
 //! ```sh
 //! cargo run -p skep --example echo_bot -- /tmp/echo-bot bootstrap.example:4222
@@ -9,8 +10,9 @@ use skep::{Event, Node, NodeConfig, NodeError};
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), NodeError> {
     let mut arguments = std::env::args().skip(1);
-    let mut config = NodeConfig::in_folder(arguments.next().unwrap_or_else(|| "echo-bot".to_owned()));
-    config.dht.bootstrap = arguments.collect();
+    let mut config = NodeConfig::load(None)?;
+    config.data_dir = arguments.next().unwrap_or_else(|| "echo-bot".to_owned()).into();
+    config.dht.bootstrap.extend(arguments);
     let node = Node::start(config).await?;
     let mut events = node.events();
 

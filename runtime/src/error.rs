@@ -8,6 +8,8 @@ use skep_actors::supervision::{AskError, SendError};
 use skep_actors::swarm::messages::ConversationError;
 use skep_protocol::ids::LocalAccountId;
 
+use crate::config::ConfigError;
+
 /// Why the node did not do what it was asked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -54,6 +56,9 @@ pub enum NodeError {
         /// What the system says.
         problem: String,
     },
+    /// The configuration is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
     /// The DHT cannot be started as configured.
     #[error("the DHT cannot be started: {0}")]
     Dht(String),

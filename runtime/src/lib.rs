@@ -34,6 +34,11 @@
 
 #![forbid(unsafe_code)]
 
+/// The read-me's examples, which have to compile.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct ReadMe;
+
 pub mod cli;
 pub mod config;
 mod error;

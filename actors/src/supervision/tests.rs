@@ -324,7 +324,7 @@ fn an_actor_may_end_by_itself() {
         let child = spawn(root.port(), "child", RestartPolicy::default()).await;
         child.send(Probe::Stop).await.unwrap();
         tokio::time::sleep(SOON).await;
-        assert_eq!(notes(&log)[2..], ["child flushed", "child dropped"]);
+        assert_eq!(notes(&log)[2..], ["child flushed", "child dropped", "root sees that child has stopped"]);
         assert_eq!(root.environment().tree().rows().len(), 1);
     });
 }

@@ -1,6 +1,8 @@
 //! What each command asks of the node, and how its answer is shown.
 
+use std::io::ErrorKind;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -24,6 +26,13 @@ use crate::rpc::schema::{method::*, *};
 /// How an archive without password begins: it is plain gzip.
 const UNPROTECTED: [u8; 2] = [0x1f, 0x8b];
 
+/// How long a node that is being started may take until it listens; without a node, the error waits
+/// as long.
+const STARTING: Duration = Duration::from_secs(1);
+
+/// Pause before the next try to connect.
+const CONNECT_AGAIN: Duration = Duration::from_millis(20);
+
 /// The option that names the file with the password of an archive.
 const PASSWORD_FILE: &str = "--password-file";
 
@@ -38,8 +47,20 @@ fn done(_: &impl Serialize) -> String {
 }
 
 impl<'a> Session<'a> {
+    /// Connects to the node; one that was started just before is waited for.
     pub(super) async fn connect(socket: &Path, output: Output<'a>) -> Result<Self, CliError> {
-        Ok(Self { client: Client::connect(socket).await?, output })
+        let begun = Instant::now();
+        loop {
+            match Client::connect(socket).await {
+                Ok(client) => return Ok(Self { client, output }),
+                Err(ClientError::NoNode { source, .. })
+                    if source.kind() == ErrorKind::NotFound && begun.elapsed() < STARTING =>
+                {
+                    tokio::time::sleep(CONNECT_AGAIN).await;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
     }
 
     /// Calls a method and shows its answer.
@@ -60,7 +81,7 @@ impl<'a> Session<'a> {
         if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len} {msg} {elapsed}") {
             bar.set_style(style);
         }
-        bar.enable_steady_tick(std::time::Duration::from_millis(200));
+        bar.enable_steady_tick(Duration::from_millis(200));
         let answer = self
             .client
             .call_with::<M>(params, |notice| {
@@ -269,8 +290,9 @@ impl<'a> Session<'a> {
         let shown = |answer: &MessageRef| format!("message {}", answer.message);
         match args.command {
             MessageCommand::Send { conversation, text } => {
+                let body = said(text)?;
                 let conversation = self.find_conversation(account, &conversation).await?;
-                let params = SendParams { account, conversation, body: said(text)? };
+                let params = SendParams { account, conversation, body };
                 self.call(MessageSend, params, shown).await
             }
             MessageCommand::Reply { conversation, message, text } => {

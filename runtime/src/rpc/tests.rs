@@ -436,3 +436,21 @@ async fn random_and_mutated_requests_are_answered_and_never_stop_the_node() {
     assert!(running.node.accounts().await.is_ok());
     running.node.shutdown().await;
 }
+
+#[tokio::test]
+async fn the_requests_of_the_reference_document_are_answered() {
+    let running = Running::start().await;
+    let mut raw = running.raw().await;
+    let document = reference::markdown();
+    let blocks = document.split("```sh\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let requests: Vec<_> = blocks
+        .flat_map(str::lines)
+        .filter_map(|line| line.split('\'').find(|it| it.starts_with('{')))
+        .collect();
+    assert!(!requests.is_empty());
+    for request in requests {
+        let reply = raw.ask(request).await;
+        assert!(reply["result"].is_object(), "{request} {reply}");
+    }
+    running.node.shutdown().await;
+}

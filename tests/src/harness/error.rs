@@ -11,7 +11,7 @@ use skep::rpc::client::ClientError;
 #[non_exhaustive]
 pub enum Failure {
     /// The program under test is not there.
-    #[error("the program skep is not at {}; build it in the same profile (cargo build -p skep), or name it in SKEP_BIN", .0.display())]
+    #[error("there is no program {}; build it in the same profile (cargo build -p skep --bins --examples), or name skep in SKEP_BIN", .0.display())]
     NoProgram(PathBuf),
     /// A file or program could not be used.
     #[error("{}: {problem}", path.display())]

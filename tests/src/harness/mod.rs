@@ -22,7 +22,7 @@ pub(crate) use owner::Owner;
 pub use person::{Burst, Person, import_params, same_history};
 pub use process::Process;
 pub(crate) use process::show_log_of_failure;
-pub use program::{find_program, program, run_to_end};
+pub use program::{example, find_program, program, run_to_end};
 
 /// How long anything may take before it counts as failed: far longer than it takes on a busy machine,
 /// real daemons included.

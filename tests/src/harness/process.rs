@@ -85,6 +85,11 @@ impl Process {
         kilobytes.map(|number| number * 1024).ok_or_else(|| Failure::Expected(format!("a size in {path}")))
     }
 
+    /// Interrupts it, as Ctrl-C does.
+    pub fn interrupt(&self) {
+        self.signal(Signal::INT);
+    }
+
     /// How it ended, if it has.
     pub fn ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().ok().flatten()

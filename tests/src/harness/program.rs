@@ -5,6 +5,15 @@ use std::process::{Command, Stdio};
 
 use super::{Failure, Result};
 
+/// An example of the embedding library, built beside the program.
+///
+/// # Errors
+/// [`Failure::NoProgram`] when it is not there.
+pub fn example(name: &str) -> Result<PathBuf> {
+    let path = program()?.with_file_name("examples").join(name);
+    if path.is_file() { Ok(path) } else { Err(Failure::NoProgram(path)) }
+}
+
 /// The program under test: `SKEP_BIN`, or `skep` in the folder where this program, or the test that
 /// runs, was built.
 ///

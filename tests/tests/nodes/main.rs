@@ -6,14 +6,38 @@
 
 mod accounts;
 mod alone;
+mod command_line;
 mod contacts;
 mod crash;
 mod disk;
+mod echo_bot;
+mod follow;
+mod read_me;
+mod removal;
 mod silent;
 mod talk;
 
-use skep_tests::harness::{Golden, NodeSetup, Person, Result};
+use std::ffi::OsString;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use skep_tests::harness::{Golden, NodeSetup, Person, Result, program};
 use tempfile::TempDir;
+
+/// The arguments that say which node to speak to.
+fn client_of(data: &Path) -> Vec<OsString> {
+    vec!["--data-dir".into(), data.into()]
+}
+
+/// Runs a command without a terminal, as cron and other programs do.
+fn skep(data: &Path, words: &[&str]) -> Output {
+    let mut command = Command::new("setsid");
+    command.arg("--wait").arg(program().unwrap()).args(client_of(data)).args(words);
+    for variable in ["SKEP_CONFIG", "SKEP_DATA_DIR", "SKEP_SOCKET", "SKEP_ACCOUNT"] {
+        command.env_remove(variable);
+    }
+    command.stdin(Stdio::null()).output().unwrap()
+}
 
 /// Two people on nodes of their own, the first of which the second joins through.
 struct Pair {

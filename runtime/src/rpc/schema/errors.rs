@@ -114,7 +114,9 @@ fn code(error: &NodeError) -> ErrorCode {
         NodeError::Unanswered(_) => ErrorCode::Unanswered,
         NodeError::InUse { .. } | NodeError::File { .. } => ErrorCode::Storage,
         NodeError::InDht(error) => dht_code(error),
-        NodeError::Listen { .. } | NodeError::Dht(_) | NodeError::Start(_) => ErrorCode::Internal,
+        NodeError::Listen { .. } | NodeError::Config(_) | NodeError::Dht(_) | NodeError::Start(_) => {
+            ErrorCode::Internal
+        }
     }
 }
 
