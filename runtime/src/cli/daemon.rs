@@ -21,19 +21,22 @@ pub(super) async fn run(config: NodeConfig, stdio: bool) -> Result<(), CliError>
     let node = Node::start(config).await?;
     tracing::info!(data_dir = %node.config().data_dir.display(), "the node runs");
     let made = tokio::select! {
-        made = make_first_accounts(&node, &first) => made,
-        _ = terminate.recv() => Ok(()),
-        _ = interrupt.recv() => Ok(()),
+        made = make_first_accounts(&node, &first) => made.map(|()| true),
+        _ = terminate.recv() => Ok(false),
+        _ = interrupt.recv() => Ok(false),
     };
-    if let Err(error) = made {
-        node.shutdown().await;
-        return Err(error);
-    }
-    tokio::select! {
-        _ = node.ended() => (),
-        _ = terminate.recv() => (),
-        _ = interrupt.recv() => (),
-        () = rpc::serve_stdio(&node), if stdio => (),
+    match made {
+        Err(error) => {
+            node.shutdown().await;
+            return Err(error);
+        }
+        Ok(false) => (),
+        Ok(true) => tokio::select! {
+            _ = node.ended() => (),
+            _ = terminate.recv() => (),
+            _ = interrupt.recv() => (),
+            () = rpc::serve_stdio(&node), if stdio => (),
+        },
     }
     tracing::info!("the node stops");
     let end = node.shutdown().await;

@@ -1,7 +1,7 @@
 //! The example of the embedding library does what it says.
 
 use skep::Event;
-use skep_tests::harness::{Golden, Mark, NodeSetup, Person, Process, example, run};
+use skep_tests::harness::{Golden, Mark, NodeSetup, Person, Place, Process, example, run};
 
 #[test]
 fn the_echo_bot_accepts_a_contact_and_repeats_what_it_is_told() {
@@ -12,16 +12,12 @@ fn the_echo_bot_accepts_a_contact_and_repeats_what_it_is_told() {
         let address = carol.node.address().await.unwrap();
         let folder = place.path().join("bot");
         Golden::ALICE.lay_out(&folder).unwrap();
-        // Through `env`, as its owner would say where it may listen.
-        let arguments = [
-            "SKEP_DHT_LISTEN=127.0.0.1:0".into(),
-            "SKEP_LINKS_LOOPBACK=true".into(),
-            example("echo_bot").unwrap(),
-            folder,
-            address.into(),
-        ];
+        let settings =
+            [("SKEP_DHT_LISTEN", "127.0.0.1:0".to_owned()), ("SKEP_LINKS_LOOPBACK", "true".to_owned())];
+        let (program, arguments) = (example("echo_bot").unwrap(), [folder, address.into()]);
         let log = place.path().join("bot.log");
-        let mut bot = Process::start("echo bot", "env".as_ref(), &arguments, &log).unwrap();
+        let mut bot =
+            Process::start("echo bot", &Place::loopback(), &program, &arguments, &settings, &log).unwrap();
 
         let its_id = Golden::ALICE.id.parse().unwrap();
         let id = carol.add(its_id).await.unwrap();

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use skep_tests::harness::{Golden, NodeSetup, Person, Process, program, run, until};
+use skep_tests::harness::{Golden, NodeSetup, Person, Place, Process, program, run, until};
 
 use super::client_of;
 
@@ -17,7 +17,9 @@ impl Follower {
     fn start(data: &Path, words: &[&str], printed: PathBuf) -> Self {
         let mut arguments = client_of(data);
         arguments.extend(["message", "follow"].iter().chain(words).map(Into::into));
-        let process = Process::start("follow", &program().unwrap(), &arguments, &printed).unwrap();
+        let process =
+            Process::start("follow", &Place::loopback(), &program().unwrap(), &arguments, &[], &printed)
+                .unwrap();
         Self { process, printed }
     }
 

@@ -5,7 +5,7 @@ use std::process::{Command, Output};
 
 use skep::rpc::client::Client;
 use skep::rpc::schema::{Nothing, method};
-use skep_tests::harness::{Golden, Mark, NodeSetup, Person, Process, program, run, until};
+use skep_tests::harness::{Golden, Mark, NodeSetup, Person, Place, Process, program, run, until};
 
 const READ_ME: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md"));
 
@@ -52,7 +52,7 @@ impl Shell {
 
     fn starts(&self, line: &str, log: &Path) -> Process {
         let text = format!("{}\nexec {line}", self.settings);
-        Process::start("a command of the read-me", "sh".as_ref(), &["-c", &text], log).unwrap()
+        Process::start("read-me", &Place::loopback(), "sh".as_ref(), &["-c", &text], &[], log).unwrap()
     }
 
     /// A client of the node that runs with the default configuration.
