@@ -127,7 +127,9 @@ impl AccountActor {
     /// Puts the device's certificate, then its announcement and the account's revocation lists, for
     /// as long as the account lives: whoever sees the announcement looks for the certificate.
     fn announce(&mut self, scope: &mut Scope<'_, Self>) {
-        let Some(running) = &self.running else { return };
+        let Some(running) = &mut self.running else { return };
+        // The DHT may still have that of an actor that failed.
+        running.published.push((running.identity.account_id().dht_key(), self.config.announcement));
         let key = running.identity.key().public();
         let pem = running.identity.chain().chain().to_pem();
         let content =
