@@ -4,7 +4,7 @@ SHELL := /bin/bash
 export PATH := $(HOME)/.cargo/bin:$(PATH)
 
 .DEFAULT_GOAL := build
-.PHONY: setup build demo test live bench bench-parts lint doc clean
+.PHONY: setup build demo demo-jami test live bench bench-parts lint doc clean
 
 setup: ## install what is missing
 	@.ci/setup
@@ -13,7 +13,12 @@ build: setup ## build the `skep` program
 	cargo build --locked -p skep
 
 demo: build ## play the main job: a bootstrap and three nodes as separate processes
-	cargo run --locked -p skep-tests --bin skep-demo
+	cargo run --locked -p skep-tests --bin skep-demo -- nodes
+
+demo-jami: ## as root: meet the real daemon on a private network of Jami's DHT
+	@.ci/setup jami
+	cargo build --locked -p skep
+	cargo run --locked -p skep-tests --bin skep-demo -- jami
 
 # nextest runs no documentation tests, so they follow by themselves.
 test: setup ## run every test of the workspace

@@ -8,7 +8,7 @@
 //!     network    private namespaces             owner    names that tell whose a thing is
 //!   daemon     Debian's `jamid`, driven over D-Bus
 //!   live       Skep beside real daemons, and the table of what works between them
-//!   demo       the main job, played by a bootstrap and three nodes: `skep-demo`
+//!   demo       jobs played for people who look on, by nodes alone and beside a daemon: `skep-demo`
 //! ```
 //!
 //! The tests themselves are in `tests/nodes`, and those with real daemons in `tests/live` and, for the DHT

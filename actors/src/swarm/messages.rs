@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use skep_protocol::ids::{AccountId, CommitId, ConversationId, DeviceId};
+use skep_protocol::sync::MessageStatus;
 use skep_protocol::time::UnixMillis;
 
 use super::replica::describe;
@@ -201,7 +202,7 @@ pub struct ConversationView {
 impl ConversationView {
     /// A conversation of which nothing is known but why it does not answer.
     pub(crate) fn silent(id: ConversationId, state: &str, problem: String) -> Self {
-        describe(id, None, state, Some(problem))
+        describe(id, None, &MessageStatus::default(), state, Some(problem))
     }
 }
 

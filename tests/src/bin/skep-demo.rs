@@ -1,9 +1,31 @@
-//! Plays the main job; see [`skep_tests::demo`].
+//! Plays what Skep does; see [`skep_tests::demo`].
 
 #![forbid(unsafe_code)]
 
 use std::process::ExitCode;
 
+use clap::{Parser, Subcommand};
+use skep_tests::demo::Job;
+
+/// Plays what Skep does, with real processes
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Arguments {
+    #[command(subcommand)]
+    job: Command,
+}
+
+#[derive(Clone, Copy, Debug, Subcommand)]
+enum Command {
+    /// A bootstrap and three nodes become friends, talk, and one is killed in the middle of it
+    Nodes,
+    /// Skep and the real daemon become friends on Jami's DHT, talk, and each is killed once; needs root
+    Jami,
+}
+
 fn main() -> ExitCode {
-    skep_tests::demo::main()
+    match Arguments::parse().job {
+        Command::Nodes => Job::Nodes.play(),
+        Command::Jami => Job::Jami.play(),
+    }
 }

@@ -54,23 +54,22 @@ impl Process {
         Ok(Self { name: name.to_owned(), child })
     }
 
-    fn signal(&self, signal: Signal) {
-        if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
-            // It fails only if the process has ended, which is then what was wanted.
-            let _ = kill_process(pid, signal);
-        }
-    }
-
     /// Kills it, so that it can do nothing more.
     pub fn kill(&mut self) {
-        self.signal(Signal::KILL);
-        // It was started by us and waited for by nobody else.
+        // Once it was waited for, this does nothing: its id may be somebody else's by then.
+        let _ = self.child.kill();
         let _ = self.child.wait();
     }
 
     /// Asks it to end.
-    pub fn terminate(&self) {
-        self.signal(Signal::TERM);
+    pub fn terminate(&mut self) {
+        if self.ended().is_some() {
+            return;
+        }
+        if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
+            // It fails only if the process has ended, which is then what was wanted.
+            let _ = kill_process(pid, Signal::TERM);
+        }
     }
 
     /// Its memory that is in use now, in bytes.

@@ -18,7 +18,9 @@ use crate::harness::{Failure, Network, NodeSetup, Owner, Result};
 pub struct Lab {
     bootstrap: Bootstrap,
     network: Network,
-    folder: TempDir,
+    folder: PathBuf,
+    /// The folder, if it is to be deleted.
+    _own: Option<TempDir>,
 }
 
 impl Lab {
@@ -32,16 +34,26 @@ impl Lab {
             eprintln!("skipped, no real daemon can run here: {obstacle}");
             return Ok(None);
         }
-        let folder = folder()?;
+        let own = folder()?;
+        let lab = Self::open_in(own.path())?;
+        Ok(Some(Self { _own: Some(own), ..lab }))
+    }
+
+    /// A laboratory that keeps its files in this folder, which stays. See [`no_daemons`] for where there
+    /// can be none.
+    ///
+    /// # Errors
+    /// [`Failure`] when it cannot be set up.
+    pub fn open_in(folder: &Path) -> Result<Self> {
         let mut network = Network::private()?;
-        let bootstrap = Bootstrap::start(&network.place("dhtnode")?, folder.path())?;
-        Ok(Some(Self { bootstrap, network, folder }))
+        let bootstrap = Bootstrap::start(&network.place("dhtnode")?, folder)?;
+        Ok(Self { bootstrap, network, folder: folder.to_owned(), _own: None })
     }
 
     /// The folder of everything that runs here.
     #[must_use]
     pub fn folder(&self) -> &Path {
-        self.folder.path()
+        &self.folder
     }
 
     /// Where DHT nodes join the network: the `dhtnode`.
@@ -55,7 +67,7 @@ impl Lab {
     /// # Errors
     /// As [`Daemon::start`].
     pub async fn daemon(&mut self, name: &str) -> Result<Daemon> {
-        Daemon::start(self.network.place(name)?, &self.bootstrap, name, self.folder.path()).await
+        Daemon::start(self.network.place(name)?, &self.bootstrap, name, &self.folder).await
     }
 
     /// A node of Skep at a place of its own, to be started.
@@ -63,7 +75,7 @@ impl Lab {
     /// # Errors
     /// [`Failure`] when there is no place left.
     pub fn skep(&mut self, name: &str) -> Result<NodeSetup> {
-        Ok(NodeSetup::new(name, self.folder.path()).at(self.network.place(name)?))
+        Ok(NodeSetup::new(name, &self.folder).at(self.network.place(name)?))
     }
 
     /// A node of Skep on Jami's DHT at a place of its own, to be started.
@@ -79,7 +91,7 @@ impl Lab {
     /// # Errors
     /// [`Failure::File`].
     pub fn write(&self, name: &str, content: &[u8]) -> Result<PathBuf> {
-        let path = self.folder.path().join(name);
+        let path = self.folder.join(name);
         fs::write(&path, content).map_err(Failure::file(&path))?;
         Ok(path)
     }

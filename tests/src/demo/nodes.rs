@@ -1,4 +1,10 @@
-//! What is played: every step with what must hold after it.
+//! The main job: every step with what must hold after it.
+//!
+//! ```text
+//!   A  an account and a conversation that a real daemon made        bootstrap ── A
+//!   B  a new account, friend of A and of C                              │   ╲  ╱ │
+//!   C  a new account                                                    C ── B ──┘
+//! ```
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
