@@ -9,8 +9,8 @@ use std::time::Instant;
 
 use skep::{AccountId, ConversationId};
 
-use super::{Daemon, JOINED, Signal};
-use crate::harness::{Failure, HUB, Mark, Result, check};
+use super::{Daemon, JOINED, LEFT, Signal};
+use crate::harness::{Failure, HUB, Mark, Result, check, until};
 
 /// An account on a daemon.
 #[derive(Clone, Debug)]
@@ -19,6 +19,17 @@ pub struct DaemonAccount {
     pub local: String,
     /// What others call it.
     pub id: AccountId,
+}
+
+/// What a text is to another message, numbered as the daemon does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Relation {
+    /// An answer; without a message to answer, a text.
+    Reply = 0,
+    /// The new text of it.
+    Edit = 1,
+    /// A reaction to it.
+    Reaction = 2,
 }
 
 /// The details of an account, by their names.
@@ -140,6 +151,19 @@ impl Daemon {
     /// # Errors
     /// [`Failure::Timeout`].
     pub async fn request(&self, own: &DaemonAccount, sender: AccountId) -> Result<ConversationId> {
+        self.request_after(Mark::BEGINNING, own, sender).await
+    }
+
+    /// As [`Self::request`], where somebody asked before.
+    ///
+    /// # Errors
+    /// [`Failure::Timeout`].
+    pub async fn request_after(
+        &self,
+        since: Mark,
+        own: &DaemonAccount,
+        sender: AccountId,
+    ) -> Result<ConversationId> {
         let asked = |signal: &Signal| match signal {
             Signal::TrustRequest { account, conversation, from }
                 if *account == own.local && *from == sender =>
@@ -149,13 +173,13 @@ impl Daemon {
             _ => None,
         };
         let wanted = format!("a request from {sender}");
-        let conversation = self.events().wait(Mark::BEGINNING, wanted, asked).await?;
+        let conversation = self.events().wait(since, wanted, asked).await?;
         // Accepted before this, the conversation would never be cloned.
         let noted = |signal: &Signal| {
             let Signal::ConversationRequest { account, conversation: asked } = signal else { return None };
             (*account == own.local && *asked == conversation).then_some(())
         };
-        self.events().wait(Mark::BEGINNING, "a conversation request", noted).await?;
+        self.events().wait(since, "a conversation request", noted).await?;
         Ok(conversation)
     }
 
@@ -166,6 +190,23 @@ impl Daemon {
     pub async fn accept(&self, own: &DaemonAccount, from: AccountId) -> Result<()> {
         let accepted: bool = self.bus.call("acceptTrustRequest", &(&own.local, from.to_string())).await?;
         check(accepted, || format!("{} to accept {from}", self.name()))
+    }
+
+    /// Declines what was asked.
+    ///
+    /// # Errors
+    /// [`Failure`] when nobody asked.
+    pub async fn decline(&self, own: &DaemonAccount, from: AccountId) -> Result<()> {
+        let declined: bool = self.bus.call("discardTrustRequest", &(&own.local, from.to_string())).await?;
+        check(declined, || format!("{} to decline {from}", self.name()))
+    }
+
+    /// Removes a contact, and bans it or not.
+    ///
+    /// # Errors
+    /// [`Failure::Bus`].
+    pub async fn remove_contact(&self, own: &DaemonAccount, contact: AccountId, ban: bool) -> Result<()> {
+        self.bus.call("removeContact", &(&own.local, contact.to_string(), ban)).await
     }
 
     /// Waits until the conversation can be used, and tells since when.
@@ -186,15 +227,28 @@ impl Daemon {
     /// # Errors
     /// [`Failure::Timeout`].
     pub async fn joined(&self, own: &DaemonAccount, wanted: ConversationId, who: AccountId) -> Result<()> {
-        let joined = |signal: &Signal| match signal {
-            Signal::Member { account, conversation, member, event: JOINED }
-                if *account == own.local && *conversation == wanted && *member == who =>
-            {
-                Some(())
-            }
-            _ => None,
-        };
-        self.events().wait(Mark::BEGINNING, format!("{who} to join"), joined).await
+        self.member(own, wanted, who, JOINED).await
+    }
+
+    /// Waits until `who` has left the conversation.
+    ///
+    /// # Errors
+    /// [`Failure::Timeout`].
+    pub async fn left(&self, own: &DaemonAccount, wanted: ConversationId, who: AccountId) -> Result<()> {
+        self.member(own, wanted, who, LEFT).await
+    }
+
+    async fn member(
+        &self,
+        own: &DaemonAccount,
+        wanted: ConversationId,
+        who: AccountId,
+        what: i32,
+    ) -> Result<()> {
+        let expected =
+            Signal::Member { account: own.local.clone(), conversation: wanted, member: who, event: what };
+        let told = |signal: &Signal| (*signal == expected).then_some(());
+        self.events().wait(Mark::BEGINNING, format!("{expected:?}"), told).await
     }
 
     /// Asks somebody on another daemon, who accepts: both have the conversation afterwards.
@@ -220,12 +274,27 @@ impl Daemon {
     /// # Errors
     /// [`Failure::Bus`].
     pub async fn send(&self, own: &DaemonAccount, conversation: ConversationId, text: &str) -> Result<()> {
-        let conversation = conversation.to_string();
-        // Later versions want to know whether it is a message, an edit or a reaction.
+        self.upon(own, conversation, Relation::Reply, "", text).await
+    }
+
+    /// Answers a message, edits it or reacts to it. A message that is edited to nothing is deleted.
+    ///
+    /// # Errors
+    /// [`Failure::Bus`].
+    pub async fn upon(
+        &self,
+        own: &DaemonAccount,
+        conversation: ConversationId,
+        relation: Relation,
+        message: &str,
+        text: &str,
+    ) -> Result<()> {
+        let (conversation, flag) = (conversation.to_string(), relation as i32);
+        // Earlier versions know answers only.
         if self.bus.arguments("sendMessage") > 4 {
-            self.bus.call("sendMessage", &(&own.local, conversation, text, "", 0_i32)).await
+            self.bus.call("sendMessage", &(&own.local, conversation, text, message, flag)).await
         } else {
-            self.bus.call("sendMessage", &(&own.local, conversation, text, "")).await
+            self.bus.call("sendMessage", &(&own.local, conversation, text, message)).await
         }
     }
 
@@ -234,6 +303,20 @@ impl Daemon {
     /// # Errors
     /// [`Failure::Timeout`].
     pub async fn received(&self, own: &DaemonAccount, wanted: ConversationId, text: &str) -> Result<Instant> {
+        self.received_after(Mark::BEGINNING, own, wanted, text).await
+    }
+
+    /// As [`Self::received`], where it must not have come before.
+    ///
+    /// # Errors
+    /// [`Failure::Timeout`].
+    pub async fn received_after(
+        &self,
+        since: Mark,
+        own: &DaemonAccount,
+        wanted: ConversationId,
+        text: &str,
+    ) -> Result<Instant> {
         let received = |signal: &Signal| match signal {
             Signal::Message { account, conversation, body }
                 if *account == own.local && *conversation == wanted && body == text =>
@@ -243,7 +326,7 @@ impl Daemon {
             _ => None,
         };
         let expected = format!("the message {text:?}");
-        Ok(self.events().arrival(Mark::BEGINNING, expected, received).await?.0)
+        Ok(self.events().arrival(since, expected, received).await?.0)
     }
 
     /// The whole history as the daemon shows it, newest first: of each commit its `id`, `type` and
@@ -265,6 +348,26 @@ impl Daemon {
             _ => None,
         };
         self.events().wait(since, format!("the history of {conversation}"), loaded).await
+    }
+
+    /// Waits until the history has a commit with these fields, and returns its id.
+    ///
+    /// # Errors
+    /// [`Failure::Timeout`].
+    pub async fn shows(
+        &self,
+        own: &DaemonAccount,
+        conversation: ConversationId,
+        fields: &[(&str, &str)],
+    ) -> Result<String> {
+        until(self.name(), format!("a commit with {fields:?}"), async || {
+            let has = |commit: &BTreeMap<String, String>| {
+                fields.iter().all(|(name, value)| commit.get(*name).is_some_and(|it| it == value))
+            };
+            let found = self.history(own, conversation).await?.into_iter().find(has);
+            Ok(found.and_then(|mut commit| commit.remove("id")))
+        })
+        .await
     }
 }
 

@@ -19,10 +19,10 @@ mod signal;
 use std::path::Path;
 use std::process::Command;
 
-pub use account::DaemonAccount;
+pub use account::{DaemonAccount, Relation};
 pub use dhtnode::DhtNode;
 pub use process::{Bootstrap, Daemon};
-pub use signal::{JOINED, Signal};
+pub use signal::{JOINED, LEFT, Signal};
 
 use crate::harness::{find_program, no_namespaces, run_to_end};
 

@@ -34,12 +34,50 @@ pub enum Feature {
     Contact,
     /// A text in a conversation of two.
     Text,
+    /// A text of any script, of many lines, of a few thousand bytes.
+    Unicode,
+    /// An answer to a message.
+    Reply,
+    /// A message gets another text.
+    Edit,
+    /// A message is taken back.
+    Deletion,
+    /// A reaction to a message.
+    Reaction,
+    /// A hundred messages, while the other side sends as many: both end with the same commits.
+    Burst,
+    /// Messages to one that is killed meanwhile and comes back.
+    ReceiverKilled,
+    /// Messages of one that is killed meanwhile and comes back.
+    SenderKilled,
+    /// A request is declined; asked again, it is accepted.
+    Decline,
+    /// A contact is removed; the other sees that the conversation was left.
+    Removal,
+    /// A contact is banned and hears nothing; the ban is lifted.
+    Ban,
 }
 
 impl Feature {
     /// All of them.
-    pub const ALL: [Self; 5] =
-        [Self::Archive, Self::ProtectedArchive, Self::DeviceChain, Self::Contact, Self::Text];
+    pub const ALL: [Self; 16] = [
+        Self::Archive,
+        Self::ProtectedArchive,
+        Self::DeviceChain,
+        Self::Contact,
+        Self::Text,
+        Self::Unicode,
+        Self::Reply,
+        Self::Edit,
+        Self::Deletion,
+        Self::Reaction,
+        Self::Burst,
+        Self::ReceiverKilled,
+        Self::SenderKilled,
+        Self::Decline,
+        Self::Removal,
+        Self::Ban,
+    ];
 
     const fn title(self) -> &'static str {
         match self {
@@ -48,6 +86,17 @@ impl Feature {
             Self::DeviceChain => "certificates of a new device",
             Self::Contact => "contact request, accepted, conversation fetched",
             Self::Text => "text",
+            Self::Unicode => "long text, many lines, any script",
+            Self::Reply => "reply",
+            Self::Edit => "edit",
+            Self::Deletion => "deletion",
+            Self::Reaction => "reaction",
+            Self::Burst => "100 messages while the other sends 100, same history",
+            Self::ReceiverKilled => "messages to a side that is killed and restarted",
+            Self::SenderKilled => "messages of a side that is killed and restarted",
+            Self::Decline => "request declined, asked again, accepted",
+            Self::Removal => "contact removed, conversation left",
+            Self::Ban => "contact banned, then allowed again",
         }
     }
 }
