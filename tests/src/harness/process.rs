@@ -63,12 +63,22 @@ impl Process {
 
     /// Asks it to end.
     pub fn terminate(&mut self) {
+        self.signal(Signal::TERM);
+    }
+
+    /// Interrupts it, as Ctrl-C does.
+    pub fn interrupt(&mut self) {
+        self.signal(Signal::INT);
+    }
+
+    fn signal(&mut self, signal: Signal) {
+        // Once it was waited for, its number may be another's.
         if self.ended().is_some() {
             return;
         }
         if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
             // It fails only if the process has ended, which is then what was wanted.
-            let _ = kill_process(pid, Signal::TERM);
+            let _ = kill_process(pid, signal);
         }
     }
 
@@ -82,11 +92,6 @@ impl Process {
         let kilobytes = text.lines().find_map(|line| line.strip_prefix("Rss:")?.strip_suffix("kB"));
         let kilobytes = kilobytes.and_then(|number| number.trim().parse::<usize>().ok());
         kilobytes.map(|number| number * 1024).ok_or_else(|| Failure::Expected(format!("a size in {path}")))
-    }
-
-    /// Interrupts it, as Ctrl-C does.
-    pub fn interrupt(&self) {
-        self.signal(Signal::INT);
     }
 
     /// How it ended, if it has.
