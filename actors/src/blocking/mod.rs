@@ -227,7 +227,10 @@ mod tests {
         bulk.wait();
         first.await.unwrap().unwrap();
         second.await.unwrap().unwrap();
-        assert_eq!(pool.lock().running, 0);
+        // A worker gives its answer first and then its place back.
+        while pool.lock().running > 0 {
+            tokio::task::yield_now().await;
+        }
     }
 
     #[test]
