@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use skep::{AccountId, ConversationId};
 
-use super::{Daemon, JOINED, LEFT, Signal};
+use super::{Daemon, JOINED, Signal};
 use crate::harness::{Failure, HUB, Mark, Result, check, until};
 
 /// An account on a daemon.
@@ -201,14 +201,6 @@ impl Daemon {
         check(declined, || format!("{} to decline {from}", self.name()))
     }
 
-    /// Removes a contact, and bans it or not.
-    ///
-    /// # Errors
-    /// [`Failure::Bus`].
-    pub async fn remove_contact(&self, own: &DaemonAccount, contact: AccountId, ban: bool) -> Result<()> {
-        self.bus.call("removeContact", &(&own.local, contact.to_string(), ban)).await
-    }
-
     /// Waits until the conversation can be used, and tells since when.
     ///
     /// # Errors
@@ -227,28 +219,15 @@ impl Daemon {
     /// # Errors
     /// [`Failure::Timeout`].
     pub async fn joined(&self, own: &DaemonAccount, wanted: ConversationId, who: AccountId) -> Result<()> {
-        self.member(own, wanted, who, JOINED).await
-    }
-
-    /// Waits until `who` has left the conversation.
-    ///
-    /// # Errors
-    /// [`Failure::Timeout`].
-    pub async fn left(&self, own: &DaemonAccount, wanted: ConversationId, who: AccountId) -> Result<()> {
-        self.member(own, wanted, who, LEFT).await
-    }
-
-    async fn member(
-        &self,
-        own: &DaemonAccount,
-        wanted: ConversationId,
-        who: AccountId,
-        what: i32,
-    ) -> Result<()> {
-        let expected =
-            Signal::Member { account: own.local.clone(), conversation: wanted, member: who, event: what };
-        let told = |signal: &Signal| (*signal == expected).then_some(());
-        self.events().wait(Mark::BEGINNING, format!("{expected:?}"), told).await
+        let joined = |signal: &Signal| match signal {
+            Signal::Member { account, conversation, member, event: JOINED }
+                if *account == own.local && *conversation == wanted && *member == who =>
+            {
+                Some(())
+            }
+            _ => None,
+        };
+        self.events().wait(Mark::BEGINNING, format!("{who} to join"), joined).await
     }
 
     /// Asks somebody on another daemon, who accepts: both have the conversation afterwards.
@@ -303,20 +282,6 @@ impl Daemon {
     /// # Errors
     /// [`Failure::Timeout`].
     pub async fn received(&self, own: &DaemonAccount, wanted: ConversationId, text: &str) -> Result<Instant> {
-        self.received_after(Mark::BEGINNING, own, wanted, text).await
-    }
-
-    /// As [`Self::received`], where it must not have come before.
-    ///
-    /// # Errors
-    /// [`Failure::Timeout`].
-    pub async fn received_after(
-        &self,
-        since: Mark,
-        own: &DaemonAccount,
-        wanted: ConversationId,
-        text: &str,
-    ) -> Result<Instant> {
         let received = |signal: &Signal| match signal {
             Signal::Message { account, conversation, body }
                 if *account == own.local && *conversation == wanted && body == text =>
@@ -326,7 +291,7 @@ impl Daemon {
             _ => None,
         };
         let expected = format!("the message {text:?}");
-        Ok(self.events().arrival(since, expected, received).await?.0)
+        Ok(self.events().arrival(Mark::BEGINNING, expected, received).await?.0)
     }
 
     /// The whole history as the daemon shows it, newest first: of each commit its `id`, `type` and

@@ -22,7 +22,7 @@ use std::process::Command;
 pub use account::{DaemonAccount, Relation};
 pub use dhtnode::DhtNode;
 pub use process::{Bootstrap, Daemon};
-pub use signal::{JOINED, LEFT, Signal};
+pub use signal::{JOINED, Signal};
 
 use crate::harness::{find_program, no_namespaces, run_to_end};
 

@@ -9,9 +9,6 @@ use zbus::zvariant::{Array, Structure, Value};
 /// Member event: the member has joined.
 pub const JOINED: i32 = 1;
 
-/// Member event: the member has left.
-pub const LEFT: i32 = 2;
-
 /// What a daemon told. Accounts are named as the daemon itself does.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]

@@ -52,15 +52,13 @@ pub enum Feature {
     SenderKilled,
     /// A request is declined; asked again, it is accepted.
     Decline,
-    /// A contact is removed; the other sees that the conversation was left.
-    Removal,
     /// A contact is banned and hears nothing; the ban is lifted.
     Ban,
 }
 
 impl Feature {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 15] = [
         Self::Archive,
         Self::ProtectedArchive,
         Self::DeviceChain,
@@ -75,7 +73,6 @@ impl Feature {
         Self::ReceiverKilled,
         Self::SenderKilled,
         Self::Decline,
-        Self::Removal,
         Self::Ban,
     ];
 
@@ -95,7 +92,6 @@ impl Feature {
             Self::ReceiverKilled => "messages to a side that is killed and restarted",
             Self::SenderKilled => "messages of a side that is killed and restarted",
             Self::Decline => "request declined, asked again, accepted",
-            Self::Removal => "contact removed, conversation left",
             Self::Ban => "contact banned, then allowed again",
         }
     }

@@ -1,8 +1,8 @@
-//! Contacts that are refused, removed and banned.
+//! Contacts that are refused and banned.
 
 use skep::Event;
 use skep::rpc::schema::method;
-use skep_tests::harness::{Mark, run, until};
+use skep_tests::harness::{Mark, run};
 use skep_tests::live::{Direction, Feature};
 
 use super::pair::Pair;
@@ -64,59 +64,6 @@ fn a_daemon_that_skep_has_banned_is_not_heard_until_it_is_allowed_again() {
         };
         pair.ada.told(allowed, "what was said meanwhile", heard).await.unwrap();
         pair.ada_says(id, "now I do").await;
-        tried.works();
-        pair.ada.node.stop().await.unwrap();
-    });
-}
-
-#[test]
-fn a_daemon_that_has_banned_skep_does_not_hear_it_until_it_is_allowed_again() {
-    run(async {
-        let Some((mut pair, id)) = Pair::befriended().await else { return };
-        let tried = pair.lab.attempt(Feature::Ban, Direction::FromDaemon);
-        let (bob, banned) = (pair.bob.id, pair.ada.node.events().mark());
-        pair.jamid.remove_contact(&pair.bob, pair.ada.id, true).await.unwrap();
-        let down =
-            |event: &Event| matches!(event, Event::LinkDown { contact, .. } if *contact == bob).then_some(());
-        pair.ada.told(banned, "the link to be closed", down).await.unwrap();
-        pair.ada.send(id, "do you hear me?").await.unwrap();
-
-        let allowed = pair.jamid.events().mark();
-        pair.jamid.add_contact(&pair.bob, pair.ada.id).await.unwrap();
-        pair.jamid.received_after(allowed, &pair.bob, id, "do you hear me?").await.unwrap();
-        pair.bob_says(id, "now I do").await;
-        tried.works();
-        pair.ada.node.stop().await.unwrap();
-    });
-}
-
-#[test]
-fn a_daemon_sees_that_skep_has_removed_it() {
-    run(async {
-        let Some((mut pair, id)) = Pair::befriended().await else { return };
-        let tried = pair.lab.attempt(Feature::Removal, Direction::ToDaemon);
-        let about = pair.ada.about(pair.bob.id);
-        pair.ada.node.call(method::ContactRemove, about).await.unwrap();
-        pair.jamid.left(&pair.bob, id, pair.ada.id).await.unwrap();
-        tried.works();
-        pair.ada.node.stop().await.unwrap();
-    });
-}
-
-#[test]
-fn skep_sees_that_a_daemon_has_removed_it() {
-    run(async {
-        let Some((mut pair, id)) = Pair::befriended().await else { return };
-        let tried = pair.lab.attempt(Feature::Removal, Direction::FromDaemon);
-        pair.jamid.remove_contact(&pair.bob, pair.ada.id, false).await.unwrap();
-        let bob = pair.bob.id;
-        let params = skep::rpc::schema::ConversationParams { account: pair.ada.local, conversation: id };
-        until("ada", "Bob to have left", async || {
-            let members = pair.ada.node.call(method::ConversationMembers, params.clone()).await?.members;
-            Ok(members.iter().any(|it| it.id == bob && it.role == "left").then_some(()))
-        })
-        .await
-        .unwrap();
         tried.works();
         pair.ada.node.stop().await.unwrap();
     });

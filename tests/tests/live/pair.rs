@@ -49,12 +49,11 @@ impl Pair {
         id
     }
 
-    /// Both are contacts, and have talked.
+    /// Both are contacts, and Bob has a message.
     pub(crate) async fn befriended() -> Option<(Self, ConversationId)> {
         let mut pair = Self::meet().await?;
         let id = pair.ada_asks().await;
         pair.ada_says(id, "good morning").await;
-        pair.bob_says(id, "good morning to you").await;
         Some((pair, id))
     }
 
