@@ -341,7 +341,7 @@ pub(crate) enum DhtCommand {
         /// The key
         key: String,
     },
-    /// Print the values at a key, and what comes there
+    /// Print the values at a key, and what comes there, until Ctrl-C (exit code 0)
     Listen {
         /// The key
         key: String,

@@ -11,7 +11,7 @@ use serde::Serialize;
 use skep_actors::account::messages::AccountView;
 use skep_actors::event::Event;
 use skep_protocol::ids::{CommitId, ConversationId, LocalAccountId};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::args::{
     AccountChoice, AccountCommand, ContactArgs, ContactCommand, ConversationArgs, ConversationCommand,
@@ -359,17 +359,10 @@ impl<'a> Session<'a> {
         let mut interrupt = signal(SignalKind::interrupt())?;
         self.client.call(EventsSubscribe, SubscribeParams { account: Some(account) }).await?;
         loop {
-            let event = tokio::select! {
-                event = self.client.next_event() => event,
-                _ = interrupt.recv() => return Ok(()),
+            let Some(notice) = unless_interrupted(&mut interrupt, self.client.next_event()).await? else {
+                return Ok(());
             };
-            let event = match event {
-                Err(ClientError::Lost) => {
-                    let message = "the node has ended; follow again when it runs";
-                    return Err(CliError::Unwell(message.to_owned()));
-                }
-                event => event?.event,
-            };
+            let event = notice.event;
             match &event.event {
                 Event::AccountRemoved {} => {
                     return Err(CliError::Unwell(format!("account {account} was removed")));
@@ -396,11 +389,14 @@ impl<'a> Session<'a> {
                 self.call(DhtGet, DhtKeyParams { key }, shown).await
             }
             DhtCommand::Listen { key } => {
+                let mut interrupt = signal(SignalKind::interrupt())?;
                 self.client.call(DhtListen, DhtKeyParams { key }).await?;
-                loop {
-                    let notice = self.client.next_listened().await?;
+                while let Some(notice) =
+                    unless_interrupted(&mut interrupt, self.client.next_listened()).await?
+                {
                     self.output.show(&notice, render::listened)?;
                 }
+                Ok(())
             }
             DhtCommand::Stat => self.call(NodeHealth, Nothing {}, render::health).await,
         }
@@ -435,6 +431,22 @@ fn from_file(file: &PasswordFile) -> Result<Option<Secret>, CliError> {
 
 fn commit(text: &str) -> Result<CommitId, CliError> {
     text.parse().map_err(|error| CliError::Usage(format!("{error}")))
+}
+
+/// The next of what comes without end; none after an interrupt, which is the way to end it.
+async fn unless_interrupted<T>(
+    interrupt: &mut Signal,
+    next: impl Future<Output = Result<T, ClientError>>,
+) -> Result<Option<T>, CliError> {
+    tokio::select! {
+        _ = interrupt.recv() => Ok(None),
+        next = next => match next {
+            Err(ClientError::Lost) => {
+                Err(CliError::Unwell("the node has ended; try again when it runs".to_owned()))
+            }
+            next => Ok(Some(next?)),
+        },
+    }
 }
 
 /// Whether `text` means this name. Nothing at all means none: it is a variable that was not set.

@@ -71,6 +71,6 @@ fn messages_are_printed_as_they_come_until_an_interrupt_or_the_end_of_the_node()
         alice.node.stop().await.unwrap();
         let status = program.process.end().await.unwrap();
         assert_eq!(status.code(), Some(1));
-        assert_eq!(program.lines().last().unwrap(), "skep: the node has ended; follow again when it runs");
+        assert_eq!(program.lines().last().unwrap(), "skep: the node has ended; try again when it runs");
     });
 }

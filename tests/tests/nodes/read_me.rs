@@ -47,7 +47,9 @@ impl Shell {
     }
 
     fn does(&self, line: &str) -> Output {
-        Command::new("sh").args(["-c", &format!("{}\n{line}", self.settings)]).output().unwrap()
+        // What does not end by itself is a mistake of the read-me, or of its test.
+        let arguments = ["--signal=KILL", "120", "sh", "-c", &format!("{}\n{line}", self.settings)];
+        Command::new("timeout").args(arguments).output().unwrap()
     }
 
     fn starts(&self, line: &str, log: &Path) -> Process {
@@ -96,6 +98,16 @@ fn the_commands_of_the_read_me_work() {
                     Ok(std::fs::read_to_string(&printed).unwrap().contains("hello, Ada").then_some(()))
                 };
                 until("follow", "Carol's message", heard).await.unwrap();
+                process.interrupt();
+                assert!(process.end().await.unwrap().success(), "{line}");
+            } else if let Some(key) = line.strip_prefix("skep dht listen ") {
+                let printed = place.path().join("listened");
+                let mut process = shell.starts(&line, &printed);
+                let put = shell.does(&format!("skep dht put {key} here"));
+                assert!(put.status.success(), "{}", String::from_utf8_lossy(&put.stderr));
+                let heard =
+                    async || Ok(std::fs::read_to_string(&printed).unwrap().contains("here").then_some(()));
+                until("dht listen", "the value that was put", heard).await.unwrap();
                 process.interrupt();
                 assert!(process.end().await.unwrap().success(), "{line}");
             } else {
