@@ -443,7 +443,9 @@ impl ConversationActor {
             return;
         }
         if let Some(fetch) = self.fetches.get_mut(&device) {
-            fetch.again = Some(commit);
+            // Of two commits announced meanwhile either may be the newer one: all is looked for.
+            let one = fetch.again.is_none_or(|earlier| earlier == commit);
+            fetch.again = Some(commit.filter(|_| one));
             return;
         }
         self.fetches.insert(device, FetchState { account, again: None });
