@@ -494,7 +494,8 @@ impl ConversationActor {
             Outcome::NoChannel(error) => {
                 tracing::debug!(device = %device.short(), %error, "no channel to fetch over");
                 // Without a link there is nothing to try: the next one looks for news by itself.
-                let has_link = matches!(error, LinkError::Declined { .. } | LinkError::Busy(_));
+                let has_link =
+                    matches!(error, LinkError::Declined { .. } | LinkError::Busy(_) | LinkError::Deadline(_));
                 if let Some(account) = account.filter(|_| has_link) {
                     self.fetch_later(device, account, scope);
                 }

@@ -32,6 +32,11 @@ const OPEN: Duration = Duration::from_secs(60);
 /// is asked.
 const SILENCE: Duration = Duration::from_secs(30);
 
+/// Longest silence of a server over a channel that was kept open since the last fetch. Daemons of 2023
+/// sometimes serve a channel no more and do not say so; a new one is opened then. They look at what
+/// came every half second.
+const SILENCE_OF_KEPT: Duration = Duration::from_secs(3);
+
 /// Longest time for one whole fetch: 256 MiB over a slow line.
 const FETCH: Duration = Duration::from_secs(3600);
 
@@ -85,7 +90,7 @@ impl FetchJob {
     /// Fetches over the channel given, or over a new one if that turns out to be dead.
     pub(super) async fn run(self, channel: Option<Channel>) -> Outcome {
         if let Some(mut channel) = channel {
-            match self.fetch(&mut channel).await {
+            match self.fetch(&mut channel, SILENCE_OF_KEPT).await {
                 Ok(moved) => return Outcome::Done(channel, moved),
                 Err(Failure { error: ReplicaError::Fetch(FetchError::Download(_)), .. }) => {}
                 Err(failure) => return Outcome::Failed(failure),
@@ -95,13 +100,14 @@ impl FetchJob {
             Ok(channel) => channel,
             Err(error) => return Outcome::NoChannel(error),
         };
-        match self.fetch(&mut channel).await {
+        match self.fetch(&mut channel, SILENCE).await {
             Ok(moved) => Outcome::Done(channel, moved),
             Err(failure) => Outcome::Failed(failure),
         }
     }
 
-    async fn fetch(&self, channel: &mut Channel) -> Result<Option<Box<Moved>>, Failure> {
+    /// Fetches over a channel. `patience` is how long the server may be silent before its first word.
+    async fn fetch(&self, channel: &mut Channel, patience: Duration) -> Result<Option<Box<Moved>>, Failure> {
         if let Some(commit) = self.commit {
             let replica = Arc::clone(&self.replica);
             let has = self.pool.run(self.share, Lane::Quick, move || replica.has(commit)).await;
@@ -112,6 +118,7 @@ impl FetchJob {
         let mut fetch = Fetch::new(self.conversation, self.device).refusing(self.refused.clone());
         let mut bytes = Bytes::new();
         let deadline = tokio::time::Instant::now() + FETCH;
+        let mut patience = patience;
         loop {
             let (replica, received) = (Arc::clone(&self.replica), bytes);
             let step = move || {
@@ -125,8 +132,9 @@ impl FetchJob {
             if let Some(fetched) = step.done {
                 return self.integrate(fetched).await;
             }
-            let until = deadline.min(tokio::time::Instant::now() + SILENCE);
+            let until = deadline.min(tokio::time::Instant::now() + patience);
             bytes = receive(channel, until).await?;
+            patience = SILENCE;
         }
     }
 

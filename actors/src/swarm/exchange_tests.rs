@@ -62,22 +62,41 @@ impl Actor for NoLinks {
     fn handle(&mut self, _: LinksMessage, _: &mut Scope<'_, Self>) {}
 }
 
-/// Fetches over a channel; how it fails, and after how many seconds.
-async fn fetch(conversation: ConversationId, replica: Arc<Replica>, mut channel: Channel) -> (Failure, u64) {
-    let links = start_root(Environment::single_thread(NOW, 1), || NoLinks);
-    let job = FetchJob {
+fn job(conversation: ConversationId, replica: Arc<Replica>, links: Port<LinksMessage>) -> FetchJob {
+    FetchJob {
         replica,
         conversation,
         device: PEER,
         commit: None,
-        links: links.port().clone(),
+        links,
         pool: BlockingPool::new(2),
         share: Share(1),
         refused: HashSet::new(),
         now: NOW,
-    };
+    }
+}
+
+/// Fetches over a channel; how it fails, and after how many seconds.
+async fn fetch(conversation: ConversationId, replica: Arc<Replica>, mut channel: Channel) -> (Failure, u64) {
+    let links = start_root(Environment::single_thread(NOW, 1), || NoLinks);
+    let job = job(conversation, replica, links.port().clone());
     let begun = Instant::now();
-    (job.fetch(&mut channel).await.unwrap_err(), begun.elapsed().as_secs())
+    (job.fetch(&mut channel, SILENCE).await.unwrap_err(), begun.elapsed().as_secs())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_kept_channel_that_is_served_no_more_costs_three_seconds() {
+    let place = tempfile::tempdir().unwrap();
+    let (id, replica) = conversation(place.path());
+    let (channel, _silent) = channel(8);
+    let fetch = async {
+        let links = start_root(Environment::single_thread(NOW, 1), || NoLinks);
+        let begun = Instant::now();
+        let outcome = job(id, replica, links.port().clone()).run(Some(channel)).await;
+        assert!(matches!(outcome, Outcome::NoChannel(_)), "another one is asked for");
+        begun.elapsed().as_secs()
+    };
+    assert_eq!(LocalSet::new().run_until(fetch).await, SILENCE_OF_KEPT.as_secs());
 }
 
 #[tokio::test(start_paused = true)]
