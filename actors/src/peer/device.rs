@@ -41,7 +41,7 @@ const MAX_TRIES: u32 = 20;
 const ANSWER_QUEUE: usize = 2;
 
 /// How long the peer may take to give us our message channel before that is tried again.
-const MESSAGE_CHANNEL: Duration = Duration::from_secs(30);
+const MESSAGE_CHANNEL: Duration = Duration::from_secs(5);
 
 /// How long a device without links and wishes is kept in mind.
 const IDLE: Duration = Duration::from_secs(120);

@@ -172,13 +172,19 @@ impl PeerActor {
     }
 
     /// A wish for a channel failed.
-    pub(super) fn no_message_channel(&mut self, dialect: Dialect, scope: &Scope<'_, Self>) {
+    pub(super) fn no_message_channel(&mut self, dialect: Dialect, scope: &mut Scope<'_, Self>) {
         self.messages.wished.retain(|wished| *wished != dialect);
         if dialect == Dialect::Sip {
             // Whatever it took before, it may be another release by now.
             self.messages.dialect = None;
         }
-        if !self.messages.is_under_way() {
+        if self.messages.is_under_way() {
+            return;
+        }
+        // A device that is silent about a `msg:` channel but has a `sip` channel open hears us there.
+        if self.messages.fall_back() {
+            self.send_notices(scope);
+        } else {
             self.retry_later(scope);
         }
     }
