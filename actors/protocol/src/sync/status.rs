@@ -39,7 +39,7 @@ pub struct Marker {
 }
 
 /// Which of a member's two markers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum MarkerKind {
     /// The member's device has it.
     Fetched,

@@ -2,6 +2,7 @@
 //!
 //! What others tell is kept soon; what the owner has read is on disk before that is acknowledged.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -12,7 +13,7 @@ use skep_protocol::swarm::typing::Typing;
 use skep_protocol::sync::{MAX_STATUS_FILE, MarkerKind, MessageStatus};
 
 use super::{ConversationActor, topic};
-use crate::blocking::Lane;
+use crate::blocking::{Lane, PoolError};
 use crate::event::Event;
 use crate::peer::messages::{LinksMessage, Notice, Recipient};
 use crate::storage;
@@ -21,6 +22,9 @@ use crate::swarm::messages::ConversationError;
 
 /// How long what others tell may wait until it is on disk.
 const SAVE_PAUSE: Duration = Duration::from_secs(1);
+
+/// Callers that may wait for one write; a write takes milliseconds.
+const MAX_UNSAVED: usize = 1024;
 
 /// Told apart from announcements and from each other while they wait for a link.
 const READ_TOPIC: u64 = 1;
@@ -34,6 +38,9 @@ pub(super) struct Markers {
     file: PathBuf,
     pub(super) status: MessageStatus,
     typing: Typing,
+    /// The markers whose place in the history is being looked up, and what was told meanwhile: however
+    /// fast a member tells, one look-up of each runs.
+    looking: BTreeMap<(AccountId, MarkerKind), Option<CommitId>>,
     /// Whether a timer runs after which they are saved.
     saving: bool,
     /// Whether they are being written.
@@ -48,6 +55,7 @@ impl Markers {
             file,
             status: MessageStatus::default(),
             typing: Typing::default(),
+            looking: BTreeMap::new(),
             saving: false,
             writing: false,
             unsaved: Vec::new(),
@@ -73,8 +81,11 @@ impl ConversationActor {
 
     /// The owner has read up to a message; answered when that is on disk.
     pub(super) fn mark_read(&mut self, commit: CommitId, reply: SaveReply, scope: &mut Scope<'_, Self>) {
+        if self.markers.unsaved.len() >= MAX_UNSAVED {
+            return reply.send(Err(ConversationError::Busy(PoolError::Full)));
+        }
         let own = self.config.identity.account_id();
-        let old = self.markers.status.of(own).read.map(|marker| marker.commit);
+        let old = self.read_marker(own);
         self.with_replica(
             Lane::Quick,
             scope,
@@ -83,6 +94,10 @@ impl ConversationActor {
             },
             move |conversation, looked, scope| match super::flatten(looked) {
                 Ok((false, _)) => reply.send(Err(ConversationError::UnknownMessage { message: commit })),
+                // It was moved meanwhile: whether it would go back now has to be looked up anew.
+                Ok((true, _)) if conversation.read_marker(own) != old => {
+                    conversation.mark_read(commit, reply, scope);
+                }
                 Ok((true, covered)) => {
                     if conversation.advance(own, MarkerKind::Read, commit, covered, scope) {
                         conversation.tell_connected(
@@ -97,6 +112,10 @@ impl ConversationActor {
         );
     }
 
+    fn read_marker(&self, member: AccountId) -> Option<CommitId> {
+        self.markers.status.of(member).read.map(|marker| marker.commit)
+    }
+
     /// A member has fetched or read up to a commit, perhaps one that is not here yet.
     pub(super) fn heard_marker(
         &mut self,
@@ -106,20 +125,32 @@ impl ConversationActor {
         scope: &mut Scope<'_, Self>,
     ) {
         let takes_part = self.standing.as_ref().is_some_and(|standing| standing.people().contains(&member));
+        if let Some(next) = self.markers.looking.get_mut(&(member, kind)) {
+            *next = Some(commit);
+            return;
+        }
         let old = self.markers.status.of(member).marker(kind).map(|marker| marker.commit);
         match old {
             _ if !takes_part => {}
             Some(old) if old == commit => {}
             None => self.heard_newer(member, kind, commit, false, scope),
-            Some(old) => self.with_replica(
-                Lane::Quick,
-                scope,
-                move |replica| replica.is_covered(commit, old),
-                move |conversation, covered, scope| match super::flatten(covered) {
-                    Ok(covered) => conversation.heard_newer(member, kind, commit, covered, scope),
-                    Err(error) => tracing::debug!(%error, "a marker is ignored"),
-                },
-            ),
+            Some(old) => {
+                self.markers.looking.insert((member, kind), None);
+                self.with_replica(
+                    Lane::Quick,
+                    scope,
+                    move |replica| replica.is_covered(commit, old),
+                    move |conversation, covered, scope| {
+                        match super::flatten(covered) {
+                            Ok(covered) => conversation.heard_newer(member, kind, commit, covered, scope),
+                            Err(error) => tracing::debug!(%error, "a marker is ignored"),
+                        }
+                        if let Some(Some(next)) = conversation.markers.looking.remove(&(member, kind)) {
+                            conversation.heard_marker(member, kind, next, scope);
+                        }
+                    },
+                );
+            }
         }
     }
 
