@@ -9,6 +9,8 @@
 //! At most one fetch runs for each device; what is announced meanwhile is looked at once more after
 //! it. History that was refused is remembered by its head and not fetched again.
 
+mod cloning;
+mod fetching;
 mod markers;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -21,16 +23,18 @@ use skep_protocol::ids::{AccountId, CommitId, ConversationId, DeviceId, LocalAcc
 use skep_protocol::swarm::notice::{Announcement, Notice as SwarmNotice};
 use skep_protocol::sync::MarkerKind;
 
+use self::cloning::{CloneState, FIRST_CLONE_PAUSE};
+use self::fetching::FetchState;
 use self::markers::Markers;
 use super::damage::set_aside;
-use super::exchange::{CloneError, CloneJob, Failure, FetchJob, Outcome, serve};
+use super::exchange::serve;
 use super::founder::Founder;
 use super::messages::{ConversationError, ConversationMessage, ConversationTold, Left, MAX_PAGE, Outgoing};
-use super::replica::{Moved, Replica, ReplicaError, Sent, Standing, describe, refusal};
+use super::replica::{Moved, Replica, ReplicaError, Sent, Standing, describe};
 use super::timeline::Change;
 use crate::blocking::{BlockingPool, Lane, Share};
 use crate::event::{Event, NodeEvent};
-use crate::peer::messages::{Channel, ChannelOffer, LinkError, LinksMessage, Notice, Recipient};
+use crate::peer::messages::{Channel, ChannelOffer, LinksMessage, Notice, Recipient};
 use crate::supervision::{Actor, Outlet, Port, Reply, Scope, TimerId};
 
 /// Messages written with one move of the head; a signature each makes this a sixth of a second.
@@ -38,12 +42,6 @@ const MAX_BATCH: usize = 64;
 
 /// Messages that wait to be written; more are refused.
 const MAX_WAITING: usize = 1024;
-
-/// First pause before a fetch that failed is tried again; doubles each time.
-const FIRST_FETCH_PAUSE: Duration = Duration::from_secs(1);
-
-/// Fetches from a device that may fail in a row; after that it takes another announcement or link.
-const MAX_FETCH_TRIES: u32 = 5;
 
 /// Channels served at once: one for each device of a large conversation that is up.
 const MAX_SERVED: usize = 64;
@@ -53,22 +51,6 @@ const MAX_SERVED_EACH: usize = 16;
 
 /// Pause before an announcement that the links had no room for is made again.
 const ANNOUNCE_AGAIN: Duration = Duration::from_millis(200);
-
-/// First pause before a clone is tried again; doubles up to [`LONGEST_CLONE_PAUSE`]
-/// (`spec: swarm 9.3`).
-const FIRST_CLONE_PAUSE: Duration = Duration::from_secs(5);
-
-/// Longest pause between two tries to clone.
-const LONGEST_CLONE_PAUSE: Duration = Duration::from_secs(12 * 3600);
-
-/// Refused clones until the node is restarted (`spec: swarm 9.3`).
-const MAX_REFUSED_CLONES: u32 = 3;
-
-/// Refused heads remembered; each costs 20 bytes.
-const MAX_REFUSED_HEADS: usize = 1024;
-
-/// Devices remembered as places to clone from.
-const MAX_SOURCES: usize = 64;
 
 /// Pause after the last change before loose objects are packed.
 const CONSOLIDATE: Duration = Duration::from_secs(30);
@@ -138,45 +120,6 @@ pub struct ConversationActor {
 impl std::fmt::Debug for ConversationActor {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(formatter, "ConversationActor({})", self.config.id)
-    }
-}
-
-/// A fetch under way, and what was announced meanwhile.
-#[derive(Debug)]
-struct FetchState {
-    account: AccountId,
-    again: Option<Option<CommitId>>,
-}
-
-/// How far a conversation that is not here yet is.
-#[derive(Debug, Default)]
-struct CloneState {
-    sources: VecDeque<DeviceId>,
-    running: bool,
-    failures: u32,
-    refusals: u32,
-    /// The timer for the next try, if one runs.
-    pause: Option<TimerId>,
-    /// Why it is not here, when it should have been or was tried: for people.
-    problem: Option<String>,
-}
-
-impl CloneState {
-    /// Counts a try that failed; how long to wait before the next.
-    fn failed(&mut self) -> Duration {
-        let pause = FIRST_CLONE_PAUSE.saturating_mul(1 << self.failures.min(16)).min(LONGEST_CLONE_PAUSE);
-        self.failures = self.failures.saturating_add(1);
-        pause
-    }
-
-    /// Forgets the failures; whether the pause was a long one. So invitations, however many, never
-    /// make tries follow each other faster than after a first failure.
-    fn forgive(&mut self) -> bool {
-        let long = self.failures > 1;
-        if long {
-            self.failures = 0;
-        }
-        long
     }
 }
 
@@ -423,196 +366,10 @@ impl ConversationActor {
         );
     }
 
-    fn announced(
-        &mut self,
-        device: DeviceId,
-        account: AccountId,
-        commit: Option<CommitId>,
-        scope: &mut Scope<'_, Self>,
-    ) {
-        if self.leaving {
-            return;
-        }
-        let Some(standing) = &self.standing else {
-            // Not here yet: whoever tells of it has it.
-            return self.clone_from(&[device], scope);
-        };
-        let may = standing.people().contains(&account) || account == self.config.identity.account_id();
-        let known = commit.is_some_and(|commit| commit == standing.head || self.refused.contains(&commit));
-        if !may || known {
-            return;
-        }
-        if let Some(fetch) = self.fetches.get_mut(&device) {
-            // Of two commits announced meanwhile either may be the newer one: all is looked for.
-            let one = fetch.again.is_none_or(|earlier| earlier == commit);
-            fetch.again = Some(commit.filter(|_| one));
-            return;
-        }
-        self.fetches.insert(device, FetchState { account, again: None });
-        let Some(replica) = self.replica.clone() else { return };
-        let job = FetchJob {
-            replica,
-            conversation: self.config.id,
-            device,
-            commit,
-            links: self.config.links.clone(),
-            pool: self.config.pool.clone(),
-            share: self.config.share,
-            refused: self.refused.iter().copied().collect(),
-            now: scope.wall(),
-        };
-        let channel = self.channels.remove(&device);
-        scope.spawn_background(job.run(channel), move |conversation, outcome, scope| {
-            conversation.fetched(device, outcome, scope);
-        });
-    }
-
-    fn fetched(&mut self, device: DeviceId, outcome: Outcome, scope: &mut Scope<'_, Self>) {
-        let account = self.fetches.get(&device).map(|fetch| fetch.account);
-        match outcome {
-            // What came says nothing to us any more, except that they know.
-            Outcome::Done(_, moved) if self.leaving => {
-                if let (Some(account), Some(_)) = (account, moved.filter(|moved| moved.adopted)) {
-                    self.leave_fetched(account, scope);
-                }
-            }
-            Outcome::Done(channel, moved) => {
-                self.failed_fetches.remove(&device);
-                self.channels.insert(device, channel);
-                if let Some(moved) = moved {
-                    // Whose head we took over knows it; of a merge of ours it does not.
-                    let source = moved.adopted.then_some(device);
-                    self.moved(*moved, source, scope);
-                }
-            }
-            Outcome::Failed(failure) => {
-                self.fetch_failed(device, &failure, scope);
-                if let Some(account) = account.filter(|_| !failure.is_final()) {
-                    self.fetch_later(device, account, scope);
-                }
-            }
-            Outcome::NoChannel(error) => {
-                tracing::debug!(device = %device.short(), %error, "no channel to fetch over");
-                // Without a link there is nothing to try: the next one looks for news by itself.
-                let has_link =
-                    matches!(error, LinkError::Declined { .. } | LinkError::Busy(_) | LinkError::Deadline(_));
-                if let Some(account) = account.filter(|_| has_link) {
-                    self.fetch_later(device, account, scope);
-                }
-            }
-        }
-        if let Some(FetchState { account, again: Some(commit) }) = self.fetches.remove(&device) {
-            self.announced(device, account, commit, scope);
-        }
-    }
-
-    /// Looks for news at a device again after a while: what it announced may be its last.
-    fn fetch_later(&mut self, device: DeviceId, account: AccountId, scope: &mut Scope<'_, Self>) {
-        let failures = self.failed_fetches.entry(device).or_default();
-        if *failures >= MAX_FETCH_TRIES {
-            self.failed_fetches.remove(&device);
-            return;
-        }
-        let pause = FIRST_FETCH_PAUSE.saturating_mul(1 << *failures);
-        *failures += 1;
-        scope.after(pause, move |conversation, scope| conversation.announced(device, account, None, scope));
-    }
-
-    fn fetch_failed(&mut self, device: DeviceId, failure: &Failure, scope: &mut Scope<'_, Self>) {
-        let conversation = self.config.id;
-        let error = &failure.error;
-        match refusal(error) {
-            Some((commit, refusal)) => {
-                tracing::warn!(device = %device.short(), %commit, %refusal, "history was refused");
-                if self.refused.len() >= MAX_REFUSED_HEADS {
-                    self.refused.pop_front();
-                }
-                // What was served is refused from now on; what was announced may be another's head.
-                self.refused.push_back(failure.head.unwrap_or(commit));
-                let reason = refusal.to_string();
-                self.emit(vec![Event::HistoryRefused { conversation, commit: Some(commit), reason }], scope);
-            }
-            None => tracing::debug!(device = %device.short(), %error, "a fetch failed"),
-        }
-    }
-
-    fn clone_from(&mut self, devices: &[DeviceId], scope: &mut Scope<'_, Self>) {
-        if self.replica.is_some() || self.leaving {
-            return;
-        }
-        for device in devices {
-            if !self.clone.sources.contains(device) && self.clone.sources.len() < MAX_SOURCES {
-                self.clone.sources.push_back(*device);
-            }
-        }
-        if !self.clone.running && self.clone.pause.is_none() {
-            self.try_clone(scope);
-        }
-    }
-
-    fn try_clone(&mut self, scope: &mut Scope<'_, Self>) {
-        if self.clone.refusals >= MAX_REFUSED_CLONES || self.replica.is_some() {
-            return;
-        }
-        let Some(device) = self.clone.sources.pop_front() else { return };
-        self.clone.sources.push_back(device);
-        self.clone.running = true;
-        let job = CloneJob {
-            conversation: self.config.id,
-            device,
-            folder: self.config.folder.clone(),
-            founder: self.founder(scope),
-            links: self.config.links.clone(),
-            pool: self.config.pool.clone(),
-            share: self.config.share,
-        };
-        scope.spawn_background(job.run(), move |conversation, cloned, scope| {
-            conversation.clone.running = false;
-            match cloned {
-                Ok((replica, standing, channel)) => {
-                    conversation.channels.insert(device, channel);
-                    conversation.ready(replica, standing, true, scope);
-                }
-                Err(error) => conversation.clone_failed(&error, scope),
-            }
-        });
-    }
-
     /// Tells the owner, and keeps the reason for whoever asks later.
     fn failed(&mut self, reason: String, scope: &mut Scope<'_, Self>) {
         self.clone.problem = Some(reason.clone());
         self.emit(vec![Event::ConversationFailed { conversation: self.config.id, reason }], scope);
-    }
-
-    fn clone_failed(&mut self, error: &CloneError, scope: &mut Scope<'_, Self>) {
-        let conversation = self.config.id;
-        self.clone.refusals += u32::from(error.is_refusal());
-        let final_one = self.clone.refusals >= MAX_REFUSED_CLONES;
-        let then =
-            if final_one { "it is not tried again until the node restarts" } else { "it is tried again" };
-        let reason = format!("{error}; {then}");
-        tracing::warn!(%conversation, reason, "a conversation could not be fetched");
-        self.failed(reason, scope);
-        let pause = self.clone.failed();
-        self.clone_later(pause, scope);
-    }
-
-    fn clone_later(&mut self, pause: Duration, scope: &mut Scope<'_, Self>) {
-        let timer = scope.after(pause, |conversation, scope| {
-            conversation.clone.pause = None;
-            conversation.try_clone(scope);
-        });
-        self.clone.pause = Some(timer);
-    }
-
-    /// An explicit invitation ends a long pause (`spec: swarm 9.3`).
-    fn invited(&mut self, scope: &mut Scope<'_, Self>) {
-        if self.clone.forgive()
-            && let Some(timer) = self.clone.pause.take()
-        {
-            scope.cancel(timer);
-            self.clone_later(FIRST_CLONE_PAUSE, scope);
-        }
     }
 
     fn serve(&mut self, offer: ChannelOffer, scope: &mut Scope<'_, Self>) {
@@ -782,30 +539,4 @@ fn topic(conversation: ConversationId) -> u64 {
 
 fn flatten<T>(result: Result<Result<T, ReplicaError>, ConversationError>) -> Result<T, ConversationError> {
     result.and_then(|inner| inner.map_err(|error| ConversationError::Storage(error.to_string())))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn tries_to_clone_get_rarer_until_somebody_invites_us_again() {
-        let mut clone = CloneState::default();
-        let pauses: Vec<_> = (0..3).map(|_| clone.failed().as_secs()).collect();
-        assert_eq!(pauses, [5, 10, 20]);
-        assert!(clone.forgive(), "the long pause is cut short");
-        assert_eq!(clone.failed(), FIRST_CLONE_PAUSE);
-    }
-
-    #[test]
-    fn a_flood_of_invitations_does_not_make_tries_to_clone_more_frequent() {
-        let mut clone = CloneState::default();
-        for _ in 0..100 {
-            clone.failed();
-            assert!(!clone.forgive(), "the pause is the shortest as it is");
-            clone.failed();
-            assert!(clone.forgive());
-            assert!(!clone.forgive());
-        }
-    }
 }

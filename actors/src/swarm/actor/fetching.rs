@@ -1,0 +1,143 @@
+//! Fetching what others have announced: at most one fetch for each device at a time.
+
+use std::time::Duration;
+
+use skep_protocol::ids::{AccountId, CommitId, DeviceId};
+
+use super::ConversationActor;
+use crate::event::Event;
+use crate::peer::messages::LinkError;
+use crate::supervision::Scope;
+use crate::swarm::exchange::{Failure, FetchJob, Outcome};
+use crate::swarm::replica::refusal;
+
+/// First pause before a fetch that failed is tried again; doubles each time.
+const FIRST_FETCH_PAUSE: Duration = Duration::from_secs(1);
+
+/// Fetches from a device that may fail in a row; after that it takes another announcement or link.
+const MAX_FETCH_TRIES: u32 = 5;
+
+/// Refused heads remembered; each costs 20 bytes.
+const MAX_REFUSED_HEADS: usize = 1024;
+
+/// A fetch under way, and what was announced meanwhile.
+#[derive(Debug)]
+pub(super) struct FetchState {
+    pub(super) account: AccountId,
+    pub(super) again: Option<Option<CommitId>>,
+}
+
+impl ConversationActor {
+    pub(super) fn announced(
+        &mut self,
+        device: DeviceId,
+        account: AccountId,
+        commit: Option<CommitId>,
+        scope: &mut Scope<'_, Self>,
+    ) {
+        if self.leaving {
+            return;
+        }
+        let Some(standing) = &self.standing else {
+            // Not here yet: whoever tells of it has it.
+            return self.clone_from(&[device], scope);
+        };
+        let may = standing.people().contains(&account) || account == self.config.identity.account_id();
+        let known = commit.is_some_and(|commit| commit == standing.head || self.refused.contains(&commit));
+        if !may || known {
+            return;
+        }
+        if let Some(fetch) = self.fetches.get_mut(&device) {
+            // Of two commits announced meanwhile either may be the newer one: all is looked for.
+            let one = fetch.again.is_none_or(|earlier| earlier == commit);
+            fetch.again = Some(commit.filter(|_| one));
+            return;
+        }
+        self.fetches.insert(device, FetchState { account, again: None });
+        let Some(replica) = self.replica.clone() else { return };
+        let job = FetchJob {
+            replica,
+            conversation: self.config.id,
+            device,
+            commit,
+            links: self.config.links.clone(),
+            pool: self.config.pool.clone(),
+            share: self.config.share,
+            refused: self.refused.iter().copied().collect(),
+            now: scope.wall(),
+        };
+        let channel = self.channels.remove(&device);
+        scope.spawn_background(job.run(channel), move |conversation, outcome, scope| {
+            conversation.fetched(device, outcome, scope);
+        });
+    }
+
+    pub(super) fn fetched(&mut self, device: DeviceId, outcome: Outcome, scope: &mut Scope<'_, Self>) {
+        let account = self.fetches.get(&device).map(|fetch| fetch.account);
+        match outcome {
+            // What came says nothing to us any more, except that they know.
+            Outcome::Done(_, moved) if self.leaving => {
+                if let (Some(account), Some(_)) = (account, moved.filter(|moved| moved.adopted)) {
+                    self.leave_fetched(account, scope);
+                }
+            }
+            Outcome::Done(channel, moved) => {
+                self.failed_fetches.remove(&device);
+                self.channels.insert(device, channel);
+                if let Some(moved) = moved {
+                    // Whose head we took over knows it; of a merge of ours it does not.
+                    let source = moved.adopted.then_some(device);
+                    self.moved(*moved, source, scope);
+                }
+            }
+            Outcome::Failed(failure) => {
+                self.fetch_failed(device, &failure, scope);
+                if let Some(account) = account.filter(|_| !failure.is_final()) {
+                    self.fetch_later(device, account, scope);
+                }
+            }
+            Outcome::NoChannel(error) => {
+                tracing::debug!(device = %device.short(), %error, "no channel to fetch over");
+                // Without a link there is nothing to try: the next one looks for news by itself.
+                let has_link =
+                    matches!(error, LinkError::Declined { .. } | LinkError::Busy(_) | LinkError::Deadline(_));
+                if let Some(account) = account.filter(|_| has_link) {
+                    self.fetch_later(device, account, scope);
+                }
+            }
+        }
+        if let Some(FetchState { account, again: Some(commit) }) = self.fetches.remove(&device) {
+            self.announced(device, account, commit, scope);
+        }
+    }
+
+    /// Looks for news at a device again after a while: what it announced may be its last.
+    pub(super) fn fetch_later(&mut self, device: DeviceId, account: AccountId, scope: &mut Scope<'_, Self>) {
+        let failures = self.failed_fetches.entry(device).or_default();
+        if *failures >= MAX_FETCH_TRIES {
+            self.failed_fetches.remove(&device);
+            return;
+        }
+        let pause = FIRST_FETCH_PAUSE.saturating_mul(1 << *failures);
+        *failures += 1;
+        scope.after(pause, move |conversation, scope| conversation.announced(device, account, None, scope));
+    }
+
+    pub(super) fn fetch_failed(&mut self, device: DeviceId, failure: &Failure, scope: &mut Scope<'_, Self>) {
+        let conversation = self.config.id;
+        let error = &failure.error;
+        match refusal(error) {
+            Some((commit, refusal)) => {
+                tracing::warn!(device = %device.short(), %commit, %refusal, "history was refused");
+                if self.refused.len() >= MAX_REFUSED_HEADS {
+                    self.refused.pop_front();
+                }
+                // What was served is refused from now on; what was announced may be another's head.
+                self.refused.push_back(failure.head.unwrap_or(commit));
+                let reason = refusal.to_string();
+                self.emit(vec![Event::HistoryRefused { conversation, commit: Some(commit), reason }], scope);
+            }
+            None => tracing::debug!(device = %device.short(), %error, "a fetch failed"),
+        }
+    }
+}
