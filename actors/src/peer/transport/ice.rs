@@ -7,7 +7,7 @@
 //!   connect ◀── remote text ◀──(DHT)───┘
 //!      │  dial passive candidates, accept connections; webrtc-ice checks and nominates
 //!      ▼
-//!   IceStream        everything else is closed: other connections, listeners, agent
+//!   IceStream        listeners and agent are closed; other connections stay open beside it, unused
 //! ```
 
 use std::io;
@@ -145,8 +145,9 @@ impl IceAgent {
         self.role
     }
 
-    /// Finds the best path to the peer and agrees with it to use that one. Everything else is closed
-    /// when this returns, or when it is not waited for any longer.
+    /// Finds the best path to the peer and agrees with it to use that one. Nothing else is connected or
+    /// listens any longer when this returns, or when it is not waited for; other connections to the peer
+    /// are closed with the stream.
     ///
     /// The stream is to be read or written soon: the peer's last check may still need an answer, and
     /// nothing else gives it.
@@ -166,7 +167,8 @@ impl IceAgent {
             self.mux.take(path).await.ok_or(IceError::PathLost)
         };
         let open = timeout_at(deadline, connected).await.map_err(|_| IceError::TimedOut)??;
-        Ok(IceStream::new(open.socket, open.peer, self.mux.responder().clone(), open.early))
+        let stream = IceStream::new(open.socket, open.peer, self.mux.responder().clone(), open.early);
+        Ok(stream.beside(self.mux.take_unused()))
     }
 
     /// Lets the agent choose; returns the alias of the path.

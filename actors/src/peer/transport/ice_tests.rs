@@ -351,6 +351,35 @@ async fn checks_on_the_chosen_path_are_answered_after_the_agent_is_gone() {
 }
 
 #[tokio::test]
+async fn connections_that_were_not_chosen_stay_open_until_the_stream_ends() {
+    let agent = IceAgent::gather(IceRole::Controlled, LOOPBACK).unwrap();
+    let own = own_text();
+    let mut chosen = HandMadePeer::dial(&agent, &own.credentials).await;
+    let mut other = HandMadePeer::dial(&agent, &own.credentials).await;
+    let mut late = HandMadePeer::dial(&agent, &own.credentials).await;
+    let connecting = async { agent.connect(&own, soon()).await.unwrap() };
+    let nominating = async {
+        other.check(1, false).await;
+        other.serve(&own.credentials, |it| it.kind == BINDING_REQUEST).await;
+        chosen.check(2, true).await;
+        chosen.serve(&own.credentials, |it| it.kind == BINDING_REQUEST).await;
+    };
+    let (stream, ()) = tokio::join!(connecting, nominating);
+    // A check that comes when all is decided still shows that it is the peer.
+    late.check(3, false).await;
+    late.serve(&own.credentials, |it| it.kind == BINDING_SUCCESS).await;
+    for unused in [&mut other, &mut late] {
+        let end = timeout(Duration::from_millis(20), async { while unused.frame().await.is_some() {} }).await;
+        assert!(end.is_err(), "it was closed");
+    }
+    drop(stream);
+    let mut rest = Vec::new();
+    for unused in [&mut other, &mut late] {
+        let _ = unused.socket.read_to_end(&mut rest).await;
+    }
+}
+
+#[tokio::test]
 async fn an_established_connection_keeps_no_task_and_no_listener() {
     let before = tokio::runtime::Handle::current().metrics().num_alive_tasks();
     let (controlling, controlled) = gather_pair();

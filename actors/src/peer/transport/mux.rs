@@ -31,6 +31,9 @@ const MAX_STRANGERS: usize = 32;
 /// Most connections at once, dialled ones included. A peer has at most 31 candidates, and dials at
 /// most ours.
 const MAX_PATHS: usize = 128;
+/// Most connections kept open beside the one that is used; a peer with two addresses in both families,
+/// and as many of ours, makes no more.
+const MAX_UNUSED: usize = 16;
 /// STUN messages waiting for the agent; they are all from the peer, and more are dropped.
 const MAX_WAITING_CHECKS: usize = 256;
 /// Pause after the system refused to hand out a connection, for it is most likely out of handles.
@@ -128,6 +131,24 @@ impl PathMux {
         let mut entry = self.paths().by_port.remove(&alias.port())?;
         entry.path.take();
         (&mut entry.task.0).await.ok().flatten()
+    }
+
+    /// Takes whatever is left when one path was agreed on. The peers' libraries do not cope with a
+    /// connection that ends before their session does: pjnath then reads the path that is used twice a
+    /// second only. So the others stay open, unused, for as long as what is returned is kept.
+    pub(super) fn take_unused(&self) -> UnusedPaths {
+        let entries = std::mem::take(&mut self.paths().by_port);
+        let (peers, strangers): (Vec<_>, Vec<_>) =
+            entries.into_values().partition(|entry| entry.path.is_trusted());
+        peers
+            .into_iter()
+            .chain(strangers)
+            .take(MAX_UNUSED)
+            .map(|entry| {
+                entry.path.take();
+                entry.task
+            })
+            .collect()
     }
 
     /// Closes everything that was not taken, and tells the agent that its socket is gone.
@@ -240,6 +261,9 @@ impl Drop for LiveGuard {
         self.0.send_modify(|count| *count = count.saturating_sub(1));
     }
 }
+
+/// Connections that are only kept open, each inside the task that has carried it, finished or about to.
+pub(super) type UnusedPaths = Vec<AbortOnDrop<Option<OpenPath>>>;
 
 /// A task that ends when nobody holds this any more.
 #[derive(Debug)]

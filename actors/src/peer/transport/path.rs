@@ -1,5 +1,5 @@
 //! One TCP connection while ICE looks for the best one (`spec: connection 4.3`): dialled or
-//! accepted, it carries checks to and from the agent until it is taken for good or closed.
+//! accepted, it carries checks to and from the agent until it is taken, to be used or kept, or closed.
 //!
 //! ```text
 //!   agent ──check──▶ outbox ──▶ frames ──▶ peer
@@ -12,6 +12,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
 use std::time::Duration;
 
 use rustix::net::sockopt::set_socket_keepalive;
@@ -131,7 +132,8 @@ impl Path {
         }
     }
 
-    /// Ends the task of the path; it then returns the connection.
+    /// Ends the task of the path once the other end is known to be the peer; it then returns the
+    /// connection.
     pub(super) fn take(&self) {
         self.outbox().taken = true;
         self.wake.notify_one();
@@ -150,6 +152,9 @@ impl Path {
         for attempt in 0..=redials {
             if attempt > 0 {
                 sleep(REDIAL_PAUSE).await;
+                if self.outbox().taken {
+                    return None;
+                }
             }
             if let Ok(Ok(socket)) = timeout(CONNECT_TIMEOUT, TcpStream::connect(self.peer)).await
                 && let Ok(Some(open)) = self.serve(socket, &mux).await
@@ -160,7 +165,7 @@ impl Path {
         None
     }
 
-    /// Serves one connection until it is taken, or closed for a reason nobody needs to know.
+    /// Serves one connection until it is taken and trusted, or closed for a reason nobody needs to know.
     async fn serve(&self, socket: TcpStream, mux: &PathMux) -> io::Result<Option<OpenPath>> {
         socket.set_nodelay(true)?;
         set_socket_keepalive(&socket, true)?;
@@ -169,14 +174,17 @@ impl Path {
         let stranger = sleep(STRANGER_TIMEOUT);
         tokio::pin!(stranger);
         loop {
-            {
+            let (taken, check) = {
                 let mut outbox = self.outbox();
-                if outbox.taken {
-                    return Ok(Some(OpenPath { socket, peer: self.peer, early }));
-                }
-                if let Some(check) = outbox.take_check() {
-                    socket.queue_stun(&check);
-                }
+                (outbox.taken, outbox.take_check())
+            };
+            if taken && self.is_trusted() {
+                // The answer to the peer's last check goes out also where nobody uses the connection.
+                let _ = poll_fn(|context| Poll::Ready(socket.poll_flush(context))).await;
+                return Ok(Some(OpenPath { socket, peer: self.peer, early }));
+            }
+            if let Some(check) = check {
+                socket.queue_stun(&check);
             }
             let next_frame = poll_fn(|context| {
                 // Sending goes on in the background; if it fails, so does receiving.

@@ -28,6 +28,7 @@ use tokio::time::{Instant, Sleep};
 
 use super::binding::BindingResponder;
 use super::framed_socket::FramedSocket;
+use super::mux::UnusedPaths;
 
 /// Shortest time between two Binding indications (`spec: connection 4.6`).
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
@@ -47,6 +48,8 @@ pub struct IceStream<S = TcpStream> {
     data: Bytes,
     keepalive: Pin<Box<Sleep>>,
     wakers: Arc<BothWakers>,
+    /// Connections of the same attempt, open for as long as this one.
+    _unused: UnusedPaths,
 }
 
 /// A socket remembers one task for each direction, but here either task may send and receive; so
@@ -82,7 +85,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> IceStream<S> {
             data: Bytes::from(early.into_bytes()),
             keepalive: Box::pin(tokio::time::sleep_until(next_keepalive())),
             wakers: Arc::default(),
+            _unused: Vec::new(),
         }
+    }
+
+    /// Keeps these connections open for as long as the stream.
+    pub(super) fn beside(self, unused: UnusedPaths) -> Self {
+        Self { _unused: unused, ..self }
     }
 
     /// Address of the peer's end of the TCP connection.
