@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use skep::{AccountId, ConversationId};
+use skep::{AccountId, CommitId, ConversationId};
 
 use super::{Daemon, JOINED, Signal};
 use crate::harness::{Failure, HUB, Mark, Result, check, until};
@@ -135,15 +135,35 @@ impl Daemon {
         self.accounts().join(&own.local)
     }
 
-    /// Adds a contact and asks it.
+    /// Adds a contact and asks it, without a profile.
     ///
     /// # Errors
     /// [`Failure::Bus`].
     pub async fn add_contact(&self, own: &DaemonAccount, contact: AccountId) -> Result<()> {
+        self.add_contact_showing(own, contact, "").await
+    }
+
+    /// Adds a contact and asks it, showing it a profile: a vCard.
+    ///
+    /// # Errors
+    /// [`Failure::Bus`].
+    pub async fn add_contact_showing(
+        &self,
+        own: &DaemonAccount,
+        contact: AccountId,
+        profile: &str,
+    ) -> Result<()> {
         let contact = contact.to_string();
         self.bus.call::<_, ()>("addContact", &(&own.local, &contact)).await?;
-        let no_profile: &[u8] = &[];
-        self.bus.call("sendTrustRequest", &(&own.local, &contact, no_profile)).await
+        self.bus.call("sendTrustRequest", &(&own.local, &contact, profile.as_bytes())).await
+    }
+
+    /// Removes a contact; the conversation with it goes too, unless it is banned.
+    ///
+    /// # Errors
+    /// [`Failure::Bus`].
+    pub async fn remove_contact(&self, own: &DaemonAccount, contact: AccountId, ban: bool) -> Result<()> {
+        self.bus.call("removeContact", &(&own.local, contact.to_string(), ban)).await
     }
 
     /// Waits until somebody asked, and returns the conversation made for it.
@@ -165,7 +185,7 @@ impl Daemon {
         sender: AccountId,
     ) -> Result<ConversationId> {
         let asked = |signal: &Signal| match signal {
-            Signal::TrustRequest { account, conversation, from }
+            Signal::TrustRequest { account, conversation, from, .. }
                 if *account == own.local && *from == sender =>
             {
                 Some(*conversation)
@@ -275,6 +295,35 @@ impl Daemon {
         } else {
             self.bus.call("sendMessage", &(&own.local, conversation, text, message)).await
         }
+    }
+
+    /// Says that it has read up to a message.
+    ///
+    /// # Errors
+    /// [`Failure`] when the daemon does not know the message.
+    pub async fn read(
+        &self,
+        own: &DaemonAccount,
+        conversation: ConversationId,
+        message: CommitId,
+    ) -> Result<()> {
+        let (uri, displayed) = (format!("swarm:{conversation}"), 3_i32);
+        let arguments = (&own.local, uri, message.to_string(), displayed);
+        let noted: bool = self.bus.call("setMessageDisplayed", &arguments).await?;
+        check(noted, || format!("{} to note that {message} was read", self.name()))
+    }
+
+    /// Says that it types, or has stopped.
+    ///
+    /// # Errors
+    /// [`Failure::Bus`].
+    pub async fn typing(
+        &self,
+        own: &DaemonAccount,
+        conversation: ConversationId,
+        active: bool,
+    ) -> Result<()> {
+        self.bus.call("setIsComposing", &(&own.local, format!("swarm:{conversation}"), active)).await
     }
 
     /// Waits until a text was received, and tells when.

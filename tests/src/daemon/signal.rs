@@ -2,12 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use skep::{AccountId, ConversationId};
+use skep::{AccountId, CommitId, ConversationId};
 use zbus::Message;
 use zbus::zvariant::{Array, Structure, Value};
 
 /// Member event: the member has joined.
 pub const JOINED: i32 = 1;
+
+/// Status of a message: the member has read it.
+const READ: i32 = 3;
 
 /// What a daemon told. Accounts are named as the daemon itself does.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +29,8 @@ pub enum Signal {
         conversation: ConversationId,
         /// Who asks.
         from: AccountId,
+        /// The vCard that came with it; empty if none did.
+        profile: String,
     },
     /// The invitation that came with it is noted.
     ConversationRequest {
@@ -51,6 +56,35 @@ pub enum Signal {
         member: AccountId,
         /// What, such as [`JOINED`].
         event: i32,
+    },
+    /// A conversation is gone.
+    Removed {
+        /// Whose.
+        account: String,
+        /// Which.
+        conversation: ConversationId,
+    },
+    /// Somebody has read a message.
+    Read {
+        /// Who tells it.
+        account: String,
+        /// In which conversation.
+        conversation: ConversationId,
+        /// Who has read.
+        member: AccountId,
+        /// The message.
+        message: CommitId,
+    },
+    /// Somebody began to type, or has stopped.
+    Typing {
+        /// Who tells it.
+        account: String,
+        /// In which conversation.
+        conversation: ConversationId,
+        /// Who types.
+        member: AccountId,
+        /// Whether typing.
+        active: bool,
     },
     /// A message entered a conversation.
     Message {
@@ -84,6 +118,10 @@ impl Signal {
             Value::Str(text) => Some(text.as_str()),
             _ => None,
         };
+        let number = |place: usize| match fields.get(place)? {
+            Value::I32(number) => Some(*number),
+            _ => None,
+        };
         if name == "conversationLoaded" {
             let (Value::U32(request), Value::Array(messages)) = (fields.first()?, fields.get(3)?) else {
                 return None;
@@ -98,14 +136,26 @@ impl Signal {
                 (announced == "true").then_some(Self::Announced { account })?
             }
             "incomingTrustRequest" => {
-                Self::TrustRequest { account, conversation: conversation()?, from: text(2)?.parse().ok()? }
+                let (from, profile) = (text(2)?.parse().ok()?, bytes(fields.get(3)?)?);
+                let profile = String::from_utf8_lossy(&profile).into_owned();
+                Self::TrustRequest { account, conversation: conversation()?, from, profile }
             }
             "conversationRequestReceived" => {
                 Self::ConversationRequest { account, conversation: conversation()? }
             }
             "conversationReady" => Self::Ready { account, conversation: conversation()? },
+            "conversationRemoved" => Self::Removed { account, conversation: conversation()? },
+            "accountMessageStatusChanged" => {
+                let (member, message) = (text(2)?.parse().ok()?, text(3)?.parse().ok()?);
+                let read = number(4)? == READ;
+                read.then_some(Self::Read { account, conversation: conversation()?, member, message })?
+            }
+            "composingStatusChanged" => {
+                let (member, active) = (text(2)?.parse().ok()?, number(3)? != 0);
+                Self::Typing { account, conversation: conversation()?, member, active }
+            }
             "conversationMemberEvent" => {
-                let Value::I32(event) = *fields.get(3)? else { return None };
+                let event = number(3)?;
                 let member = text(2)?.parse().ok()?;
                 Self::Member { account, conversation: conversation()?, member, event }
             }
@@ -116,6 +166,12 @@ impl Signal {
             _ => return None,
         })
     }
+}
+
+/// An array of bytes.
+fn bytes(value: &Value<'_>) -> Option<Vec<u8>> {
+    let Value::Array(array) = value else { return None };
+    Vec::try_from(array.try_clone().ok()?).ok()
 }
 
 /// An array of dictionaries of texts.
@@ -170,6 +226,27 @@ mod tests {
         let expected = Signal::Announced { account: "a".to_owned() };
         assert_eq!(Signal::parse(name, &details("true")), Some(expected));
         assert_eq!(Signal::parse("callStateChanged", &details("true")), None);
+    }
+
+    #[test]
+    fn what_members_do_beside_writing_is_read() {
+        let (id, member) =
+            ("11eac7c8522415e5294f255daa4284711bd28268", "80eeb21d7e704d9da4e4a51d01a686f5587a9127");
+        let (conversation, message) = (id.parse().unwrap(), id.parse().unwrap());
+        let (account, member_id) = ("a".to_owned(), member.parse().unwrap());
+        let typing = [Value::from("a"), id.into(), member.into(), 1_i32.into()];
+        let expected =
+            Signal::Typing { account: account.clone(), conversation, member: member_id, active: true };
+        assert_eq!(Signal::parse("composingStatusChanged", &typing), Some(expected));
+        let status = |number: i32| [Value::from("a"), id.into(), member.into(), id.into(), number.into()];
+        let expected = Signal::Read { account: account.clone(), conversation, member: member_id, message };
+        assert_eq!(Signal::parse("accountMessageStatusChanged", &status(3)), Some(expected));
+        assert_eq!(Signal::parse("accountMessageStatusChanged", &status(2)), None);
+        let profile = Value::from(b"FN:Ada".to_vec());
+        let asked = [Value::from("a"), id.into(), member.into(), profile, 0_u64.into()];
+        let profile = "FN:Ada".to_owned();
+        let expected = Signal::TrustRequest { account, conversation, from: member_id, profile };
+        assert_eq!(Signal::parse("incomingTrustRequest", &asked), Some(expected));
     }
 
     #[test]

@@ -32,6 +32,8 @@ pub enum Feature {
     DeviceChain,
     /// One asks to be a contact; the other sees it, accepts, and has the conversation.
     Contact,
+    /// The request shows the profile of whoever asks.
+    Profile,
     /// A text in a conversation of two.
     Text,
     /// A text of any script, of many lines, of a few thousand bytes.
@@ -44,6 +46,10 @@ pub enum Feature {
     Deletion,
     /// A reaction to a message.
     Reaction,
+    /// One has read up to a message; the other is told.
+    Read,
+    /// One begins and ends to type; the other is told.
+    Typing,
     /// A hundred messages, while the other side sends as many: both end with the same commits.
     Burst,
     /// Messages to one that is killed meanwhile and comes back.
@@ -52,27 +58,36 @@ pub enum Feature {
     SenderKilled,
     /// A request is declined; asked again, it is accepted.
     Decline,
-    /// A contact is banned and hears nothing; the ban is lifted.
+    /// A contact is removed, its conversation with it; asked again, it accepts.
+    Removal,
+    /// Who was removed as a contact asks, and is accepted.
+    Return,
+    /// A contact is banned and not heard; the ban is lifted.
     Ban,
 }
 
 impl Feature {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 20] = [
         Self::Archive,
         Self::ProtectedArchive,
         Self::DeviceChain,
         Self::Contact,
+        Self::Profile,
         Self::Text,
         Self::Unicode,
         Self::Reply,
         Self::Edit,
         Self::Deletion,
         Self::Reaction,
+        Self::Read,
+        Self::Typing,
         Self::Burst,
         Self::ReceiverKilled,
         Self::SenderKilled,
         Self::Decline,
+        Self::Removal,
+        Self::Return,
         Self::Ban,
     ];
 
@@ -82,16 +97,21 @@ impl Feature {
             Self::ProtectedArchive => "account archive with a password",
             Self::DeviceChain => "certificates of a new device",
             Self::Contact => "contact request, accepted, conversation fetched",
+            Self::Profile => "profile in a contact request",
             Self::Text => "text",
             Self::Unicode => "long text, many lines, any script",
             Self::Reply => "reply",
             Self::Edit => "edit",
             Self::Deletion => "deletion",
             Self::Reaction => "reaction",
+            Self::Read => "read up to a message",
+            Self::Typing => "typing",
             Self::Burst => "100 messages while the other sends 100, same history",
             Self::ReceiverKilled => "messages to a side that is killed and restarted",
             Self::SenderKilled => "messages of a side that is killed and restarted",
             Self::Decline => "request declined, asked again, accepted",
+            Self::Removal => "contact removed, asked again, accepted",
+            Self::Return => "removed by the other, asking again, accepted",
             Self::Ban => "contact banned, then allowed again",
         }
     }

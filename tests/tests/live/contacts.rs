@@ -1,7 +1,8 @@
-//! Contacts that are refused and banned.
+//! Contacts that are refused, removed and banned, and come back.
 
 use skep::Event;
 use skep::rpc::schema::method;
+use skep_tests::daemon::Signal;
 use skep_tests::harness::{Mark, run};
 use skep_tests::live::{Direction, Feature};
 
@@ -38,6 +39,110 @@ fn a_daemon_asks_again_when_skep_has_declined() {
         assert!(pair.ada.requests().await.unwrap().is_empty());
         let id = pair.bob_asks(since).await;
         pair.bob_says(id, "second thoughts?").await;
+        tried.works();
+        pair.ada.node.stop().await.unwrap();
+    });
+}
+
+/// Bob removes Ada as a contact, or bans her.
+async fn bob_removes(pair: &Pair, ban: bool) {
+    pair.jamid.remove_contact(&pair.bob, pair.ada.id, ban).await.unwrap();
+}
+
+#[test]
+fn skep_asks_again_whom_it_has_removed() {
+    run(async {
+        let Some((mut pair, id)) = Pair::befriended().await else { return };
+        let tried = pair.lab.attempt(Feature::Removal, Direction::ToDaemon);
+        let about = pair.ada.about(pair.bob.id);
+        pair.ada.node.call(method::ContactRemove, about).await.unwrap();
+        // For the daemon she is a contact still, so it does not ask.
+        let again = pair.ada.add(pair.bob.id).await.unwrap();
+        assert_ne!(again, id, "the one before is gone");
+        pair.jamid.ready(&pair.bob, again).await.unwrap();
+        pair.ada.joined(pair.bob.id, again).await.unwrap();
+        pair.ada_says(again, "there you are").await;
+        pair.bob_says(again, "and you").await;
+        tried.works();
+        pair.ada.node.stop().await.unwrap();
+    });
+}
+
+#[test]
+fn a_daemon_asks_again_whom_it_has_removed() {
+    run(async {
+        let Some((mut pair, id)) = Pair::befriended().await else { return };
+        let tried = pair.lab.attempt(Feature::Removal, Direction::FromDaemon);
+        let (removed, since) = (pair.jamid.events().mark(), pair.ada.node.events().mark());
+        bob_removes(&pair, false).await;
+        let gone = |signal: &Signal| {
+            matches!(signal, Signal::Removed { conversation, .. } if *conversation == id).then_some(())
+        };
+        pair.jamid.events().wait(removed, "the conversation to be gone", gone).await.unwrap();
+        pair.jamid.add_contact(&pair.bob, pair.ada.id).await.unwrap();
+        // For Ada he is a contact still, so she is not asked.
+        let ready = |event: &Event| match event {
+            Event::ConversationReady { conversation } if *conversation != id => Some(*conversation),
+            _ => None,
+        };
+        let again = pair.ada.told(since, "another conversation", ready).await.unwrap();
+        pair.jamid.joined(&pair.bob, again, pair.ada.id).await.unwrap();
+        pair.bob_says(again, "there you are").await;
+        pair.ada_says(again, "and you").await;
+        tried.works();
+        pair.ada.node.stop().await.unwrap();
+    });
+}
+
+#[test]
+fn skep_that_a_daemon_has_removed_asks_again() {
+    run(async {
+        let Some((mut pair, id)) = Pair::befriended().await else { return };
+        let tried = pair.lab.attempt(Feature::Return, Direction::ToDaemon);
+        bob_removes(&pair, false).await;
+        // Nobody is told of having been removed.
+        let about = pair.ada.about(pair.bob.id);
+        pair.ada.node.call(method::ContactRemove, about).await.unwrap();
+        let again = pair.ada_asks().await;
+        assert_ne!(again, id);
+        pair.ada_says(again, "there you are").await;
+        pair.bob_says(again, "and you").await;
+        tried.works();
+        pair.ada.node.stop().await.unwrap();
+    });
+}
+
+#[test]
+fn a_daemon_that_skep_has_removed_asks_again() {
+    run(async {
+        let Some((mut pair, _)) = Pair::befriended().await else { return };
+        let tried = pair.lab.attempt(Feature::Return, Direction::FromDaemon);
+        let since = pair.ada.node.events().mark();
+        let about = pair.ada.about(pair.bob.id);
+        pair.ada.node.call(method::ContactRemove, about).await.unwrap();
+        let again = pair.bob_asks(since).await;
+        pair.bob_says(again, "there you are").await;
+        pair.ada_says(again, "and you").await;
+        tried.works();
+        pair.ada.node.stop().await.unwrap();
+    });
+}
+
+#[test]
+fn skep_that_a_daemon_has_banned_is_not_heard_until_it_is_allowed_again() {
+    run(async {
+        let Some((mut pair, id)) = Pair::befriended().await else { return };
+        let tried = pair.lab.attempt(Feature::Ban, Direction::FromDaemon);
+        let (bob, banned) = (pair.bob.id, pair.ada.node.events().mark());
+        bob_removes(&pair, true).await;
+        let down =
+            |event: &Event| matches!(event, Event::LinkDown { contact, .. } if *contact == bob).then_some(());
+        pair.ada.told(banned, "the link to be closed", down).await.unwrap();
+        pair.ada.send(id, "do you hear me?").await.unwrap();
+
+        pair.jamid.add_contact(&pair.bob, pair.ada.id).await.unwrap();
+        pair.bob_has(id, &[("body", "do you hear me?")]).await;
+        pair.bob_says(id, "now I do").await;
         tried.works();
         pair.ada.node.stop().await.unwrap();
     });

@@ -52,6 +52,25 @@ fn skep_that_was_killed_gets_what_a_daemon_sent_meanwhile() {
 }
 
 #[test]
+fn what_skep_acknowledged_before_it_was_killed_reaches_a_daemon() {
+    run(async {
+        let Some((mut pair, id)) = Pair::befriended().await else { return };
+        let tried = pair.lab.attempt(Feature::SenderKilled, Direction::ToDaemon);
+        let mut burst = pair.ada.burst(id, texts("Ada", COUNT)).await.unwrap();
+        burst.acknowledged(BEFORE).await.unwrap();
+        pair.ada.node.kill();
+        let acknowledged: Vec<String> =
+            burst.end().await.unwrap().into_iter().map(|(_, text)| text).collect();
+        assert!(acknowledged.len() >= BEFORE);
+        pair.ada.node.restart().await.unwrap();
+        pair.same_history(id, &acknowledged).await;
+        pair.ada_says(id, "here I am again").await;
+        tried.works();
+        pair.ada.node.stop().await.unwrap();
+    });
+}
+
+#[test]
 fn what_a_daemon_wrote_before_it_was_killed_reaches_skep() {
     run(async {
         let Some((mut pair, id)) = Pair::befriended().await else { return };

@@ -6,8 +6,11 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "that is how a test fails")]
 
 mod accounts;
+mod burst;
 mod contacts;
 mod daemons;
 mod killed;
+mod messages;
 mod pair;
+mod signs;
 mod talk;

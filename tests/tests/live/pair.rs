@@ -7,6 +7,12 @@ use skep_tests::daemon::{Daemon, DaemonAccount};
 use skep_tests::harness::{Mark, Person, until};
 use skep_tests::live::Lab;
 
+/// What Bob shows of himself; his name in it is [`NAME`].
+const PROFILE: &str = "BEGIN:VCARD\nVERSION:2.1\nFN:Bob B\u{f8}rk\nEND:VCARD";
+
+/// The name that Bob shows.
+pub(crate) const NAME: &str = "Bob B\u{f8}rk";
+
 /// Ada on Skep, Bob on a daemon.
 pub(crate) struct Pair {
     pub(crate) lab: Lab,
@@ -39,9 +45,9 @@ impl Pair {
         id
     }
 
-    /// Bob asks, Ada accepts.
+    /// Bob asks and shows his profile, Ada accepts.
     pub(crate) async fn bob_asks(&mut self, since: Mark) -> ConversationId {
-        self.jamid.add_contact(&self.bob, self.ada.id).await.unwrap();
+        self.jamid.add_contact_showing(&self.bob, self.ada.id, PROFILE).await.unwrap();
         let id = self.ada.asked_by(self.bob.id, since).await.unwrap();
         assert_eq!(self.ada.accept(self.bob.id).await.unwrap(), id);
         self.ada.usable(id).await.unwrap();
