@@ -125,6 +125,11 @@ impl Running {
     pub(super) fn may_publish(&self) -> bool {
         !self.revoked && !self.withdrawn
     }
+
+    /// Whether a conversation begins anew when its removed copy is erased.
+    fn is_returning(&self, id: ConversationId) -> bool {
+        self.erasing.contains(&id) && self.state.conversations.get(id).is_some_and(|it| !it.is_removed())
+    }
 }
 
 /// A conversation as its account sees it.
@@ -492,17 +497,19 @@ impl AccountActor {
     ) {
         let Some(running) = &self.running else { return };
         let ports: Vec<_> = running.conversations.iter().map(|(id, room)| (*id, room.port.clone())).collect();
-        let failed: Vec<_> = running
-            .failed
-            .iter()
-            .map(|(id, reason)| ConversationView::silent(*id, "failed", reason.clone()))
-            .collect();
+        let failed =
+            running.failed.iter().map(|(id, reason)| ConversationView::silent(*id, "failed", reason.clone()));
+        let returning = running.erasing.iter().filter(|id| running.is_returning(**id)).map(|id| {
+            let problem = AccountError::ConversationReturning(*id).to_string();
+            ConversationView::silent(*id, "fetching", problem)
+        });
+        let absent: Vec<_> = failed.chain(returning).collect();
         let ask = async move {
             let views = ports.iter().map(async |(id, port)| {
                 let view = port.ask(ASK, ConversationMessage::Describe).await;
                 view.unwrap_or_else(|error| ConversationView::silent(*id, "busy", error.to_string()))
             });
-            join_all(views).await.into_iter().chain(failed).collect()
+            join_all(views).await.into_iter().chain(absent).collect()
         };
         scope.spawn(ask, |_, views: Vec<_>, _| reply.send(Ok(views)));
     }
@@ -530,6 +537,9 @@ impl AccountActor {
             Some(room) => Ok(room.port.clone()),
             None if running.failed.contains_key(&conversation) => {
                 Err(AccountError::ConversationDown(conversation))
+            }
+            None if running.is_returning(conversation) => {
+                Err(AccountError::ConversationReturning(conversation))
             }
             None => Err(unknown),
         }

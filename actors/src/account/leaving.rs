@@ -148,6 +148,19 @@ impl AccountActor {
         self.emit(Event::ConversationRemoved { conversation: id }, scope);
     }
 
+    /// Ends a conversation that nobody will join, unless somebody has written in it.
+    pub(super) fn forget_unused(&self, id: ConversationId, scope: &mut Scope<'_, Self>) {
+        let Ok(room) = self.room_port(id) else { return };
+        let describe = async move { room.ask(FIND, ConversationMessage::Describe).await };
+        scope.spawn_background(describe, move |account, view, scope| {
+            // The id of a conversation is that of its first commit.
+            if view.is_ok_and(|view| view.head.is_some_and(|head| head.0 == id.0)) {
+                account.forget_conversation(id, scope);
+                account.save(Dirty::CONVERSATIONS, scope, |_| ());
+            }
+        });
+    }
+
     fn mark_erased(&mut self, id: ConversationId, now: UnixMillis) {
         let record = self.running.as_mut().and_then(|running| running.state.conversations.get_mut(id));
         if let Some(record) = record {

@@ -32,6 +32,9 @@ pub enum AccountError {
     /// The conversation has been given up until the node restarts.
     #[error("conversation {0} failed too often; it is opened again when the node restarts")]
     ConversationDown(ConversationId),
+    /// The conversation was removed a moment ago and is to come back.
+    #[error("conversation {0} is fetched anew when its removed copy is erased; ask again in a few seconds")]
+    ConversationReturning(ConversationId),
     /// The password does not open the archive.
     #[error("the password is wrong, or the archive is damaged")]
     WrongPassword,

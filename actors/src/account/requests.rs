@@ -163,7 +163,7 @@ impl AccountActor {
             own,
             contacts,
             pending,
-            |id| conversations.get(id).is_some(),
+            |id| conversations.get(id).is_some_and(|record| !record.is_removed()),
             Incoming { account: chain.account_id(), device, message },
         );
         if actions.iter().any(|action| !matches!(action, Action::Ignore(_))) {
@@ -200,6 +200,10 @@ impl AccountActor {
             Action::CloneConversation { account, conversation } => {
                 self.expect_conversation(account, conversation, scope, |_| ());
             }
+            Action::GoOnElsewhere { account, conversation, unused } => {
+                self.expect_conversation(account, conversation, scope, |_| ());
+                self.forget_unused(unused, scope);
+            }
             Action::Ignore(reason) => tracing::debug!(?reason, "a contact request changes nothing"),
             other => tracing::debug!(?other, "nothing is done about a contact request"),
         }
@@ -231,6 +235,11 @@ impl AccountActor {
             return waiting.push(reply);
         }
         running.adding.insert(contact, vec![reply]);
+        // The conversation with somebody who was banned was kept.
+        let members = [running.identity.account_id(), contact].into();
+        if let Some(conversation) = running.state.conversations.one_to_one(&members) {
+            return self.contact_added(contact, conversation, scope);
+        }
         self.begin_conversation(contact, scope, move |account, made, scope| match made {
             Ok(conversation) => account.contact_added(contact, conversation, scope),
             Err(error) => account.answer_adding(contact, &Err(error)),
@@ -249,7 +258,8 @@ impl AccountActor {
         let payload = trust_request_payload(profile.trim_end().as_bytes()).to_vec();
         let request = OutgoingRequest { conversation, payload, invited: now };
         let added = running.state.contacts.add(now, contact, Some(conversation), false);
-        let record = ConversationRecord::new(now, [own, contact], 0);
+        let record = running.state.conversations.get(conversation).cloned();
+        let record = record.unwrap_or_else(|| ConversationRecord::new(now, [own, contact], 0));
         let recorded = running.state.conversations.insert(conversation, record);
         if let Err(error) = added.map_err(|error| error.to_string()).and(recorded.map_err(|e| e.to_string()))
         {

@@ -135,3 +135,39 @@ fn a_request_reaches_somebody_who_comes_online_later() {
         drop((alice, carol, place));
     });
 }
+
+#[test]
+fn a_banned_contact_that_is_allowed_again_is_heard_in_the_same_conversation() {
+    run(async {
+        let Pair { place: _place, mut alice, mut carol } = Pair::start().await.unwrap();
+        let id = alice.befriend(&mut carol).await.unwrap();
+        let since = alice.node.events().mark();
+        carol.node.call(method::ContactBan, carol.about(alice.id)).await.unwrap();
+        let down = |event: &Event| matches!(event, Event::LinkDown { .. }).then_some(());
+        alice.told(since, "the link to end", down).await.unwrap();
+        alice.send(id, "why?").await.unwrap();
+        assert_eq!(carol.add(alice.id).await.unwrap(), id, "it was kept");
+        carol.receives(id, "why?").await.unwrap();
+        carol.send(id, "by mistake").await.unwrap();
+        alice.receives(id, "by mistake").await.unwrap();
+        carol.confirmed(alice.id).await.unwrap();
+        drop((alice, carol));
+    });
+}
+
+#[test]
+fn who_begins_anew_with_somebody_who_has_banned_them_is_heard_when_allowed_again() {
+    run(async {
+        let Pair { place: _place, mut alice, mut carol } = Pair::start().await.unwrap();
+        let id = alice.befriend(&mut carol).await.unwrap();
+        carol.node.call(method::ContactBan, carol.about(alice.id)).await.unwrap();
+        alice.node.call(method::ContactRemove, alice.about(carol.id)).await.unwrap();
+        alice.add(carol.id).await.unwrap();
+        let since = alice.node.events().mark();
+        assert_eq!(carol.add(alice.id).await.unwrap(), id);
+        alice.ready(id, since).await.unwrap();
+        carol.send(id, "by mistake").await.unwrap();
+        alice.receives(id, "by mistake").await.unwrap();
+        drop((alice, carol));
+    });
+}

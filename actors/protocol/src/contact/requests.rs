@@ -62,6 +62,17 @@ pub enum Action {
         /// The conversation.
         conversation: ConversationId,
     },
+    /// A contact accepts, but goes on in another conversation with us than the one we made: that is
+    /// the contact's now, and to be fetched if it is not here. Daemons of 2023 do so when they were
+    /// removed here and not told (M).
+    GoOnElsewhere {
+        /// The contact.
+        account: AccountId,
+        /// The conversation that the contact names.
+        conversation: ConversationId,
+        /// The one that nobody will join.
+        unused: ConversationId,
+    },
     /// Nothing, and nobody is told.
     Ignore(IgnoreReason),
 }
@@ -76,7 +87,7 @@ pub enum IgnoreReason {
     Banned,
     /// A confirmation of what we have not asked for, or no longer want.
     UnaskedConfirmation,
-    /// The conversation is known already.
+    /// The conversation is here already.
     KnownConversation,
     /// A request of this account waits that is no earlier.
     Duplicate,
@@ -84,14 +95,14 @@ pub enum IgnoreReason {
     Full,
 }
 
-/// Takes in a request from the DHT. `is_known` tells whether a conversation is known, past ones
-/// included; `own` is our account.
+/// Takes in a request from the DHT. `is_here` tells whether we have a conversation, or are fetching
+/// it; one that was removed may come back. `own` is our account.
 pub fn receive(
     now: UnixMillis,
     own: AccountId,
     contacts: &mut ContactList,
     pending: &mut PendingRequests,
-    is_known: impl Fn(ConversationId) -> bool,
+    is_here: impl Fn(ConversationId) -> bool,
     incoming: Incoming,
 ) -> Vec<Action> {
     let Incoming { account, device, message } = incoming;
@@ -104,10 +115,14 @@ pub fn receive(
         Standing::Active { .. } => {
             let mut actions = confirm(contacts, pending, account);
             if message.confirm {
+                let is_first = !actions.is_empty();
                 actions.push(Action::ForgetOutgoing { account });
+                actions.extend(
+                    conversation.filter(|_| is_first).and_then(|it| go_on(now, contacts, account, it)),
+                );
             } else {
                 actions.push(Action::SendConfirmation { account, conversation });
-                actions.extend(clone(account, conversation, is_known));
+                actions.extend(clone(account, conversation, is_here));
             }
             actions
         }
@@ -118,7 +133,7 @@ pub fn receive(
             let payload = message.payload;
             let request =
                 PendingRequest { device: Some(device), conversation, received: now, payload, invited };
-            record(pending, account, request, is_known)
+            record(pending, account, request, is_here)
         }
     }
 }
@@ -129,7 +144,7 @@ pub fn receive_synced(
     own: AccountId,
     contacts: &mut ContactList,
     pending: &mut PendingRequests,
-    is_known: impl Fn(ConversationId) -> bool,
+    is_here: impl Fn(ConversationId) -> bool,
     account: AccountId,
     request: PendingRequest,
 ) -> Vec<Action> {
@@ -140,10 +155,10 @@ pub fn receive_synced(
         Standing::Banned => ignore(IgnoreReason::Banned),
         Standing::Active { .. } => {
             let mut actions = confirm(contacts, pending, account);
-            actions.extend(clone(account, request.conversation, is_known));
+            actions.extend(clone(account, request.conversation, is_here));
             actions
         }
-        Standing::Unknown | Standing::Removed => record(pending, account, request, is_known),
+        Standing::Unknown | Standing::Removed => record(pending, account, request, is_here),
     }
 }
 
@@ -159,20 +174,32 @@ fn confirm(contacts: &mut ContactList, pending: &mut PendingRequests, account: A
 fn clone(
     account: AccountId,
     conversation: Option<ConversationId>,
-    is_known: impl Fn(ConversationId) -> bool,
+    is_here: impl Fn(ConversationId) -> bool,
 ) -> Option<Action> {
-    let conversation = conversation.filter(|conversation| !is_known(*conversation))?;
+    let conversation = conversation.filter(|conversation| !is_here(*conversation))?;
     Some(Action::CloneConversation { account, conversation })
+}
+
+/// A contact that was not confirmed until now names the conversation it has with us.
+fn go_on(
+    now: UnixMillis,
+    contacts: &mut ContactList,
+    account: AccountId,
+    conversation: ConversationId,
+) -> Option<Action> {
+    let unused = contacts.get(account)?.conversation.filter(|own| *own != conversation)?;
+    contacts.add(now, account, Some(conversation), true).ok()?;
+    Some(Action::GoOnElsewhere { account, conversation, unused })
 }
 
 fn record(
     pending: &mut PendingRequests,
     account: AccountId,
     request: PendingRequest,
-    is_known: impl Fn(ConversationId) -> bool,
+    is_here: impl Fn(ConversationId) -> bool,
 ) -> Vec<Action> {
     let conversation = request.conversation;
-    if conversation.is_some_and(is_known) {
+    if conversation.is_some_and(is_here) {
         return ignore(IgnoreReason::KnownConversation);
     }
     let (payload, received) = (request.payload.clone(), request.order_time());
@@ -202,27 +229,28 @@ mod tests {
     struct Bench {
         contacts: ContactList,
         pending: PendingRequests,
-        known: Vec<ConversationId>,
+        /// Whether [`CONVERSATION`] is here.
+        is_here: bool,
     }
 
     impl Bench {
         fn new() -> Self {
-            Self { contacts: ContactList::new(OWN), pending: PendingRequests::default(), known: Vec::new() }
+            Self { contacts: ContactList::new(OWN), pending: PendingRequests::default(), is_here: false }
         }
 
         fn with_contact() -> Self {
             let mut bench = Self::new();
             bench.contacts.add(UnixMillis(1), PEER, Some(CONVERSATION), false).unwrap();
-            bench.known.push(CONVERSATION);
+            bench.is_here = true;
             bench
         }
 
         fn receive(&mut self, account: AccountId, message: TrustRequestMessage) -> Vec<Action> {
             let device = golden::device_b().public().clone();
             let incoming = Incoming { account, device, message };
-            let known = &self.known;
-            let is_known = |id| known.contains(&id);
-            receive(NOW, OWN, &mut self.contacts, &mut self.pending, is_known, incoming)
+            let is_here = self.is_here;
+            let is_here = |id| is_here && id == CONVERSATION;
+            receive(NOW, OWN, &mut self.contacts, &mut self.pending, is_here, incoming)
         }
     }
 
@@ -291,6 +319,30 @@ mod tests {
     }
 
     #[test]
+    fn a_first_confirmation_decides_in_which_conversation_to_go_on() {
+        let (mut bench, other) = (Bench::with_contact(), ConversationId([8; 20]));
+        let elsewhere = TrustRequestMessage::confirmation(Some(other));
+        let forget = Action::ForgetOutgoing { account: PEER };
+        let go_on = Action::GoOnElsewhere { account: PEER, conversation: other, unused: CONVERSATION };
+        assert_eq!(bench.receive(PEER, elsewhere), [confirmed(), forget.clone(), go_on]);
+        let contact = |bench: &Bench| *bench.contacts.get(PEER).unwrap();
+        assert!(contact(&bench).conversation == Some(other) && contact(&bench).confirmed);
+        assert_eq!(bench.receive(PEER, confirmation()), [forget], "it is agreed upon");
+        assert_eq!(contact(&bench).conversation, Some(other));
+    }
+
+    #[test]
+    fn who_was_removed_may_ask_again_for_the_same_conversation() {
+        let mut bench = Bench::with_contact();
+        bench.contacts.remove(UnixMillis(2), PEER, false).unwrap();
+        bench.is_here = false;
+        assert_eq!(bench.receive(PEER, request(5000)), raised(5000));
+        bench.contacts.add(UnixMillis(3), PEER, Some(ConversationId([8; 20])), false).unwrap();
+        let fetch = Action::CloneConversation { account: PEER, conversation: CONVERSATION };
+        assert_eq!(bench.receive(PEER, request(6000)).last(), Some(&fetch), "we ask each other");
+    }
+
+    #[test]
     fn banned_accounts_and_the_own_account_are_ignored() {
         let mut bench = Bench::with_contact();
         bench.contacts.remove(UnixMillis(2), PEER, true).unwrap();
@@ -306,7 +358,7 @@ mod tests {
         let old_style = TrustRequestMessage { conversation: None, ..request(0) };
         let actions = bench.receive(PEER, old_style);
         assert!(matches!(actions[..], [Action::RaiseRequest { conversation: None, .. }]));
-        bench.known.push(CONVERSATION);
+        bench.is_here = true;
         assert_eq!(bench.receive(PEER, request(1)), ignore(IgnoreReason::KnownConversation));
     }
 

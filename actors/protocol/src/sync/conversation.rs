@@ -7,6 +7,7 @@ use serde_json::{Map, Value as Json, json};
 use crate::contact::json_time;
 use crate::ids::{AccountId, ConversationId};
 use crate::msgpack::{self, DecodeError, Value as Object};
+use crate::swarm::message::Mode;
 use crate::time::UnixMillis;
 
 /// Most conversations of an account: each costs an actor and a repository.
@@ -191,6 +192,14 @@ impl ConversationRecords {
         self.iter().filter(|(_, record)| !record.is_removed())
     }
 
+    /// The latest conversation of these two alone that was not removed.
+    #[must_use]
+    pub fn one_to_one(&self, members: &BTreeSet<AccountId>) -> Option<ConversationId> {
+        let one_to_one = Some(Mode::OneToOne.number());
+        let theirs = self.present().filter(|(_, it)| it.mode == one_to_one && it.members == *members);
+        theirs.max_by_key(|(_, record)| record.created).map(|(id, _)| id)
+    }
+
     /// Takes a record in, in place of an older one.
     ///
     /// # Errors
@@ -261,6 +270,26 @@ mod tests {
         let removed: ConversationId = "2ce39c209b93cc91155160136e010d9a3cc2077e".parse().unwrap();
         assert!(records.get(removed).unwrap().is_removed());
         assert_eq!((records.iter().count(), records.present().count()), (4, 3));
+    }
+
+    #[test]
+    fn the_conversation_of_two_is_the_latest_that_is_theirs_alone_and_present() {
+        let [ada, bob, eve] = [1, 2, 3].map(|number| AccountId([number; 20]));
+        let mut records = ConversationRecords::default();
+        let mut record = |number: u8, members: &[AccountId], mode, removed| {
+            let created = UnixMillis(i64::from(number));
+            let record = ConversationRecord::new(created, members.iter().copied(), mode);
+            let id = ConversationId([number; 20]);
+            records.insert(id, ConversationRecord { removed: UnixMillis(removed), ..record }).unwrap();
+            id
+        };
+        record(1, &[ada, bob], 0, 0);
+        let latest = record(2, &[ada, bob], 0, 0);
+        record(3, &[ada, bob], 0, 9);
+        record(4, &[ada, bob], 2, 0);
+        record(5, &[ada, bob, eve], 0, 0);
+        assert_eq!(records.one_to_one(&[ada, bob].into()), Some(latest));
+        assert_eq!(records.one_to_one(&[ada, eve].into()), None);
     }
 
     #[test]

@@ -139,7 +139,7 @@ fn account_code(error: &AccountError) -> ErrorCode {
         AccountError::WrongPassword => ErrorCode::WrongPassword,
         AccountError::Archive(_) | AccountError::Conversation(_) => ErrorCode::BadArchive,
         AccountError::Storage(_) => ErrorCode::Storage,
-        AccountError::ConversationDown(_) => ErrorCode::NotReady,
+        AccountError::ConversationDown(_) | AccountError::ConversationReturning(_) => ErrorCode::NotReady,
         AccountError::Busy(_) => ErrorCode::Busy,
         _ => ErrorCode::Internal,
     }
