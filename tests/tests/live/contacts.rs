@@ -56,13 +56,22 @@ fn skep_asks_again_whom_it_has_removed() {
         let tried = pair.lab.attempt(Feature::Removal, Direction::ToDaemon);
         let about = pair.ada.about(pair.bob.id);
         pair.ada.node.call(method::ContactRemove, about).await.unwrap();
-        // For the daemon she is a contact still, so it does not ask.
-        let again = pair.ada.add(pair.bob.id).await.unwrap();
-        assert_ne!(again, id, "the one before is gone");
-        pair.jamid.ready(&pair.bob, again).await.unwrap();
-        pair.ada.joined(pair.bob.id, again).await.unwrap();
-        pair.ada_says(again, "there you are").await;
-        pair.bob_says(again, "and you").await;
+        let since = pair.ada.node.events().mark();
+        let begun = pair.ada.add(pair.bob.id).await.unwrap();
+        assert_ne!(begun, id, "the one before is gone");
+        // For the daemon she is a contact still: it does not ask, and goes on where they were.
+        let ready = |event: &Event| {
+            matches!(event, Event::ConversationReady { conversation } if *conversation == id).then_some(())
+        };
+        pair.ada.told(since, "the conversation before", ready).await.unwrap();
+        let gone = |event: &Event| {
+            matches!(event, Event::ConversationRemoved { conversation } if *conversation == begun)
+                .then_some(())
+        };
+        pair.ada.told(since, "the one just begun to be gone", gone).await.unwrap();
+        assert_eq!(pair.ada.contacts().await.unwrap()[0].conversation, Some(id));
+        pair.ada_says(id, "there you are").await;
+        pair.bob_says(id, "and you").await;
         tried.works();
         pair.ada.node.stop().await.unwrap();
     });
@@ -115,14 +124,18 @@ fn skep_that_a_daemon_has_removed_asks_again() {
 #[test]
 fn a_daemon_that_skep_has_removed_asks_again() {
     run(async {
-        let Some((mut pair, _)) = Pair::befriended().await else { return };
+        let Some((mut pair, id)) = Pair::befriended().await else { return };
         let tried = pair.lab.attempt(Feature::Return, Direction::FromDaemon);
-        let since = pair.ada.node.events().mark();
-        let about = pair.ada.about(pair.bob.id);
+        let (bob, since) = (pair.bob.id, pair.ada.node.events().mark());
+        let about = pair.ada.about(bob);
         pair.ada.node.call(method::ContactRemove, about).await.unwrap();
-        let again = pair.bob_asks(since).await;
-        pair.bob_says(again, "there you are").await;
-        pair.ada_says(again, "and you").await;
+        pair.jamid.add_contact(&pair.bob, pair.ada.id).await.unwrap();
+        assert_eq!(pair.ada.asked_by(bob, since).await.unwrap(), id, "he still has it");
+        assert_eq!(pair.ada.accept(bob).await.unwrap(), id);
+        pair.ada.ready(id, since).await.unwrap();
+        pair.bob_says(id, "there you are").await;
+        pair.ada_says(id, "and you").await;
+        pair.same_history(id, &["good morning".to_owned()]).await;
         tried.works();
         pair.ada.node.stop().await.unwrap();
     });
@@ -163,7 +176,7 @@ fn a_daemon_that_skep_has_banned_is_not_heard_until_it_is_allowed_again() {
         pair.bob_has(id, &[("body", "do you hear me?")]).await;
 
         let allowed = pair.ada.node.events().mark();
-        pair.ada.add(bob).await.unwrap();
+        assert_eq!(pair.ada.add(bob).await.unwrap(), id, "it was kept");
         let heard = |event: &Event| {
             matches!(event, Event::Message { message, .. } if message.body == "do you hear me?").then_some(())
         };

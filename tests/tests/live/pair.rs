@@ -15,10 +15,11 @@ pub(crate) const NAME: &str = "Bob B\u{f8}rk";
 
 /// Ada on Skep, Bob on a daemon.
 pub(crate) struct Pair {
-    pub(crate) lab: Lab,
     pub(crate) ada: Person,
     pub(crate) jamid: Daemon,
     pub(crate) bob: DaemonAccount,
+    /// Dropped last: what the others logged is in its folder.
+    pub(crate) lab: Lab,
 }
 
 impl Pair {
@@ -30,7 +31,7 @@ impl Pair {
         let (ada, bob) = tokio::join!(Person::create(node, "Ada", None), jamid.create_account("Bob", None));
         let mut ada = ada.unwrap();
         ada.announced().await.unwrap();
-        Some(Self { lab, ada, jamid, bob: bob.unwrap() })
+        Some(Self { ada, jamid, bob: bob.unwrap(), lab })
     }
 
     /// Ada asks, Bob accepts.
@@ -50,7 +51,7 @@ impl Pair {
         self.jamid.add_contact_showing(&self.bob, self.ada.id, PROFILE).await.unwrap();
         let id = self.ada.asked_by(self.bob.id, since).await.unwrap();
         assert_eq!(self.ada.accept(self.bob.id).await.unwrap(), id);
-        self.ada.usable(id).await.unwrap();
+        self.ada.ready(id, since).await.unwrap();
         self.jamid.joined(&self.bob, id, self.ada.id).await.unwrap();
         id
     }
