@@ -9,6 +9,7 @@
 //! At most one fetch runs for each device; what is announced meanwhile is looked at once more after
 //! it. History that was refused is remembered by its head and not fetched again.
 
+mod announcing;
 mod cloning;
 mod fetching;
 mod markers;
@@ -20,9 +21,9 @@ use std::time::Duration;
 
 use skep_protocol::identity::DeviceIdentity;
 use skep_protocol::ids::{AccountId, CommitId, ConversationId, DeviceId, LocalAccountId};
-use skep_protocol::swarm::notice::{Announcement, Notice as SwarmNotice};
 use skep_protocol::sync::MarkerKind;
 
+use self::announcing::AnnouncingState;
 use self::cloning::{CloneState, FIRST_CLONE_PAUSE};
 use self::fetching::FetchState;
 use self::markers::Markers;
@@ -34,7 +35,7 @@ use super::replica::{Moved, Replica, ReplicaError, Sent, Standing, describe};
 use super::timeline::Change;
 use crate::blocking::{BlockingPool, Lane, Share};
 use crate::event::{Event, NodeEvent};
-use crate::peer::messages::{Channel, ChannelOffer, LinksMessage, Notice, Recipient};
+use crate::peer::messages::{Channel, ChannelOffer, LinksMessage};
 use crate::supervision::{Actor, Outlet, Port, Reply, Scope, TimerId};
 
 /// Messages written with one move of the head; a signature each makes this a sixth of a second.
@@ -48,9 +49,6 @@ const MAX_SERVED: usize = 64;
 
 /// Channels served at once to one person, who has a handful of devices.
 const MAX_SERVED_EACH: usize = 16;
-
-/// Pause before an announcement that the links had no room for is made again.
-const ANNOUNCE_AGAIN: Duration = Duration::from_millis(200);
 
 /// Pause after the last change before loose objects are packed.
 const CONSOLIDATE: Duration = Duration::from_secs(30);
@@ -106,8 +104,7 @@ pub struct ConversationActor {
     refused: VecDeque<CommitId>,
     /// Channels that are served, by whose device is at the other end.
     served: BTreeMap<AccountId, usize>,
-    /// Whether the head is to be announced again.
-    announcing: bool,
+    announcing: AnnouncingState,
     clone: CloneState,
     consolidating: bool,
     /// Whether we have left, and are only here until somebody knows.
@@ -139,7 +136,7 @@ impl ConversationActor {
             channels: BTreeMap::new(),
             refused: VecDeque::new(),
             served: BTreeMap::new(),
-            announcing: false,
+            announcing: AnnouncingState::default(),
             clone: CloneState::default(),
             consolidating: false,
             leaving: false,
@@ -291,35 +288,6 @@ impl ConversationActor {
         self.announce(source, scope);
         self.emit(events, scope);
         self.consolidate_later(scope);
-    }
-
-    /// Tells the other members' devices of our head. The device that we have it from knows.
-    fn announce(&mut self, source: Option<DeviceId>, scope: &mut Scope<'_, Self>) {
-        let Some(standing) = &self.standing else { return };
-        let announcement = Announcement {
-            conversation: self.config.id,
-            commit: standing.head,
-            device: self.config.identity.device_id(),
-        };
-        let notice = SwarmNotice::Announcement(announcement);
-        let notice = Notice { kind: notice.mime_type().to_owned(), content: notice.to_text() };
-        let topic = topic(self.config.id);
-        // Our own devices learn that we have left from each other.
-        let own = self.leaving.then(|| self.config.identity.account_id());
-        for person in standing.people().into_iter().filter(|person| Some(*person) != own) {
-            let to = Recipient::Account(person);
-            let notify =
-                LinksMessage::Notify { to, topic, notice: notice.clone(), lasting: true, except: source };
-            if let Err(error) = self.config.links.try_send(notify) {
-                tracing::debug!(%error, "an announcement was not taken; it is made again");
-                if !std::mem::replace(&mut self.announcing, true) {
-                    scope.after(ANNOUNCE_AGAIN, |conversation, scope| {
-                        conversation.announcing = false;
-                        conversation.announce(None, scope);
-                    });
-                }
-            }
-        }
     }
 
     fn send(&mut self, message: Outgoing, reply: SendReply, scope: &mut Scope<'_, Self>) {

@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use tokio::net::UnixStream;
+
 use super::bus::{self, Bus};
 use super::{DAEMON, Signal};
 use crate::harness::{DHT_PORT, EventLog, Failure, Place, Process, Result, show_log_of_failure, until};
@@ -61,8 +63,8 @@ impl Daemon {
         let arguments = [format!("--config-file={}", configuration.display()), "--nofork".to_owned()];
         let (program, log) = (Path::new("dbus-daemon"), folder.join("dbus.log"));
         let bus_process = Process::start(name, &place, program, &arguments, &variables(&folder), &log)?;
-        until(name, format!("its bus at {}", socket.display()), async || Ok(socket.exists().then_some(())))
-            .await?;
+        let is_open = async || Ok(UnixStream::connect(&socket).await.ok().map(drop));
+        until(name, format!("its bus at {}", socket.display()), is_open).await?;
         let process = launch(name, &place, &folder)?;
         let bus = Bus::connect(name, &socket).await?;
         let (name, bootstrap) = (name.to_owned(), bootstrap.address.clone());
@@ -98,6 +100,16 @@ impl Daemon {
     /// Kills the daemon: it gets no chance to tidy up. Its bus stays.
     pub fn kill(&mut self) {
         self.process.kill();
+    }
+
+    /// Stops it where it is: its connections stay, and nobody answers on them. Calls to it do not return.
+    pub fn halt(&mut self) {
+        self.process.halt();
+    }
+
+    /// Lets it go on after [`Self::halt`].
+    pub fn go_on(&mut self) {
+        self.process.go_on();
     }
 
     /// Starts it again on the same data, and waits until it answers.

@@ -66,6 +66,16 @@ impl Process {
         self.signal(Signal::TERM);
     }
 
+    /// Stops it where it is, as a system does that has no time for it; it cannot do anything about that.
+    pub fn halt(&mut self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// Lets it go on after [`Self::halt`].
+    pub fn go_on(&mut self) {
+        self.signal(Signal::CONT);
+    }
+
     /// Interrupts it, as Ctrl-C does.
     pub fn interrupt(&mut self) {
         self.signal(Signal::INT);

@@ -13,4 +13,5 @@ mod killed;
 mod messages;
 mod pair;
 mod signs;
+mod stopped;
 mod talk;
