@@ -1,9 +1,8 @@
 //! The processes: a daemon with its bus, and the bootstrap of the daemons.
 
 use std::fs;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-
-use tokio::net::UnixStream;
 
 use super::bus::{self, Bus};
 use super::{DAEMON, Signal};
@@ -63,8 +62,9 @@ impl Daemon {
         let arguments = [format!("--config-file={}", configuration.display()), "--nofork".to_owned()];
         let (program, log) = (Path::new("dbus-daemon"), folder.join("dbus.log"));
         let bus_process = Process::start(name, &place, program, &arguments, &variables(&folder), &log)?;
-        let is_open = async || Ok(UnixStream::connect(&socket).await.ok().map(drop));
-        until(name, format!("its bus at {}", socket.display()), is_open).await?;
+        // The socket is there a moment before it is listened on.
+        let listens = async || Ok(UnixStream::connect(&socket).ok());
+        until(name, format!("its bus at {}", socket.display()), listens).await?;
         let process = launch(name, &place, &folder)?;
         let bus = Bus::connect(name, &socket).await?;
         let (name, bootstrap) = (name.to_owned(), bootstrap.address.clone());
