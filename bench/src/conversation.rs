@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use skep_actors::swarm::repository::Repository;
-use skep_actors::swarm::repository::fetch::{Fetch, Fetched};
+use skep_actors::swarm::repository::fetch::{Fetch, Fetched, NewCommits};
 use skep_actors::swarm::repository::serve::Serve;
 use skep_protocol::ids::{ConversationId, DeviceId};
 use skep_protocol::swarm::validate::Validator;
@@ -118,7 +118,7 @@ impl Bundles {
         let mut session = Fetch::new(self.conversation, DeviceId([0; 32]));
         let mut received = Bytes::new();
         let fetched = loop {
-            let step = session.advance(&mut copy, &received).map_err(BenchError::conversation)?;
+            let step = session.advance(&copy, &received).map_err(BenchError::conversation)?;
             for bytes in step.send {
                 requests.send(bytes).map_err(BenchError::conversation)?;
             }
@@ -128,9 +128,11 @@ impl Bundles {
             received = answers.recv().map_err(BenchError::conversation)?;
         };
         drop(requests);
-        let Fetched::New { head, commits, .. } = fetched else {
+        let Fetched::New(pack) = fetched else {
             return Err(BenchError::conversation(io::Error::other("the clone brought nothing")));
         };
+        let NewCommits { head, commits, quarantine } = pack.store(&copy).map_err(BenchError::conversation)?;
+        copy.admit(quarantine).map_err(BenchError::conversation)?;
         let mut validator = Validator::new(&copy, self.conversation);
         for commit in commits {
             validator.validate(commit).map_err(BenchError::conversation)?;

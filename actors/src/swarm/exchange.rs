@@ -139,11 +139,12 @@ impl FetchJob {
     }
 
     async fn integrate(&self, fetched: Fetched) -> Result<Option<Box<Moved>>, Failure> {
-        let head = match &fetched {
-            Fetched::New { head, .. } | Fetched::UpToDate { head } => *head,
+        let pack = match fetched {
+            Fetched::New(pack) => pack,
+            Fetched::UpToDate { .. } => return Ok(None),
         };
-        let (replica, now) = (Arc::clone(&self.replica), self.now);
-        let work = move || replica.integrate(fetched, now);
+        let (head, replica, now) = (pack.head(), Arc::clone(&self.replica), self.now);
+        let work = move || replica.integrate(pack, now);
         match run(&self.pool, self.share, Lane::Bulk, work).await? {
             Ok(moved) => Ok(moved.map(Box::new)),
             Err(error) => Err(Failure { error, head: Some(head) }),
@@ -212,10 +213,10 @@ impl CloneJob {
         let mut fetch = Fetch::new(self.conversation, self.device);
         let mut bytes = Bytes::new();
         let deadline = tokio::time::Instant::now() + FETCH;
-        let head = loop {
+        let pack = loop {
             let received = bytes;
             let step = move || {
-                let step = fetch.advance(&mut repository, &received);
+                let step = fetch.advance(&repository, &received);
                 (step, fetch, repository)
             };
             let (step, fetch_back, repository_back) = run(&self.pool, self.share, Lane::Bulk, step).await?;
@@ -223,7 +224,9 @@ impl CloneJob {
             let step = step.map_err(ReplicaError::from)?;
             send_all(&channel, step.send, step.done.is_some()).await?;
             match step.done {
-                Some(Fetched::New { head, .. } | Fetched::UpToDate { head }) => break head,
+                Some(Fetched::New(pack)) => break pack,
+                // Nothing is not up to date with anything.
+                Some(Fetched::UpToDate { .. }) => return Err(ReplicaError::Empty.into()),
                 None => {
                     let until = deadline.min(tokio::time::Instant::now() + SILENCE);
                     bytes = receive(&mut channel, until).await?;
@@ -232,7 +235,11 @@ impl CloneJob {
         };
         let (id, folder, founder) = (self.conversation, self.folder, self.founder);
         let adopt = move || {
-            let adopted = Replica::adopt(id, repository, head, &folder, &founder);
+            let head = pack.head();
+            let stored = pack.store(&repository).and_then(|new| repository.admit(new.quarantine));
+            let adopted = stored
+                .map_err(|error| FetchError::from(error).into())
+                .and_then(|()| Replica::adopt(id, repository, head, &folder, &founder));
             if adopted.is_err() {
                 let _ = Repository::erase(&unfinished);
             }

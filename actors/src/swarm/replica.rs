@@ -3,7 +3,7 @@
 //! Everything here blocks and runs on the pool. Three locks, always taken in this order: the
 //! writer's (one change of the head at a time, over its whole length), the timeline's, and the
 //! repository's, which is held for single operations only, so that a page can be read and a message
-//! sent while a long fetch is being validated.
+//! sent while what a long fetch brought is being stored and validated: that waits in a quarantine.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -35,9 +35,9 @@ use super::messages::{
     ConversationError, ConversationView, MAX_TEXT, MemberView, MessageView, Outgoing, Page,
 };
 use super::open_copies;
-use super::repository::fetch::{Fetch, FetchError, FetchStep, Fetched};
+use super::repository::fetch::{Fetch, FetchError, FetchStep, FetchedPack, NewCommits};
 use super::repository::serve::{Serve, ServeError, ServeStep};
-use super::repository::{Repository, RepositoryError};
+use super::repository::{Access, Quarantine, Repository, RepositoryError};
 use super::timeline::{Change, Newest, Timeline, Unreadable, newest};
 
 /// Why a copy could not do something.
@@ -173,6 +173,12 @@ impl Shared {
     }
 }
 
+impl Access for Shared {
+    fn access<T>(&self, operation: impl FnOnce(&Repository) -> T) -> T {
+        operation(&self.lock())
+    }
+}
+
 impl ObjectSource for Shared {
     fn commit(&self, id: CommitId) -> Result<Option<Bytes>, SourceError> {
         self.lock().commit(id)
@@ -188,12 +194,12 @@ impl ObjectSource for Shared {
 }
 
 /// Objects about to be written, over those that are.
-struct Overlay<'a> {
+struct Overlay<'a, S> {
     new: MemoryObjects,
-    base: &'a Shared,
+    base: &'a S,
 }
 
-impl ObjectSource for Overlay<'_> {
+impl<S: ObjectSource> ObjectSource for Overlay<'_, S> {
     fn commit(&self, id: CommitId) -> Result<Option<Bytes>, SourceError> {
         self.new.commit(id)?.map_or_else(|| self.base.commit(id), |found| Ok(Some(found)))
     }
@@ -345,7 +351,7 @@ impl Replica {
     fn compose(
         &self,
         message: &Outgoing,
-        source: &Overlay<'_>,
+        source: &Overlay<'_, Shared>,
         head: CommitId,
         now: UnixMillis,
     ) -> Result<((CommitId, HistoryCommit), Vec<NewObject>), ConversationError> {
@@ -471,7 +477,7 @@ impl Replica {
 
     /// Takes received bytes into a fetch.
     pub(super) fn fetch_step(&self, fetch: &mut Fetch, bytes: &[u8]) -> Result<FetchStep, FetchError> {
-        fetch.advance(&mut self.repository.lock(), bytes)
+        fetch.advance(&self.repository, bytes)
     }
 
     /// Takes received bytes into a session that we serve.
@@ -491,26 +497,31 @@ impl Replica {
         Ok(lock(&self.timeline).is_covered(&self.repository, commit, marker)?)
     }
 
-    /// Validates what a fetch brought, and takes it into the history or throws it away.
-    pub(super) fn integrate(&self, fetched: Fetched, now: UnixMillis) -> Result<Option<Moved>, ReplicaError> {
-        let Fetched::New { head: theirs, commits, received } = fetched else { return Ok(None) };
-        let validated = self.validate(&commits);
-        let integrated = validated.and_then(|valid| {
-            let _writer = lock(&self.writer);
-            self.take_in(theirs, &valid, now)
-        });
-        let mut repository = self.repository.lock();
-        if integrated.is_err() {
-            repository.discard(received)?;
-        } else if let Err(error) = repository.keep(received) {
-            tracing::warn!(%error, "what others brought and was refused is still on disk");
-        }
-        drop(repository);
-        integrated
+    /// Validates what a fetch brought, and takes it into the history or forgets it. Up to that
+    /// decision others write as if there were no fetch.
+    pub(super) fn integrate(
+        &self,
+        pack: FetchedPack,
+        now: UnixMillis,
+    ) -> Result<Option<Moved>, ReplicaError> {
+        let new = pack.store(&self.repository).map_err(FetchError::from)?;
+        self.integrate_stored(new, now)
     }
 
-    fn validate(&self, commits: &[CommitId]) -> Result<Vec<ValidCommit>, ReplicaError> {
-        let mut validator = Validator::new(&self.repository, self.id);
+    fn integrate_stored(&self, new: NewCommits, now: UnixMillis) -> Result<Option<Moved>, ReplicaError> {
+        let NewCommits { head, commits, mut quarantine } = new;
+        let valid = self.validate(&quarantine, &commits)?;
+        let _writer = lock(&self.writer);
+        quarantine.renew(&self.repository.lock())?;
+        self.take_in(head, &valid, quarantine, now)
+    }
+
+    fn validate(
+        &self,
+        quarantine: &Quarantine,
+        commits: &[CommitId],
+    ) -> Result<Vec<ValidCommit>, ReplicaError> {
+        let mut validator = Validator::new(quarantine, self.id);
         commits.iter().map(|id| Ok(validator.validate(*id)?)).collect()
     }
 
@@ -518,21 +529,19 @@ impl Replica {
         &self,
         theirs: CommitId,
         valid: &[ValidCommit],
+        quarantine: Quarantine,
         now: UnixMillis,
     ) -> Result<Option<Moved>, ReplicaError> {
         let ours = self.head()?;
-        let (only_ours, only_theirs) = {
-            let repository = self.repository.lock();
-            (repository.commits_between(ours, &[theirs])?, repository.commits_between(theirs, &[ours])?)
-        };
+        let only_ours = quarantine.commits_between(ours, &[theirs])?;
+        let only_theirs = quarantine.commits_between(theirs, &[ours])?;
         if only_theirs.is_empty() {
             return Ok(None);
         }
         let news: Vec<HistoryCommit> = valid.iter().map(HistoryCommit::from).collect();
         let are_merges = |commits: &[CommitId]| -> Result<bool, ReplicaError> {
-            let repository = self.repository.lock();
             for commit in commits {
-                if repository.commit_at(*commit)?.parents.len() < 2 {
+                if quarantine.commit_at(*commit)?.parents.len() < 2 {
                     return Ok(false);
                 }
             }
@@ -546,13 +555,17 @@ impl Replica {
         );
         match decision {
             Reconciliation::Adopt => {
-                self.repository.lock().move_main(Some(ours), theirs)?;
+                {
+                    let mut repository = self.repository.lock();
+                    repository.admit(quarantine)?;
+                    repository.move_main(Some(ours), theirs)?;
+                }
                 Ok(Some(self.moved(theirs, news, true)))
             }
             Reconciliation::Keep => Ok(None),
             // Who has left writes no more; the others merge.
             Reconciliation::Merge if !self.standing(ours)?.joined().contains(&self.account) => Ok(None),
-            Reconciliation::Merge => self.merge(ours, theirs, news, now).map(Some),
+            Reconciliation::Merge => self.merge(ours, theirs, quarantine, news, now).map(Some),
         }
     }
 
@@ -560,19 +573,20 @@ impl Replica {
         &self,
         ours: CommitId,
         theirs: CommitId,
+        quarantine: Quarantine,
         mut news: Vec<HistoryCommit>,
         now: UnixMillis,
     ) -> Result<Moved, ReplicaError> {
-        let merged = match merge_heads(&self.repository, &self.graph(&[ours, theirs], 2)?, ours, theirs) {
+        let merged = match merge_heads(&quarantine, &graph(&quarantine, &[ours, theirs], 2)?, ours, theirs) {
             // Times that lie can hide the common ancestors from a short look.
             Err(MergeError::Unrelated) => {
-                merge_heads(&self.repository, &self.graph(&[ours, theirs], usize::MAX)?, ours, theirs)
+                merge_heads(&quarantine, &graph(&quarantine, &[ours, theirs], usize::MAX)?, ours, theirs)
             }
             merged => merged,
         }?;
         let draft = match merged {
             Merge::Merged { tree, objects } => {
-                let mut known = Overlay { new: MemoryObjects::default(), base: &self.repository };
+                let mut known = Overlay { new: MemoryObjects::default(), base: &quarantine };
                 known.new.extend(objects.iter().cloned());
                 Writer::new(&known, &self.local, ours, now)?.merge(theirs, tree, objects)?
             }
@@ -582,26 +596,8 @@ impl Replica {
         let (commit, objects) = self.sign_draft(draft)?;
         let head = commit.id;
         news.push(commit);
+        self.repository.lock().admit(quarantine)?;
         self.advance(ours, head, &objects, news)
-    }
-
-    /// At least `count` of the commits that lead to `heads`, and down to one that leads to the rest.
-    fn graph(&self, heads: &[CommitId], count: usize) -> Result<CommitGraph, ReplicaError> {
-        let Newest { commits, complete } = newest(&self.repository, heads, count)?;
-        let mut graph = CommitGraph::default();
-        let full = |_| RepositoryError::TooMany { what: "commits", limit: usize::MAX };
-        let inside: BTreeSet<CommitId> = commits.iter().map(|(id, ..)| *id).collect();
-        if !complete {
-            let parents = commits.iter().flat_map(|(_, commit, _)| &commit.parents);
-            let gates: BTreeSet<_> = parents.filter(|parent| !inside.contains(parent)).copied().collect();
-            for gate in gates {
-                graph.insert(gate, &[], self.repository.lock().commit_at(gate)?.seconds()).map_err(full)?;
-            }
-        }
-        for (id, commit, _) in commits {
-            graph.insert(id, &commit.parents, commit.seconds()).map_err(full)?;
-        }
-        Ok(graph)
     }
 
     pub(super) fn page(&self, before: Option<CommitId>, limit: usize) -> Result<Page, ReplicaError> {
@@ -625,6 +621,25 @@ impl Replica {
     pub(super) fn consolidate(&self) -> Result<bool, ReplicaError> {
         Ok(self.repository.lock().consolidate()?)
     }
+}
+
+/// At least `count` of the commits that lead to `heads`, and down to one that leads to the rest.
+fn graph(source: &Quarantine, heads: &[CommitId], count: usize) -> Result<CommitGraph, ReplicaError> {
+    let Newest { commits, complete } = newest(source, heads, count)?;
+    let mut graph = CommitGraph::default();
+    let full = |_| RepositoryError::TooMany { what: "commits", limit: usize::MAX };
+    let inside: BTreeSet<CommitId> = commits.iter().map(|(id, ..)| *id).collect();
+    if !complete {
+        let parents = commits.iter().flat_map(|(_, commit, _)| &commit.parents);
+        let gates: BTreeSet<_> = parents.filter(|parent| !inside.contains(parent)).copied().collect();
+        for gate in gates {
+            graph.insert(gate, &[], source.commit_at(gate)?.seconds()).map_err(full)?;
+        }
+    }
+    for (id, commit, _) in commits {
+        graph.insert(id, &commit.parents, commit.seconds()).map_err(full)?;
+    }
+    Ok(graph)
 }
 
 /// The conversation at a glance.

@@ -1,8 +1,12 @@
 //! Copies whose disk or whose actor fails them.
 
 use std::fs;
+use std::process::Command;
+use std::sync::mpsc;
+use std::thread;
 
 use super::*;
+use crate::swarm::repository::fetch::Fetched;
 use crate::swarm::testing::founder;
 
 const OTHER: AccountId = AccountId([7; 20]);
@@ -40,6 +44,77 @@ fn a_durable_message_is_acknowledged_and_told_though_older_history_cannot_be_rea
     fs::rename(&aside, &object).unwrap();
     let shown = replica.page(None, 10).unwrap().messages;
     assert_eq!(shown.iter().filter(|message| message.kind == "text/plain").count(), 3);
+}
+
+/// What `ours` fetches from `theirs`.
+fn fetch(ours: &Replica, theirs: &Replica) -> FetchedPack {
+    let device = theirs.local.device();
+    let (mut fetch, mut serve) = (Fetch::new(ours.id, device), Serve::default());
+    let mut answers: Vec<Bytes> = vec![Bytes::new()];
+    loop {
+        let mut requests = Vec::new();
+        for bytes in std::mem::take(&mut answers) {
+            let step = ours.fetch_step(&mut fetch, &bytes).unwrap();
+            requests.extend(step.send);
+            match step.done {
+                Some(Fetched::New(pack)) => return pack,
+                Some(known) => panic!("{known:?}"),
+                None => {}
+            }
+        }
+        for request in requests {
+            answers.extend(theirs.serve_step(&mut serve, &request).unwrap().send);
+        }
+    }
+}
+
+/// Lets go of the repository and tells so, and goes on when it is told to.
+struct Halted<'a> {
+    repository: &'a Shared,
+    halted: mpsc::SyncSender<()>,
+    go_on: mpsc::Receiver<()>,
+}
+
+impl Access for Halted<'_> {
+    fn access<T>(&self, operation: impl FnOnce(&Repository) -> T) -> T {
+        let result = self.repository.access(operation);
+        self.halted.send(()).unwrap();
+        self.go_on.recv().unwrap();
+        result
+    }
+}
+
+#[test]
+fn messages_are_sent_while_a_fetched_pack_is_stored() {
+    let place = tempfile::tempdir().unwrap();
+    let founder = founder();
+    let id = founder.begin(place.path(), OTHER, |_| false).unwrap();
+    let (path, theirs) = (place.path().join(id.to_hex()), place.path().join("theirs"));
+    assert!(Command::new("cp").arg("-r").args([&path, &theirs]).status().unwrap().success());
+    let (ours, _) = Replica::open(id, &path, &founder).unwrap().unwrap();
+    let (theirs, _) = Replica::open(id, &theirs, &founder).unwrap().unwrap();
+    // More than are written as files of their own.
+    let burst: Vec<_> = (0..70).map(|number| text(&format!("theirs {number}"))).collect();
+    assert!(theirs.send(&burst, founder.now).1.is_some());
+    let pack = fetch(&ours, &theirs);
+
+    let ((halted, is_halted), (go, go_on)) = (mpsc::sync_channel(1), mpsc::sync_channel(1));
+    let (new, sent) = thread::scope(|threads| {
+        let halting = Halted { repository: &ours.repository, halted, go_on };
+        let storing = threads.spawn(move || pack.store(&halting));
+        is_halted.recv().unwrap();
+        assert!(ours.repository.0.try_lock().is_ok() && ours.writer.try_lock().is_ok());
+        let (sent, _) = send(&ours, "meanwhile", founder.now);
+        go.send(()).unwrap();
+        // A second time would have to be told to go on, too.
+        drop(go);
+        (storing.join().unwrap().unwrap(), sent)
+    });
+    assert!(!ours.repository.lock().contains(new.head.into()), "nobody sees it yet");
+    let theirs_head = new.head;
+    let moved = ours.integrate_stored(new, founder.now).unwrap().unwrap();
+    assert!(!moved.adopted && ours.has(theirs_head).unwrap() && ours.has(sent).unwrap());
+    assert_eq!(ours.log(1_000).unwrap().len(), 70 + 1 + 1 + 1, "both sides, the first commit, the merge");
 }
 
 #[test]

@@ -59,7 +59,8 @@ impl Repository {
             let used = bytes.len();
             reader.consume(used);
         }
-        let _ = self.store_pack(receiver)?;
+        let quarantine = receiver.store(&self)?;
+        self.admit(quarantine)?;
         self.check_connected(head, &[])?;
         self.move_main(None, head)?;
         Ok(self)

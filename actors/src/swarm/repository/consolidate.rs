@@ -10,7 +10,7 @@ use skep_protocol::ids::ObjectId;
 use skep_protocol::swarm::object::NewObject;
 
 use super::durable::{self, at};
-use super::receive::NewPack;
+use super::staging::NewPack;
 use super::{Repository, RepositoryError, Result};
 use crate::storage;
 
@@ -32,11 +32,14 @@ const INDEX_HEADER: usize = 8 + 256 * 4;
 impl Repository {
     /// Packs loose objects and small packs if there are more than `MAX_LOOSE` or `MAX_PACKS`.
     /// A crash at any instant leaves every object in at least one place. Returns whether anything
-    /// was done.
+    /// was done: not while what was fetched is being validated, as that reads the files of now.
     ///
     /// # Errors
     /// What the system says, or when an object is damaged; nothing is removed then.
     pub fn consolidate(&mut self) -> Result<bool> {
+        if self.is_viewed() {
+            return Ok(false);
+        }
         let loose = self.loose_ids()?;
         let packs = self.packs()?;
         if loose.len() <= MAX_LOOSE && packs.len() <= MAX_PACKS {
@@ -59,8 +62,8 @@ impl Repository {
             let (kind, content) = self.find(*id)?.ok_or(RepositoryError::MissingObject(*id))?;
             pack.add(self, &NewObject { kind, id: id.0, content })?;
         }
-        let added = pack.finish(self)?;
-        for stem in absorbed.iter().filter(|stem| **stem != added.stem) {
+        let added = self.place(&pack.finish(self)?)?;
+        for stem in absorbed.iter().filter(|stem| **stem != added) {
             self.remove_pack(stem)?;
         }
         for id in loose {

@@ -11,6 +11,9 @@ use crate::storage;
 /// Beginning of the names of files being written; git uses and removes the same.
 pub(super) const TEMPORARY: &str = "tmp_";
 
+/// The folder for what is not part of the repository yet.
+pub(super) const QUARANTINE: &str = "quarantine";
+
 /// Puts the path into an error of the system.
 pub(super) fn at(path: &Path) -> impl FnOnce(io::Error) -> RepositoryError + '_ {
     move |source| RepositoryError::Io { path: path.to_owned(), source }
@@ -87,8 +90,10 @@ pub(super) fn file_names(folder: &Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// Removes what a crash left: unfinished files, locks, and packs whose index was not written yet.
+/// Removes what a crash left: what was fetched and not admitted, unfinished files, locks, and packs
+/// whose index was not put in place yet.
 pub(super) fn remove_leftovers(repository: &Path) -> Result<()> {
+    remove_folder(&repository.join(QUARANTINE))?;
     let objects = repository.join("objects");
     let packs = objects.join("pack");
     let heads = repository.join("refs").join("heads");

@@ -11,26 +11,56 @@ use skep_protocol::swarm::git::download::{
     DownloadError, DownloadOutput, DownloadSession, MAX_FETCH_BYTES, MAX_HAVES,
 };
 
-use super::{PackReceiver, Received, Repository, RepositoryError};
+use super::{Access, PackReceiver, Quarantine, Repository, RepositoryError};
 
 /// What a fetch brought.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Fetched {
     /// We have the peer's head.
     UpToDate {
         /// The peer's head.
         head: CommitId,
     },
-    /// Commits that are complete and on disk, but not validated and in no history: validate them
-    /// and move `main`, or [`Repository::discard`] them.
-    New {
-        /// The peer's head.
-        head: CommitId,
-        /// What we lacked, parents before children.
-        commits: Vec<CommitId>,
-        /// For discarding.
-        received: Received,
-    },
+    /// There is something new: [`FetchedPack::store`] it.
+    New(FetchedPack),
+}
+
+/// A pack that was received whole and that nobody has looked into.
+#[derive(Debug)]
+pub struct FetchedPack {
+    head: CommitId,
+    receiver: Box<PackReceiver>,
+}
+
+/// Commits that are complete, but not validated and in no history: validate them,
+/// [`Repository::admit`] the quarantine and move `main`, or drop it.
+#[derive(Debug)]
+pub struct NewCommits {
+    /// The peer's head.
+    pub head: CommitId,
+    /// What we lacked, parents before children.
+    pub commits: Vec<CommitId>,
+    /// Where they are.
+    pub quarantine: Quarantine,
+}
+
+impl FetchedPack {
+    /// The peer's head.
+    #[must_use]
+    pub fn head(&self) -> CommitId {
+        self.head
+    }
+
+    /// Makes the pack readable and checks that it is complete. That may take minutes; the repository
+    /// is held for an instant of them.
+    ///
+    /// # Errors
+    /// When the pack is refused, lacks something, or the repository fails; nothing of it is left then.
+    pub fn store(self, repository: &impl Access) -> Result<NewCommits, RepositoryError> {
+        let quarantine = self.receiver.store(repository)?;
+        let commits = quarantine.check_connected(self.head)?;
+        Ok(NewCommits { head: self.head, commits, quarantine })
+    }
 }
 
 /// Why a fetch failed; the history is as before, and what was received is gone.
@@ -65,7 +95,6 @@ pub struct FetchStep {
 pub struct Fetch {
     session: DownloadSession,
     head: Option<CommitId>,
-    haves: Vec<CommitId>,
     receiver: Option<PackReceiver>,
     refused: HashSet<CommitId>,
 }
@@ -82,14 +111,14 @@ impl Fetch {
     #[must_use]
     pub fn with_limit(conversation: ConversationId, server: DeviceId, limit: u64) -> Self {
         let session = DownloadSession::with_limit(conversation, server, limit);
-        Self { session, head: None, haves: Vec::new(), receiver: None, refused: HashSet::new() }
+        Self { session, head: None, receiver: None, refused: HashSet::new() }
     }
 
     /// Takes bytes of the channel. After an error the fetch is over: close the channel.
     ///
     /// # Errors
     /// [`FetchError`]; nothing of the fetch is left then.
-    pub fn advance(&mut self, repository: &mut Repository, bytes: &[u8]) -> Result<FetchStep, FetchError> {
+    pub fn advance(&mut self, repository: &impl Access, bytes: &[u8]) -> Result<FetchStep, FetchError> {
         self.session.receive(bytes)?;
         let mut step = FetchStep::default();
         while let Some(output) = self.session.poll()? {
@@ -97,7 +126,8 @@ impl Fetch {
                 DownloadOutput::Send(bytes) => step.send.push(bytes),
                 DownloadOutput::Head(head) => self.decide(repository, head)?,
                 DownloadOutput::Pack(bytes) => {
-                    self.receiver.get_or_insert_with(|| repository.receive_pack()).receive(&bytes)?;
+                    let begin = || repository.access(Repository::receive_pack);
+                    self.receiver.get_or_insert_with(begin).receive(&bytes)?;
                 }
                 DownloadOutput::Finished => step.done = Some(self.finish(repository)?),
             }
@@ -120,42 +150,38 @@ impl Fetch {
         self
     }
 
-    fn decide(&mut self, repository: &Repository, head: CommitId) -> Result<(), FetchError> {
+    fn decide(&mut self, repository: &impl Access, head: CommitId) -> Result<(), FetchError> {
         if self.refused.contains(&head) {
             return Err(FetchError::RefusedBefore(head));
         }
         self.head = Some(head);
-        let ours = repository.head()?;
-        if let Some(ours) = ours {
-            // An object of that name may be left from a fetch that failed, so only the history counts.
-            if repository.contains(head.into()) && repository.is_ancestor(head, ours)? {
-                self.session.up_to_date();
-                return Ok(());
-            }
-            self.haves = repository.newest_commits(ours, MAX_HAVES)?;
+        let haves = repository.access(|repository| match repository.head()? {
+            Some(ours) if has(repository, ours, head)? => Ok(None),
+            Some(ours) => repository.newest_commits(ours, MAX_HAVES).map(Some),
+            None => Ok(Some(Vec::new())),
+        })?;
+        match haves {
+            Some(haves) => self.session.want(head, &haves),
+            None => self.session.up_to_date(),
         }
-        self.session.want(head, &self.haves);
         Ok(())
     }
 
-    fn finish(&mut self, repository: &mut Repository) -> Result<Fetched, FetchError> {
+    fn finish(&mut self, repository: &impl Access) -> Result<Fetched, FetchError> {
         let head = self.head.ok_or(DownloadError::NoHead)?;
-        let Some(receiver) = self.receiver.take() else {
-            return match repository.head()? {
-                Some(ours) if repository.contains(head.into()) && repository.is_ancestor(head, ours)? => {
-                    Ok(Fetched::UpToDate { head })
-                }
-                _ => Err(DownloadError::Vanished.into()),
-            };
-        };
-        let received = repository.store_pack(receiver)?;
-        let known = repository.head()?;
-        match repository.check_connected(head, known.as_slice()) {
-            Ok(commits) => Ok(Fetched::New { head, commits, received }),
-            Err(error) => {
-                repository.discard(received)?;
-                Err(error.into())
-            }
+        if let Some(receiver) = self.receiver.take() {
+            return Ok(Fetched::New(FetchedPack { head, receiver: Box::new(receiver) }));
         }
+        let known = repository.access(|repository| match repository.head()? {
+            Some(ours) => has(repository, ours, head),
+            None => Ok(false),
+        })?;
+        if known { Ok(Fetched::UpToDate { head }) } else { Err(DownloadError::Vanished.into()) }
     }
+}
+
+/// Whether a commit is part of the history up to `ours`. An object of that name may be here without
+/// being that.
+fn has(repository: &Repository, ours: CommitId, commit: CommitId) -> Result<bool, RepositoryError> {
+    Ok(repository.contains(commit.into()) && repository.is_ancestor(commit, ours)?)
 }

@@ -4,7 +4,8 @@
 //!   HEAD                 ref: refs/heads/main
 //!   refs/heads/main      the head; replaced whole                references
 //!   objects/xx/…         one object a file; replaced whole       loose
-//!   objects/pack/…       many objects a file                     receive, consolidate
+//!   objects/pack/…       many objects a file                     staging, consolidate
+//!   quarantine/…         what peers sent, not validated yet      receive, quarantine
 //! ```
 //!
 //! Everything blocks; callers run it on the [`crate::blocking`] pool. A [`Repository`] is `Send`
@@ -23,9 +24,11 @@ mod durable;
 pub mod fetch;
 mod loose;
 mod pack_stream;
+mod quarantine;
 mod receive;
 mod references;
 pub mod serve;
+mod staging;
 mod walk;
 
 #[cfg(test)]
@@ -33,6 +36,7 @@ mod tests;
 
 use std::cell::{Cell, RefCell};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use skep_protocol::ids::{BlobId, CommitId, ObjectId, TreeId};
@@ -43,7 +47,8 @@ use skep_protocol::swarm::object::{
 };
 
 pub use pack_stream::PackStream;
-pub use receive::{PackReceiver, Received};
+pub use quarantine::{Access, Quarantine};
+pub use receive::PackReceiver;
 pub use references::Advertisement;
 
 use self::cache::ObjectCache;
@@ -148,10 +153,10 @@ pub struct Repository {
     /// Whether a folder of objects was made whose name may not be on disk yet.
     unforced_folders: Cell<bool>,
     cache: RefCell<ObjectCache>,
-    /// Packs stored of which it is not decided yet whether they are kept.
-    unsettled: usize,
-    /// Packs to be taken out when that is decided of all.
-    doomed: Vec<Received>,
+    /// Counts the times that packs came or went.
+    generation: u64,
+    /// Held by this and by each of its views.
+    views: Arc<()>,
 }
 
 impl Repository {
@@ -201,8 +206,8 @@ impl Repository {
             git,
             unforced_folders: Cell::new(true),
             cache: RefCell::default(),
-            unsettled: 0,
-            doomed: Vec::new(),
+            generation: 0,
+            views: Arc::default(),
         };
         if let Some(head) = repository.head()? {
             repository.check_tree(repository.commit_at(head)?.tree)?;
@@ -332,7 +337,7 @@ impl Repository {
     /// Lets packs that came or went be seen.
     fn reload(&mut self) -> Result<()> {
         self.git = open_git(&self.path)?;
-        self.cache.borrow_mut().clear();
+        self.generation += 1;
         Ok(())
     }
 

@@ -35,8 +35,10 @@ fn what_an_interrupted_write_leaves_is_swept_when_opening() {
         "objects/pack/tmp_pack_1_2".to_owned(),
         "objects/pack/tmp_idx_pack-1".to_owned(),
         format!("objects/pack/pack-{id}.pack"),
+        "quarantine/1_2/objects/pack/tmp_pack".to_owned(),
         "refs/heads/main.lock".to_owned(),
     ] {
+        fs::create_dir_all(path.join(&leftover).parent().unwrap()).unwrap();
         fs::write(path.join(leftover), b"partly writ").unwrap();
     }
     let repository = Repository::open(&path).unwrap();
@@ -44,6 +46,47 @@ fn what_an_interrupted_write_leaves_is_swept_when_opening() {
     assert_eq!(repository.head().unwrap(), Some(head));
     append(&repository, 1, "goes on");
     check_with_git(&path);
+}
+
+/// The repository as it is on disk now, as a crash would leave it.
+fn crashed(repository: &Repository, folder: &Path) -> Repository {
+    let copy = folder.join("crashed");
+    let copied = Command::new("cp").arg("-r").arg(repository.path()).arg(&copy).status();
+    assert!(copied.unwrap().success());
+    Repository::open(&copy).unwrap()
+}
+
+#[test]
+fn a_fetch_cut_off_by_a_crash_leaves_no_objects() {
+    let few = vec![blob(b"one")];
+    let many: Vec<_> = (0..100).map(|number| blob(format!("{number}").as_bytes())).collect();
+    let large = vec![blob(&receive::noise(3_000_000, 1))];
+    for objects in [few, many, large] {
+        let (folder, repository) = empty();
+        let head = append(&repository, 2, "text");
+        let before = files_below(repository.path()).len();
+        let check = |repository: &Repository, moment: &str| {
+            let again = crashed(repository, folder.path());
+            assert_eq!(files_below(again.path()).len(), before, "{moment}");
+            assert!(objects.iter().all(|object| !again.contains(ObjectId(object.id))), "{moment}");
+            assert_eq!(again.head().unwrap(), Some(head), "{moment}");
+            check_with_git(again.path());
+            Repository::erase(again.path()).unwrap();
+        };
+        let bytes = pack(&objects);
+        let mut receiver = repository.receive_pack();
+        receiver.receive(&bytes[..bytes.len() - 1]).unwrap();
+        check(&repository, "while it is received");
+        receiver.receive(&bytes[bytes.len() - 1..]).unwrap();
+        let quarantine = receiver.store(&repository).unwrap();
+        check(&repository, "while it is validated");
+        let staged = files_below(repository.path());
+        if let Some(staged) = staged.iter().find(|file| file.extension().is_some_and(|it| it == "pack")) {
+            fs::copy(staged, repository.pack_folder().join(staged.file_name().unwrap())).unwrap();
+            check(&repository, "between the pack and its index");
+        }
+        drop(quarantine);
+    }
 }
 
 #[test]

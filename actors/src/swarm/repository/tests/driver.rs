@@ -11,7 +11,7 @@ const READ_BUFFER: usize = 16 * 1024;
 
 /// Runs a whole fetch.
 pub(super) fn fetch(
-    repository: &mut Repository,
+    repository: &Repository,
     channel: &mut (impl Read + Write),
     mut fetch: Fetch,
 ) -> Result<Fetched, FetchError> {

@@ -16,7 +16,8 @@ use skep_protocol::swarm::git::pack::write::PackWriter;
 use skep_protocol::swarm::object::{EntryKind, NewObject, ObjectKind, Tree};
 use tempfile::TempDir;
 
-use super::Repository;
+use super::fetch::{Fetched, NewCommits};
+use super::{Quarantine, Repository};
 
 pub(super) const BUNDLES: [&str; 8] = [
     "jami-13.7.0/swarms/group/alice.bundle",
@@ -156,10 +157,38 @@ fn chain(
 pub(super) fn append_packed(repository: &mut Repository, count: usize, label: &str) -> CommitId {
     let old = repository.head().unwrap();
     let (head, objects) = chain(repository, old, count, label);
-    let mut receiver = repository.receive_pack();
-    receiver.receive(&pack(&objects)).unwrap();
-    let _ = repository.store_pack(receiver).unwrap();
+    let quarantine = receive(repository, &pack(&objects)).unwrap();
+    repository.admit(quarantine).unwrap();
     repository.move_main(old, head).unwrap();
+    head
+}
+
+/// Takes in a whole pack.
+pub(super) fn receive(repository: &Repository, bytes: &[u8]) -> super::Result<Quarantine> {
+    let mut receiver = repository.receive_pack();
+    for piece in bytes.chunks(10_000) {
+        receiver.receive(piece)?;
+    }
+    receiver.store(repository)
+}
+
+/// What a fetch brought, which must be something.
+pub(super) fn stored(repository: &Repository, fetched: Fetched) -> NewCommits {
+    let Fetched::New(pack) = fetched else { panic!("{fetched:?}") };
+    pack.store(repository).unwrap()
+}
+
+/// Takes what a fetch brought into the history; returns the commits.
+pub(super) fn take_in(repository: &mut Repository, fetched: Fetched) -> Vec<CommitId> {
+    let new = stored(repository, fetched);
+    repository.admit(new.quarantine).unwrap();
+    repository.move_main(repository.head().unwrap(), new.head).unwrap();
+    new.commits
+}
+
+/// The head that a fetch found to be known.
+pub(super) fn up_to_date(fetched: Fetched) -> CommitId {
+    let Fetched::UpToDate { head } = fetched else { panic!("{fetched:?}") };
     head
 }
 

@@ -5,13 +5,13 @@ use std::collections::VecDeque;
 use skep_protocol::swarm::git::download::DownloadError;
 
 use super::super::RepositoryError;
-use super::super::fetch::{Fetch, FetchError, Fetched};
+use super::super::fetch::{Fetch, FetchError, Fetched, NewCommits};
 use super::super::serve::{Serve, ServeError, Served};
 use super::*;
 
 /// Runs one fetch, delivering `step` bytes at a time and at most `budget` bytes from the server.
 fn run(
-    ours: &mut Repository,
+    ours: &Repository,
     theirs: &Repository,
     serve: &mut Serve,
     fetch: &mut Fetch,
@@ -42,30 +42,18 @@ fn run(
             to_client.extend(answered.send.iter().flatten());
             served.extend(answered.served);
         }
-        if let Some(fetched) = &done
-            && to_server.is_empty()
+        if to_server.is_empty()
             && serve.is_idle()
+            && let Some(fetched) = done.take()
         {
-            return Ok((fetched.clone(), served));
+            return Ok((fetched, served));
         }
     }
 }
 
-fn fetch(
-    ours: &mut Repository,
-    theirs: &Repository,
-    serve: &mut Serve,
-    step: usize,
-) -> (Fetched, Vec<Served>) {
+fn fetch(ours: &Repository, theirs: &Repository, serve: &mut Serve, step: usize) -> (Fetched, Vec<Served>) {
     let mut fetch = Fetch::new(CONVERSATION, SERVER);
     run(ours, theirs, serve, &mut fetch, step, usize::MAX).unwrap()
-}
-
-fn accept(repository: &Repository, fetched: Fetched) -> usize {
-    let Fetched::New { head, commits, .. } = fetched else { panic!("{fetched:?}") };
-    let old = repository.head().unwrap();
-    repository.move_main(old, head).unwrap();
-    commits.len()
 }
 
 #[test]
@@ -75,21 +63,22 @@ fn clone_then_increment_then_up_to_date_on_one_channel_however_bytes_arrive() {
         let (_ours, mut ours) = empty();
         let mut serve = Serve::default();
         let head = theirs.head().unwrap().unwrap();
-        let (fetched, served) = fetch(&mut ours, &theirs, &mut serve, step);
+        let (fetched, served) = fetch(&ours, &theirs, &mut serve, step);
         assert_eq!(served, [Served::Sent(head)]);
-        assert_eq!(accept(&ours, fetched), history_length(&theirs));
+        assert_eq!(take_in(&mut ours, fetched).len(), history_length(&theirs));
         check_with_git(ours.path());
 
         let newer = append(&theirs, 3, "more");
-        let (fetched, served) = fetch(&mut ours, &theirs, &mut serve, step);
+        let (fetched, served) = fetch(&ours, &theirs, &mut serve, step);
         assert_eq!(served[0].commit(), newer);
-        let Fetched::New { ref received, .. } = fetched else { panic!() };
+        let new = stored(&ours, fetched);
         // Three commits, one tree, one file: nothing of what we have is sent again.
-        assert_eq!(received.objects, 5);
-        assert_eq!(accept(&ours, fetched), 3);
+        assert_eq!((new.quarantine.objects(), new.commits.len()), (5, 3));
+        ours.admit(new.quarantine).unwrap();
+        ours.move_main(Some(head), newer).unwrap();
 
-        let (fetched, served) = fetch(&mut ours, &theirs, &mut serve, step);
-        assert_eq!(fetched, Fetched::UpToDate { head: newer });
+        let (fetched, served) = fetch(&ours, &theirs, &mut serve, step);
+        assert_eq!(up_to_date(fetched), newer);
         assert_eq!(served, [Served::UpToDate(newer)]);
         check_with_git(ours.path());
     }
@@ -99,37 +88,37 @@ fn clone_then_increment_then_up_to_date_on_one_channel_however_bytes_arrive() {
 fn a_peer_that_is_behind_has_nothing_for_us() {
     let (_theirs, theirs) = imported(BUNDLES[3]);
     let (_ours, ours) = imported(BUNDLES[3]);
-    let mut ours = ours;
     append(&ours, 2, "ahead");
-    let (fetched, _) = fetch(&mut ours, &theirs, &mut Serve::default(), usize::MAX);
-    assert_eq!(fetched, Fetched::UpToDate { head: theirs.head().unwrap().unwrap() });
+    let (fetched, _) = fetch(&ours, &theirs, &mut Serve::default(), usize::MAX);
+    assert_eq!(Some(up_to_date(fetched)), theirs.head().unwrap());
 }
 
 #[test]
 fn more_than_twenty_commits_apart_the_rest_of_the_history_is_sent_again() {
     let (_theirs, theirs) = imported(BUNDLES[3]);
-    let (_ours, mut ours) = imported(BUNDLES[3]);
+    let (_ours, ours) = imported(BUNDLES[3]);
     append(&ours, 25, "ours");
     append(&theirs, 30, "theirs");
-    let (fetched, _) = fetch(&mut ours, &theirs, &mut Serve::default(), usize::MAX);
-    let Fetched::New { head, commits, received } = fetched else { panic!() };
+    let (fetched, _) = fetch(&ours, &theirs, &mut Serve::default(), usize::MAX);
+    let NewCommits { head, commits, quarantine } = stored(&ours, fetched);
     assert_eq!(commits.len(), 30);
-    assert!(received.objects > 60);
+    assert!(quarantine.objects() > 60);
     assert_eq!(commits.last(), Some(&head));
 }
 
 #[test]
-fn a_fetch_that_fails_validation_can_be_discarded_and_made_again() {
+fn a_fetch_that_fails_validation_leaves_nothing_and_can_be_made_again() {
     let (_theirs, theirs) = imported(BUNDLES[3]);
-    let (_ours, mut ours) = imported(BUNDLES[3]);
+    let (_ours, ours) = imported(BUNDLES[3]);
     let old = ours.head().unwrap();
     append(&theirs, 100, "theirs");
     for _ in 0..2 {
         let files = files_below(ours.path());
-        let (fetched, _) = fetch(&mut ours, &theirs, &mut Serve::default(), usize::MAX);
-        let Fetched::New { head, received, .. } = fetched else { panic!() };
-        ours.discard(received).unwrap();
-        assert!(!ours.contains(object_id(head)));
+        let (fetched, _) = fetch(&ours, &theirs, &mut Serve::default(), usize::MAX);
+        let NewCommits { head, quarantine, .. } = stored(&ours, fetched);
+        assert!(quarantine.commit_at(head).is_ok());
+        assert!(!ours.contains(object_id(head)), "only who looks into the quarantine sees it");
+        drop(quarantine);
         assert_eq!(ours.head().unwrap(), old);
         assert_eq!(files_below(ours.path()), files);
     }
@@ -138,15 +127,15 @@ fn a_fetch_that_fails_validation_can_be_discarded_and_made_again() {
 #[test]
 fn a_vanishing_peer_or_an_oversized_pack_changes_nothing() {
     let (_theirs, theirs) = imported(BUNDLES[5]);
-    let (_ours, mut ours) = empty();
+    let (_ours, ours) = empty();
     let files = files_below(ours.path());
     for budget in [0, 50, 200, 1_000, 10_000] {
         let mut fetch = Fetch::new(CONVERSATION, SERVER);
-        let failed = run(&mut ours, &theirs, &mut Serve::default(), &mut fetch, 10, budget);
+        let failed = run(&ours, &theirs, &mut Serve::default(), &mut fetch, 10, budget);
         assert!(matches!(failed, Err(FetchError::Download(DownloadError::Vanished))), "{failed:?}");
     }
     let mut fetch = Fetch::with_limit(CONVERSATION, SERVER, 2_000);
-    let failed = run(&mut ours, &theirs, &mut Serve::default(), &mut fetch, 100, usize::MAX);
+    let failed = run(&ours, &theirs, &mut Serve::default(), &mut fetch, 100, usize::MAX);
     assert!(matches!(failed, Err(FetchError::Download(DownloadError::TooLarge))));
     assert_eq!(ours.head().unwrap(), None);
     assert_eq!(files_below(ours.path()), files);
@@ -179,16 +168,12 @@ fn a_pack_that_leaves_out_a_file_is_refused_and_removed() {
     let id = CommitId(head.id);
     theirs.write_objects(&[file.clone(), root.clone(), head]).unwrap();
     theirs.move_main(old, id).unwrap();
-    let (_ours, mut ours) = empty();
-    let mut receiver = ours.receive_pack();
+    let (_ours, ours) = empty();
     let given = [object_id(id), ObjectId(root.id)].map(|id| {
         let (kind, content) = theirs.find(id).unwrap().unwrap();
         NewObject { kind, id: id.0, content }
     });
-    receiver.receive(&pack(&given)).unwrap();
-    let received = ours.store_pack(receiver).unwrap();
-    let missing = ours.check_connected(id, &[]);
+    let missing = receive(&ours, &pack(&given)).unwrap().check_connected(id);
     assert!(matches!(missing, Err(RepositoryError::MissingObject(_))), "{missing:?}");
-    ours.discard(received).unwrap();
     assert_eq!(ours.loose_ids().unwrap(), []);
 }

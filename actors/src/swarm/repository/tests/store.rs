@@ -164,9 +164,8 @@ fn many_small_packs_are_joined() {
     let (_folder, mut repository) = empty();
     for number in 0..=MAX_PACKS {
         let objects: Vec<_> = (0..70).map(|n| blob(format!("{number} {n}").as_bytes())).collect();
-        let mut receiver = repository.receive_pack();
-        receiver.receive(&pack(&objects)).unwrap();
-        let _ = repository.store_pack(receiver).unwrap();
+        let quarantine = receive(&repository, &pack(&objects)).unwrap();
+        repository.admit(quarantine).unwrap();
     }
     assert!(repository.consolidate().unwrap());
     assert!(files_below(&repository.pack_folder()).len() <= 4);

@@ -6,7 +6,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Stdio};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::super::fetch::{Fetch, FetchError, Fetched};
+use super::super::fetch::{Fetch, FetchError};
 use super::super::serve::{ServeError, Served};
 use super::driver::{fetch, serve};
 use super::*;
@@ -158,26 +158,26 @@ fn we_clone_and_fetch_from_gits_own_server() {
     let path = folder.path().join(CONVERSATION.to_hex());
     let theirs = Repository::import_bundle(&bundle(BUNDLES[5]), &path).unwrap();
     let mut ours = Repository::create(&folder.path().join("ours")).unwrap();
-    let run = |ours: &mut Repository| {
+    let run = |ours: &Repository| {
         fetch(ours, &mut Daemon::start(folder.path()), Fetch::new(CONVERSATION, SERVER)).unwrap()
     };
-    let Fetched::New { head, commits, .. } = run(&mut ours) else { panic!() };
-    assert_eq!(commits.len(), history_length(&theirs));
-    ours.move_main(None, head).unwrap();
+    let cloned = run(&ours);
+    assert_eq!(take_in(&mut ours, cloned).len(), history_length(&theirs));
     check_with_git(ours.path());
-    assert_eq!(run(&mut ours), Fetched::UpToDate { head });
+    assert_eq!(Some(up_to_date(run(&ours))), ours.head().unwrap());
 
     let newer = append(&theirs, 3, "more");
-    let Fetched::New { head: fetched, commits, .. } = run(&mut ours) else { panic!() };
-    assert_eq!((fetched, commits.len()), (newer, 3));
-    ours.move_main(Some(head), newer).unwrap();
+    let fetched = run(&ours);
+    assert_eq!(take_in(&mut ours, fetched).len(), 3);
+    assert_eq!(ours.head().unwrap(), Some(newer));
 
     // More than twenty commits of our own, then git's own deltas.
     append(&ours, 25, "ours");
     let last = append(&theirs, 90, "theirs");
     git(&path, &["repack", "-q", "-a", "-d", "-f"]);
-    let Fetched::New { head, commits, .. } = run(&mut ours) else { panic!() };
-    assert_eq!((head, commits.len()), (last, 90));
+    let new = stored(&ours, run(&ours));
+    assert_eq!((new.head, new.commits.len()), (last, 90));
+    ours.admit(new.quarantine).unwrap();
     check_with_git(ours.path());
 }
 
@@ -194,11 +194,11 @@ fn several_fetches_run_on_one_connection() {
     });
     let mut channel = TcpStream::connect(address).unwrap();
     let request = || Fetch::new(CONVERSATION, SERVER);
-    let Fetched::New { head, .. } = fetch(&mut ours, &mut channel, request()).unwrap() else { panic!() };
-    ours.move_main(None, head).unwrap();
+    let first = fetch(&ours, &mut channel, request()).unwrap();
+    take_in(&mut ours, first);
     for _ in 0..3 {
-        let again = fetch(&mut ours, &mut channel, request()).unwrap();
-        assert_eq!(again, Fetched::UpToDate { head });
+        let again = fetch(&ours, &mut channel, request()).unwrap();
+        assert_eq!(Some(up_to_date(again)), ours.head().unwrap());
     }
     drop(channel);
     assert_eq!(thread.join().unwrap().len(), 4);
@@ -206,10 +206,10 @@ fn several_fetches_run_on_one_connection() {
 
 #[test]
 fn a_closing_peer_ends_the_fetch_at_once() {
-    let (_ours, mut ours) = empty();
+    let (_ours, ours) = empty();
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let mut channel = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     accept(&listener).shutdown(std::net::Shutdown::Write).unwrap();
-    let ended = fetch(&mut ours, &mut channel, Fetch::new(CONVERSATION, SERVER));
+    let ended = fetch(&ours, &mut channel, Fetch::new(CONVERSATION, SERVER));
     assert!(matches!(ended, Err(FetchError::Download(_))));
 }
