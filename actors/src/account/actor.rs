@@ -1,39 +1,32 @@
 //! The account actor: what an account is asked, and its durable state.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use std::{fs, io};
 
 use futures::FutureExt as _;
-use futures::future::{LocalBoxFuture, join_all};
-use skep_protocol::contact::{AnswerPace, Presence, Standing};
+use futures::future::LocalBoxFuture;
+use skep_protocol::contact::{AnswerPace, Presence};
 use skep_protocol::dht::value::ValueId;
 use skep_protocol::identity::DeviceIdentity;
 use skep_protocol::ids::{AccountId, ConversationId, DeviceId, DhtKey, LocalAccountId};
-use skep_protocol::swarm::message::Mode;
-use skep_protocol::sync::ConversationRecord;
-use skep_protocol::time::UnixMillis;
 
 use super::identity::{self, AccountFolder, storage_error};
-use super::leaving;
-use super::messages::{
-    AccountError, AccountMessage, AccountRequest, AccountView, ContactView, Password, RequestView,
-};
+use super::messages::{AccountError, AccountMessage, AccountRequest, Password};
 use super::state::{self, Dirty, MAX_NAME, State};
+use super::sweep::sweep;
 use crate::blocking::{BlockingPool, Lane, Share};
 use crate::dht::messages::DhtMessage;
 use crate::directory::messages::{DirectoryEvent, DirectoryMessage};
 use crate::directory::{DirectoryActor, DirectoryConfig, Revocations};
 use crate::event::{Event, NodeEvent};
-use crate::peer::messages::{LinksMessage, Trust};
+use crate::peer::messages::LinksMessage;
 use crate::peer::transport::{GatherOptions, TlsIdentity};
 use crate::peer::{LinkConfig, LinksActor, LinksConfig};
 use crate::storage;
 use crate::supervision::{Actor, ChildSpec, Outlet, Port, Reply, Scope};
-use crate::swarm::DAMAGED;
-use crate::swarm::messages::{ConversationMessage, ConversationView};
+use crate::swarm::messages::ConversationMessage;
 
 /// How long other parts may take to answer a question of ours.
 pub(super) const ASK: Duration = Duration::from_secs(5);
@@ -127,7 +120,7 @@ impl Running {
     }
 
     /// Whether a conversation begins anew when its removed copy is erased.
-    fn is_returning(&self, id: ConversationId) -> bool {
+    pub(super) fn is_returning(&self, id: ConversationId) -> bool {
         self.erasing.contains(&id) && self.state.conversations.get(id).is_some_and(|it| !it.is_removed())
     }
 }
@@ -221,7 +214,7 @@ impl AccountActor {
             };
             scope.start_child(ChildSpec::new("directory"), move || DirectoryActor::new(config.clone()))
         };
-        let trust = trust_of(&state, own.account_id(), self.config.public);
+        let trust = state.trust(own.account_id(), self.config.public);
         let links = {
             let config = LinksConfig {
                 link: LinkConfig {
@@ -346,56 +339,9 @@ impl AccountActor {
     /// Tells the links who may connect now.
     pub(super) fn push_trust(&mut self, scope: &mut Scope<'_, Self>) {
         let Some(running) = &self.running else { return };
-        let trust = trust_of(&running.state, running.identity.account_id(), self.config.public);
+        let trust = running.state.trust(running.identity.account_id(), self.config.public);
         let links = running.links.clone();
         scope.spawn(async move { links.send(LinksMessage::SetTrust(trust)).await }, |_, _, _| ());
-    }
-
-    fn describe(&self) -> Option<AccountView> {
-        let running = self.running.as_ref()?;
-        Some(AccountView {
-            local: self.config.local,
-            id: running.identity.account_id(),
-            device: running.identity.device_id(),
-            name: running.state.name.clone(),
-            protected: running.protected,
-            announced: running.announced,
-            revoked: running.revoked,
-            contacts: running.state.contacts.active().count(),
-            requests: running.state.pending.iter().count(),
-            conversations: running.conversations.len(),
-            links: running.up.len(),
-        })
-    }
-
-    fn contacts(&self) -> Vec<ContactView> {
-        let Some(running) = &self.running else { return Vec::new() };
-        let view = |(id, contact): (AccountId, &skep_protocol::contact::Contact)| ContactView {
-            id,
-            state: match running.state.contacts.standing(id) {
-                Standing::Active { .. } => "active",
-                Standing::Banned => "banned",
-                _ => "removed",
-            }
-            .to_owned(),
-            confirmed: contact.confirmed,
-            online: !running.presence.devices(id).is_empty(),
-            connected: running.up.values().any(|account| *account == id),
-            added: contact.added,
-            conversation: contact.conversation,
-        };
-        running.state.contacts.iter().map(view).collect()
-    }
-
-    fn requests(&self) -> Vec<RequestView> {
-        let Some(running) = &self.running else { return Vec::new() };
-        let view = |(from, request): (AccountId, &skep_protocol::contact::PendingRequest)| RequestView {
-            from,
-            name: super::requests::name_in(&request.payload),
-            received: request.received,
-            conversation: request.conversation,
-        };
-        running.state.pending.iter().map(view).collect()
     }
 
     fn export(
@@ -490,43 +436,6 @@ impl AccountActor {
         }
     }
 
-    fn list_conversations(
-        &mut self,
-        reply: Reply<Result<Vec<ConversationView>, AccountError>>,
-        scope: &mut Scope<'_, Self>,
-    ) {
-        let Some(running) = &self.running else { return };
-        let ports: Vec<_> = running.conversations.iter().map(|(id, room)| (*id, room.port.clone())).collect();
-        let failed =
-            running.failed.iter().map(|(id, reason)| ConversationView::silent(*id, "failed", reason.clone()));
-        let returning = running.erasing.iter().filter(|id| running.is_returning(**id)).map(|id| {
-            let problem = AccountError::ConversationReturning(*id).to_string();
-            ConversationView::silent(*id, "fetching", problem)
-        });
-        let absent: Vec<_> = failed.chain(returning).collect();
-        let ask = async move {
-            let views = ports.iter().map(async |(id, port)| {
-                let view = port.ask(ASK, ConversationMessage::Describe).await;
-                view.unwrap_or_else(|error| ConversationView::silent(*id, "busy", error.to_string()))
-            });
-            join_all(views).await.into_iter().chain(absent).collect()
-        };
-        scope.spawn(ask, |_, views: Vec<_>, _| reply.send(Ok(views)));
-    }
-
-    fn list_links(
-        &mut self,
-        reply: Reply<Result<Vec<super::messages::LinkView>, AccountError>>,
-        scope: &mut Scope<'_, Self>,
-    ) {
-        let Some(running) = &self.running else { return };
-        let links = running.links.clone();
-        let ask = async move { links.ask(ASK, LinksMessage::List).await };
-        scope.spawn(ask, |_, views, _| {
-            reply.send(views.map_err(|error| AccountError::Busy(error.to_string())));
-        });
-    }
-
     pub(super) fn room_port(
         &self,
         conversation: ConversationId,
@@ -553,48 +462,6 @@ impl AccountActor {
     pub(super) fn conversation_data(&self, conversation: ConversationId) -> PathBuf {
         self.config.folder.join("conversation_data").join(conversation.to_hex())
     }
-}
-
-/// Erases what a stop or crash left of conversations: copies never finished, and those removed that
-/// nobody has to fetch from us any more. If records were lost, a conversation without one gets a new
-/// one instead, to be filled in when it is opened: its history may be all that is left of it anywhere.
-fn sweep(conversations: &Path, state: &mut State, own: AccountId, now: UnixMillis) -> io::Result<()> {
-    let leaving: Vec<_> =
-        state.conversations.iter().filter(|(_, record)| record.is_leaving()).map(|(id, _)| id).collect();
-    for id in leaving {
-        if let Some(record) = state.conversations.get_mut(id)
-            && (leaving::is_given_up(record, now) || !conversations.join(id.to_hex()).exists())
-        {
-            record.erased = record.removed;
-        }
-    }
-    for entry in fs::read_dir(conversations)? {
-        let path = entry?.path();
-        let id = path.file_name().and_then(|name| name.to_str()?.parse::<ConversationId>().ok());
-        let record = id.and_then(|id| state.conversations.get(id));
-        let set_aside = path.extension().is_some_and(|ending| ending == DAMAGED);
-        if let (Some(id), None, true) = (id, record, state.records_lost) {
-            tracing::warn!(%id, "a conversation without a record is taken up again");
-            let record = ConversationRecord::new(now, [own], Mode::OneToOne.number());
-            if let Err(error) = state.conversations.insert(id, record) {
-                tracing::error!(%id, %error, "it stays on disk unused");
-            }
-        } else if !set_aside && record.is_none_or(|record| record.is_removed() && !record.is_leaving()) {
-            fs::remove_dir_all(&path)?;
-        }
-    }
-    Ok(())
-}
-
-/// Who may connect, by the contacts.
-fn trust_of(state: &State, own: AccountId, public: bool) -> Trust {
-    let with = |wanted: fn(Standing) -> bool| {
-        let all = state.contacts.iter().map(|(account, _)| account);
-        all.filter(|account| wanted(state.contacts.standing(*account))).collect::<BTreeSet<_>>()
-    };
-    let mut allowed = with(|standing| matches!(standing, Standing::Active { .. }));
-    allowed.insert(own);
-    Trust { allowed, banned: with(|standing| standing == Standing::Banned), public }
 }
 
 impl Actor for AccountActor {
@@ -648,79 +515,5 @@ impl Actor for AccountActor {
             }
         };
         Some(write.boxed_local())
-    }
-}
-
-#[cfg(test)]
-mod sweep_tests {
-    use super::*;
-
-    const OWN: AccountId = AccountId([1; 20]);
-    const NOW: UnixMillis = UnixMillis(1_795_400_000_000);
-
-    fn id(number: u8) -> ConversationId {
-        ConversationId([number; 20])
-    }
-
-    /// An account's folder with two conversations on disk and a half-made copy of another.
-    fn folder() -> (tempfile::TempDir, AccountFolder, PathBuf) {
-        let data = tempfile::tempdir().unwrap();
-        let folder = AccountFolder::new(data.path(), LocalAccountId([1; 8]));
-        let conversations = folder.join("conversations");
-        for name in [id(1).to_hex(), id(2).to_hex(), format!("{}.clone", id(3))] {
-            storage::make_folder(&conversations.join(name)).unwrap();
-        }
-        (data, folder, conversations)
-    }
-
-    #[test]
-    fn histories_survive_the_loss_of_their_records() {
-        let (_data, folder, conversations) = folder();
-        storage::replace(&folder.join("convInfo"), b"\xc1 no records").unwrap();
-        let mut state = State::load(&folder, OWN).unwrap();
-        sweep(&conversations, &mut state, OWN, NOW).unwrap();
-        for number in [1, 2] {
-            assert!(conversations.join(id(number).to_hex()).exists());
-            assert!(state.conversations.get(id(number)).is_some());
-        }
-        assert!(!conversations.join(format!("{}.clone", id(3))).exists());
-    }
-
-    #[test]
-    fn only_removed_and_unfinished_conversations_are_erased() {
-        let (_data, _, conversations) = folder();
-        let mut state = State::new(OWN, "name");
-        state.conversations.insert(id(1), ConversationRecord::new(NOW, [OWN], 0)).unwrap();
-        sweep(&conversations, &mut state, OWN, NOW).unwrap();
-        assert!(conversations.join(id(1).to_hex()).exists());
-        assert_eq!(fs::read_dir(&conversations).unwrap().count(), 1);
-    }
-
-    #[test]
-    fn what_was_left_is_kept_for_others_to_fetch_but_not_for_ever() {
-        let (_data, _, conversations) = folder();
-        let mut state = State::new(OWN, "name");
-        for number in [1, 2, 4] {
-            let record = ConversationRecord { removed: NOW, ..ConversationRecord::new(NOW, [OWN], 0) };
-            state.conversations.insert(id(number), record).unwrap();
-        }
-        state.conversations.get_mut(id(2)).unwrap().erased = NOW;
-        let soon = NOW.plus(std::time::Duration::from_secs(29 * 24 * 3600));
-        sweep(&conversations, &mut state, OWN, soon).unwrap();
-        let kept = |number| conversations.join(id(number).to_hex()).exists();
-        assert!(kept(1), "nobody has fetched it");
-        assert!(!kept(2), "somebody has fetched it");
-        assert!(!state.conversations.get(id(4)).unwrap().is_leaving(), "it was never here");
-        let late = NOW.plus(std::time::Duration::from_secs(30 * 24 * 3600));
-        sweep(&conversations, &mut state, OWN, late).unwrap();
-        assert!(!kept(1) && !state.conversations.get(id(1)).unwrap().is_leaving());
-    }
-
-    #[test]
-    fn records_of_conversations_are_written_before_the_contacts_that_need_them() {
-        let names: Vec<_> =
-            State::new(OWN, "name").files(Dirty::ALL).into_iter().map(|(name, _)| name).collect();
-        let place = |wanted| names.iter().position(|name| *name == wanted);
-        assert!(place("convInfo") < place("contacts"));
     }
 }

@@ -17,6 +17,8 @@ mod reach;
 mod requests;
 mod rooms;
 mod state;
+mod sweep;
+mod views;
 
 pub use actor::{AccountActor, AccountConfig};
 

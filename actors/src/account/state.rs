@@ -3,12 +3,13 @@
 //! Each file is replaced whole when something in it changes; several changes go out with one write.
 //! A request is answered when the write that holds its change is durable.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::PathBuf;
 
 use skep_protocol::contact::{
     Contact, ContactList, MAX_CONTACTS_FILE, MAX_OUTGOING_FILE, MAX_PENDING_FILE, OutgoingRequests,
-    PendingRequests,
+    PendingRequests, Standing,
 };
 use skep_protocol::identity::Archive;
 use skep_protocol::ids::AccountId;
@@ -16,6 +17,7 @@ use skep_protocol::msgpack::Value as Object;
 use skep_protocol::sync::{ConversationRecords, MAX_CONVERSATIONS_FILE};
 
 use super::identity::AccountFolder;
+use crate::peer::messages::Trust;
 use crate::storage;
 
 /// Longest display name, in bytes; longer ones are cut.
@@ -125,6 +127,17 @@ impl State {
         add(dirty.contacts, OUTGOING, &|| self.outgoing.encode());
         files
     }
+
+    /// Who may connect, by the contacts.
+    pub(super) fn trust(&self, own: AccountId, public: bool) -> Trust {
+        let with = |wanted: fn(Standing) -> bool| {
+            let all = self.contacts.iter().map(|(account, _)| account);
+            all.filter(|account| wanted(self.contacts.standing(*account))).collect::<BTreeSet<_>>()
+        };
+        let mut allowed = with(|standing| matches!(standing, Standing::Active { .. }));
+        allowed.insert(own);
+        Trust { allowed, banned: with(|standing| standing == Standing::Banned), public }
+    }
 }
 
 /// Writes files of the state durably.
@@ -231,5 +244,13 @@ mod tests {
         assert_eq!(state.name.len(), MAX_NAME - 1);
         write(&folder, &state.files(Dirty::ALL)).unwrap();
         assert_eq!(State::load(&folder, OWN).unwrap().name, state.name);
+    }
+
+    #[test]
+    fn records_of_conversations_are_written_before_the_contacts_that_need_them() {
+        let names: Vec<_> =
+            State::new(OWN, "name").files(Dirty::ALL).into_iter().map(|(name, _)| name).collect();
+        let place = |wanted| names.iter().position(|name| *name == wanted);
+        assert!(place("convInfo") < place("contacts"));
     }
 }

@@ -17,10 +17,11 @@ use skep_protocol::swarm::git::download::DownloadError;
 use skep_protocol::time::UnixMillis;
 
 use super::founder::Founder;
-use super::replica::{Moved, Replica, ReplicaError, Standing, refusal};
+use super::replica::{Moved, Replica, ReplicaError, refusal};
 use super::repository::fetch::{Fetch, FetchError, Fetched};
 use super::repository::serve::{Serve, Served};
 use super::repository::{Repository, RepositoryError};
+use super::standing::Standing;
 use crate::blocking::{BlockingPool, Lane, Share};
 use crate::peer::messages::{Channel, ChannelEnd, ChannelOffer, LinkError, LinksMessage};
 use crate::supervision::{Outlet, Port};

@@ -13,8 +13,9 @@ use skep_protocol::swarm::message::Mode;
 use skep_protocol::swarm::validate::Validator;
 use skep_protocol::time::UnixMillis;
 
-use super::replica::{ReplicaError, people, read_members, sign};
+use super::replica::{ReplicaError, sign};
 use super::repository::Repository;
+use super::standing::{people, read_members};
 
 /// Who makes or opens conversations.
 #[derive(Clone, Debug)]

@@ -8,7 +8,7 @@ use skep_protocol::ids::{AccountId, CommitId, ConversationId, DeviceId};
 use skep_protocol::sync::MessageStatus;
 use skep_protocol::time::UnixMillis;
 
-use super::replica::describe;
+use super::standing::describe;
 use crate::peer::messages::ChannelOffer;
 use crate::supervision::{Message, Policy, Reply};
 

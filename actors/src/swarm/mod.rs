@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!   actor ──► exchange     fetching, cloning and serving: what waits for peers
-//!         └─► replica      one device's copy: writing, validating, merging, reading
+//!         └─► replica      one device's copy: writing, taking in, reading
+//!               ├─► standing     who takes part, as the tree of the head says
 //!               ├─► repository   objects and references on disk, git sessions
 //!               └─► timeline     the history as it is shown, loaded as far as needed
 //! ```
@@ -15,6 +16,7 @@ pub mod messages;
 mod open_copies;
 mod replica;
 pub mod repository;
+mod standing;
 #[cfg(test)]
 mod testing;
 mod timeline;

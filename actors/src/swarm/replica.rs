@@ -5,40 +5,35 @@
 //! repository's, which is held for single operations only, so that a page can be read and a message
 //! sent while what a long fetch brought is being stored and validated: that waits in a quarantine.
 
-use std::collections::BTreeSet;
+mod integrate;
+
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use skep_protocol::ids::{AccountId, BlobId, CommitId, ConversationId, TreeId};
 use skep_protocol::keys::PrivateKey;
-use skep_protocol::profile::{ConversationProfile, MAX_PROFILE};
 use skep_protocol::swarm::create::{CreateError, Draft, LocalDevice, Writer};
-use skep_protocol::swarm::diff::TreeReader;
-use skep_protocol::swarm::graph::CommitGraph;
 use skep_protocol::swarm::history::HistoryCommit;
-use skep_protocol::swarm::layout::{Members, Role, TreePath};
-use skep_protocol::swarm::merge::{Merge, MergeError, merge_heads};
-use skep_protocol::swarm::message::{CommitMessage, Content, Mode, Relation};
+use skep_protocol::swarm::layout::Role;
+use skep_protocol::swarm::merge::MergeError;
+use skep_protocol::swarm::message::{CommitMessage, Content, Relation};
 use skep_protocol::swarm::object::{
     MemoryObjects, NewObject, ObjectKind, ObjectSource, SignError, SignedCommit, SourceError,
 };
-use skep_protocol::swarm::reconcile::{Reconciliation, reconcile};
 use skep_protocol::swarm::refusal::{Refusal, ValidationError};
-use skep_protocol::swarm::validate::{Founding, ValidCommit, Validator};
-use skep_protocol::sync::MessageStatus;
+use skep_protocol::swarm::validate::{Founding, Validator};
 use skep_protocol::time::UnixMillis;
 
 use super::damage::refusal_of_system;
 use super::founder::Founder;
-use super::messages::{
-    ConversationError, ConversationView, MAX_TEXT, MemberView, MessageView, Outgoing, Page,
-};
+use super::messages::{ConversationError, MAX_TEXT, MessageView, Outgoing, Page};
 use super::open_copies;
-use super::repository::fetch::{Fetch, FetchError, FetchStep, FetchedPack, NewCommits};
+use super::repository::fetch::{Fetch, FetchError, FetchStep};
 use super::repository::serve::{Serve, ServeError, ServeStep};
-use super::repository::{Access, Quarantine, Repository, RepositoryError};
-use super::timeline::{Change, Newest, Timeline, Unreadable, newest};
+use super::repository::{Access, Repository, RepositoryError};
+use super::standing::{Standing, read_members, read_standing};
+use super::timeline::{Change, Timeline, Unreadable};
 
 /// Why a copy could not do something.
 #[derive(Debug, thiserror::Error)]
@@ -99,37 +94,6 @@ impl ReplicaError {
             Self::Empty | Self::OtherConversation => true,
             _ => false,
         }
-    }
-}
-
-/// What the actor keeps in mind of a copy.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Standing {
-    pub(super) head: CommitId,
-    pub(super) members: Members,
-    pub(super) mode: Mode,
-    pub(super) profile: ConversationProfile,
-}
-
-impl Standing {
-    /// Those who may take part, joined or not.
-    pub(super) fn people(&self) -> BTreeSet<AccountId> {
-        people(&self.members)
-    }
-
-    /// Whether there is anybody who has to learn that `own` has left: those who may fetch it from
-    /// us. Who was only ever invited has nothing to tell.
-    pub(super) fn must_learn_of_leave(&self, own: AccountId) -> bool {
-        let others = self.members.people.keys().filter(|person| **person != own);
-        self.members.role(own) == Some(Role::Left)
-            && others.into_iter().any(|person| self.members.may_fetch(*person))
-    }
-
-    /// Those who have joined.
-    pub(super) fn joined(&self) -> BTreeSet<AccountId> {
-        let joined =
-            self.members.people.iter().filter(|(_, role)| matches!(role, Role::Admin | Role::Member));
-        joined.map(|(person, _)| *person).collect()
     }
 }
 
@@ -497,109 +461,6 @@ impl Replica {
         Ok(lock(&self.timeline).is_covered(&self.repository, commit, marker)?)
     }
 
-    /// Validates what a fetch brought, and takes it into the history or forgets it. Up to that
-    /// decision others write as if there were no fetch.
-    pub(super) fn integrate(
-        &self,
-        pack: FetchedPack,
-        now: UnixMillis,
-    ) -> Result<Option<Moved>, ReplicaError> {
-        let new = pack.store(&self.repository).map_err(FetchError::from)?;
-        self.integrate_stored(new, now)
-    }
-
-    fn integrate_stored(&self, new: NewCommits, now: UnixMillis) -> Result<Option<Moved>, ReplicaError> {
-        let NewCommits { head, commits, mut quarantine } = new;
-        let valid = self.validate(&quarantine, &commits)?;
-        let _writer = lock(&self.writer);
-        quarantine.renew(&self.repository.lock())?;
-        self.take_in(head, &valid, quarantine, now)
-    }
-
-    fn validate(
-        &self,
-        quarantine: &Quarantine,
-        commits: &[CommitId],
-    ) -> Result<Vec<ValidCommit>, ReplicaError> {
-        let mut validator = Validator::new(quarantine, self.id);
-        commits.iter().map(|id| Ok(validator.validate(*id)?)).collect()
-    }
-
-    fn take_in(
-        &self,
-        theirs: CommitId,
-        valid: &[ValidCommit],
-        quarantine: Quarantine,
-        now: UnixMillis,
-    ) -> Result<Option<Moved>, ReplicaError> {
-        let ours = self.head()?;
-        let only_ours = quarantine.commits_between(ours, &[theirs])?;
-        let only_theirs = quarantine.commits_between(theirs, &[ours])?;
-        if only_theirs.is_empty() {
-            return Ok(None);
-        }
-        let news: Vec<HistoryCommit> = valid.iter().map(HistoryCommit::from).collect();
-        let are_merges = |commits: &[CommitId]| -> Result<bool, ReplicaError> {
-            for commit in commits {
-                if quarantine.commit_at(*commit)?.parents.len() < 2 {
-                    return Ok(false);
-                }
-            }
-            Ok(true)
-        };
-        let decision =
-            reconcile(ours, theirs, only_ours.is_empty(), are_merges(&only_ours)?, are_merges(&only_theirs)?);
-        tracing::debug!(
-            ours = %ours.short(), theirs = %theirs.short(), only_ours = only_ours.len(),
-            only_theirs = only_theirs.len(), ?decision, "another head"
-        );
-        match decision {
-            Reconciliation::Adopt => {
-                {
-                    let mut repository = self.repository.lock();
-                    repository.admit(quarantine)?;
-                    repository.move_main(Some(ours), theirs)?;
-                }
-                Ok(Some(self.moved(theirs, news, true)))
-            }
-            Reconciliation::Keep => Ok(None),
-            // Who has left writes no more; the others merge.
-            Reconciliation::Merge if !self.standing(ours)?.joined().contains(&self.account) => Ok(None),
-            Reconciliation::Merge => self.merge(ours, theirs, quarantine, news, now).map(Some),
-        }
-    }
-
-    fn merge(
-        &self,
-        ours: CommitId,
-        theirs: CommitId,
-        quarantine: Quarantine,
-        mut news: Vec<HistoryCommit>,
-        now: UnixMillis,
-    ) -> Result<Moved, ReplicaError> {
-        let merged = match merge_heads(&quarantine, &graph(&quarantine, &[ours, theirs], 2)?, ours, theirs) {
-            // Times that lie can hide the common ancestors from a short look.
-            Err(MergeError::Unrelated) => {
-                merge_heads(&quarantine, &graph(&quarantine, &[ours, theirs], usize::MAX)?, ours, theirs)
-            }
-            merged => merged,
-        }?;
-        let draft = match merged {
-            Merge::Merged { tree, objects } => {
-                let mut known = Overlay { new: MemoryObjects::default(), base: &quarantine };
-                known.new.extend(objects.iter().cloned());
-                Writer::new(&known, &self.local, ours, now)?.merge(theirs, tree, objects)?
-            }
-            // Neither can be: both sides have commits of their own.
-            Merge::UpToDate | Merge::FastForward => return Err(MergeError::Unrelated.into()),
-        };
-        let (commit, objects) = self.sign_draft(draft)?;
-        let head = commit.id;
-        news.push(commit);
-        self.repository.lock().admit(quarantine)?;
-        self.advance(ours, head, &objects, news)
-    }
-
     pub(super) fn page(&self, before: Option<CommitId>, limit: usize) -> Result<Page, ReplicaError> {
         Ok(lock(&self.timeline).page(&self.repository, before, limit)?)
     }
@@ -621,100 +482,6 @@ impl Replica {
     pub(super) fn consolidate(&self) -> Result<bool, ReplicaError> {
         Ok(self.repository.lock().consolidate()?)
     }
-}
-
-/// At least `count` of the commits that lead to `heads`, and down to one that leads to the rest.
-fn graph(source: &Quarantine, heads: &[CommitId], count: usize) -> Result<CommitGraph, ReplicaError> {
-    let Newest { commits, complete } = newest(source, heads, count)?;
-    let mut graph = CommitGraph::default();
-    let full = |_| RepositoryError::TooMany { what: "commits", limit: usize::MAX };
-    let inside: BTreeSet<CommitId> = commits.iter().map(|(id, ..)| *id).collect();
-    if !complete {
-        let parents = commits.iter().flat_map(|(_, commit, _)| &commit.parents);
-        let gates: BTreeSet<_> = parents.filter(|parent| !inside.contains(parent)).copied().collect();
-        for gate in gates {
-            graph.insert(gate, &[], source.commit_at(gate)?.seconds()).map_err(full)?;
-        }
-    }
-    for (id, commit, _) in commits {
-        graph.insert(id, &commit.parents, commit.seconds()).map_err(full)?;
-    }
-    Ok(graph)
-}
-
-/// The conversation at a glance.
-pub(super) fn describe(
-    id: ConversationId,
-    standing: Option<&Standing>,
-    status: &MessageStatus,
-    state: &str,
-    problem: Option<String>,
-) -> ConversationView {
-    let mode = standing.map_or(Mode::OneToOne, |standing| standing.mode);
-    let mode = match mode {
-        Mode::OneToOne => "one_to_one",
-        Mode::AdminInvitesOnly => "admin_invites_only",
-        Mode::InvitesOnly => "invites_only",
-        Mode::Public => "public",
-        Mode::Document => "document",
-    };
-    let members = standing.iter().flat_map(|standing| &standing.members.people);
-    let text = |field: fn(&ConversationProfile) -> &String| {
-        standing.map(|standing| field(&standing.profile).clone()).unwrap_or_default()
-    };
-    let member = |(id, role): (&AccountId, &Role)| {
-        let status = status.of(*id);
-        MemberView {
-            id: *id,
-            role: role.word().to_owned(),
-            fetched: status.fetched.map(|marker| marker.commit),
-            read: status.read.map(|marker| marker.commit),
-        }
-    };
-    ConversationView {
-        id,
-        mode: mode.to_owned(),
-        title: text(|profile| &profile.title),
-        description: text(|profile| &profile.description),
-        members: members.map(member).collect(),
-        head: standing.map(|standing| standing.head),
-        state: state.to_owned(),
-        problem,
-    }
-}
-
-pub(super) fn people(members: &Members) -> BTreeSet<AccountId> {
-    let people = members.people.keys().copied();
-    people.filter(|person| members.role(*person) != Some(Role::Banned)).collect()
-}
-
-fn read_standing(
-    source: &impl ObjectSource,
-    tree: TreeId,
-    founding: &Founding,
-    head: CommitId,
-) -> Result<Standing, ReplicaError> {
-    let members = read_members(source, tree, founding)?;
-    let profile = TreeReader::new(source)
-        .file(tree, TreePath::Profile)
-        .ok()
-        .flatten()
-        .and_then(|file| source.blob(file, MAX_PROFILE).ok().flatten())
-        .and_then(|bytes| ConversationProfile::parse(&bytes).ok())
-        .unwrap_or_default();
-    Ok(Standing { head, members, mode: founding.mode, profile })
-}
-
-pub(super) fn read_members(
-    source: &impl ObjectSource,
-    tree: TreeId,
-    founding: &Founding,
-) -> Result<Members, ReplicaError> {
-    let pair = match (founding.mode, founding.invited) {
-        (Mode::OneToOne, Some(invited)) => vec![founding.author, invited],
-        _ => Vec::new(),
-    };
-    Ok(Members::read(source, tree, pair).map_err(CreateError::from)?)
 }
 
 /// Signs a draft: the commit, and all new objects with it.

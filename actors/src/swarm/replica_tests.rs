@@ -6,7 +6,7 @@ use std::sync::mpsc;
 use std::thread;
 
 use super::*;
-use crate::swarm::repository::fetch::Fetched;
+use crate::swarm::repository::fetch::{Fetched, FetchedPack};
 use crate::swarm::testing::founder;
 
 const OTHER: AccountId = AccountId([7; 20]);

@@ -1,0 +1,98 @@
+//! What is told of an account: itself, its contacts, requests, conversations and links.
+
+use futures::future::join_all;
+use skep_protocol::contact::Standing;
+use skep_protocol::ids::AccountId;
+
+use super::AccountActor;
+use super::actor::ASK;
+use super::messages::{AccountError, AccountView, ContactView, LinkView, RequestView};
+use crate::peer::messages::LinksMessage;
+use crate::supervision::{Reply, Scope};
+use crate::swarm::messages::{ConversationMessage, ConversationView};
+
+impl AccountActor {
+    pub(super) fn describe(&self) -> Option<AccountView> {
+        let running = self.running.as_ref()?;
+        Some(AccountView {
+            local: self.config.local,
+            id: running.identity.account_id(),
+            device: running.identity.device_id(),
+            name: running.state.name.clone(),
+            protected: running.protected,
+            announced: running.announced,
+            revoked: running.revoked,
+            contacts: running.state.contacts.active().count(),
+            requests: running.state.pending.iter().count(),
+            conversations: running.conversations.len(),
+            links: running.up.len(),
+        })
+    }
+
+    pub(super) fn contacts(&self) -> Vec<ContactView> {
+        let Some(running) = &self.running else { return Vec::new() };
+        let view = |(id, contact): (AccountId, &skep_protocol::contact::Contact)| ContactView {
+            id,
+            state: match running.state.contacts.standing(id) {
+                Standing::Active { .. } => "active",
+                Standing::Banned => "banned",
+                _ => "removed",
+            }
+            .to_owned(),
+            confirmed: contact.confirmed,
+            online: !running.presence.devices(id).is_empty(),
+            connected: running.up.values().any(|account| *account == id),
+            added: contact.added,
+            conversation: contact.conversation,
+        };
+        running.state.contacts.iter().map(view).collect()
+    }
+
+    pub(super) fn requests(&self) -> Vec<RequestView> {
+        let Some(running) = &self.running else { return Vec::new() };
+        let view = |(from, request): (AccountId, &skep_protocol::contact::PendingRequest)| RequestView {
+            from,
+            name: super::requests::name_in(&request.payload),
+            received: request.received,
+            conversation: request.conversation,
+        };
+        running.state.pending.iter().map(view).collect()
+    }
+
+    pub(super) fn list_conversations(
+        &mut self,
+        reply: Reply<Result<Vec<ConversationView>, AccountError>>,
+        scope: &mut Scope<'_, Self>,
+    ) {
+        let Some(running) = &self.running else { return };
+        let ports: Vec<_> = running.conversations.iter().map(|(id, room)| (*id, room.port.clone())).collect();
+        let failed =
+            running.failed.iter().map(|(id, reason)| ConversationView::silent(*id, "failed", reason.clone()));
+        let returning = running.erasing.iter().filter(|id| running.is_returning(**id)).map(|id| {
+            let problem = AccountError::ConversationReturning(*id).to_string();
+            ConversationView::silent(*id, "fetching", problem)
+        });
+        let absent: Vec<_> = failed.chain(returning).collect();
+        let ask = async move {
+            let views = ports.iter().map(async |(id, port)| {
+                let view = port.ask(ASK, ConversationMessage::Describe).await;
+                view.unwrap_or_else(|error| ConversationView::silent(*id, "busy", error.to_string()))
+            });
+            join_all(views).await.into_iter().chain(absent).collect()
+        };
+        scope.spawn(ask, |_, views: Vec<_>, _| reply.send(Ok(views)));
+    }
+
+    pub(super) fn list_links(
+        &mut self,
+        reply: Reply<Result<Vec<LinkView>, AccountError>>,
+        scope: &mut Scope<'_, Self>,
+    ) {
+        let Some(running) = &self.running else { return };
+        let links = running.links.clone();
+        let ask = async move { links.ask(ASK, LinksMessage::List).await };
+        scope.spawn(ask, |_, views, _| {
+            reply.send(views.map_err(|error| AccountError::Busy(error.to_string())));
+        });
+    }
+}
