@@ -11,9 +11,10 @@ use skep_protocol::contact::{AnswerPace, Presence};
 use skep_protocol::dht::value::ValueId;
 use skep_protocol::identity::DeviceIdentity;
 use skep_protocol::ids::{AccountId, ConversationId, DeviceId, DhtKey, LocalAccountId};
+use tokio::sync::watch;
 
 use super::identity::{self, AccountFolder, storage_error};
-use super::messages::{AccountError, AccountMessage, AccountRequest, Password};
+use super::messages::{AccountError, AccountMessage, AccountRequest, AccountSettings, Password};
 use super::state::{self, Dirty, MAX_NAME, State};
 use super::sweep::sweep;
 use crate::blocking::{BlockingPool, Lane, Share};
@@ -108,6 +109,8 @@ pub(super) struct Running {
     pub(super) telling: HashMap<DeviceId, usize>,
     /// Letters by the device that sent them, while its certificate is looked for.
     pub(super) senders: HashMap<DeviceId, usize>,
+    /// Tells the conversations of the settings.
+    pub(super) settings: watch::Sender<AccountSettings>,
     dirty: Dirty,
     saving: bool,
     waiting: Vec<Waiter>,
@@ -239,6 +242,7 @@ impl AccountActor {
         let left: Vec<ConversationId> =
             state.conversations.iter().filter(|(_, record)| record.is_leaving()).map(|(id, _)| id).collect();
         self.running = Some(Running {
+            settings: watch::Sender::new(state.settings),
             identity: own,
             protected,
             state,
@@ -403,6 +407,22 @@ impl AccountActor {
         self.save(Dirty { name: true, ..Dirty::default() }, scope, |saved| reply.send(saved));
     }
 
+    /// Changes settings; they hold at once.
+    fn set(
+        &mut self,
+        read_receipts: Option<bool>,
+        typing: Option<bool>,
+        reply: Reply<Result<(), AccountError>>,
+        scope: &mut Scope<'_, Self>,
+    ) {
+        let Some(running) = &mut self.running else { return };
+        let settings = &mut running.state.settings;
+        settings.read_receipts = read_receipts.unwrap_or(settings.read_receipts);
+        settings.typing = typing.unwrap_or(settings.typing);
+        running.settings.send_replace(*settings);
+        self.save(Dirty::SETTINGS, scope, |saved| reply.send(saved));
+    }
+
     fn request(&mut self, request: AccountRequest, scope: &mut Scope<'_, Self>) {
         match request {
             AccountRequest::Describe(reply) => {
@@ -415,6 +435,9 @@ impl AccountActor {
                 self.change_password(old, new, reply, scope);
             }
             AccountRequest::Rename { name, reply } => self.rename(&name, reply, scope),
+            AccountRequest::Set { read_receipts, typing, reply } => {
+                self.set(read_receipts, typing, reply, scope);
+            }
             AccountRequest::AddContact { contact, reply } => self.add_contact(contact, reply, scope),
             AccountRequest::Accept { from, reply } => self.accept(from, reply, scope),
             AccountRequest::Decline { from, reply } => self.decline(from, reply, scope),

@@ -64,6 +64,22 @@ impl From<crate::blocking::PoolError> for AccountError {
     }
 }
 
+/// What the owner of an account has chosen. Everything is on unless it was switched off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AccountSettings {
+    /// Whether others are told how far the owner has read.
+    pub read_receipts: bool,
+    /// Whether others are told that the owner types.
+    pub typing: bool,
+}
+
+impl Default for AccountSettings {
+    fn default() -> Self {
+        Self { read_receipts: true, typing: true }
+    }
+}
+
 /// An account at a glance.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AccountView {
@@ -93,6 +109,10 @@ pub struct AccountView {
     pub conversations: usize,
     /// Links that are up.
     pub links: usize,
+    /// Whether others are told how far the owner has read.
+    pub read_receipts: bool,
+    /// Whether others are told that the owner types.
+    pub typing: bool,
 }
 
 /// A contact as a list shows it.
@@ -185,6 +205,15 @@ pub enum AccountRequest {
     Rename {
         /// The name.
         name: String,
+        /// Told when it is durable.
+        reply: Answer<()>,
+    },
+    /// Other settings; those not named stay.
+    Set {
+        /// See [`AccountSettings::read_receipts`].
+        read_receipts: Option<bool>,
+        /// See [`AccountSettings::typing`].
+        typing: Option<bool>,
         /// Told when it is durable.
         reply: Answer<()>,
     },

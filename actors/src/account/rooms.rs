@@ -125,6 +125,7 @@ impl AccountActor {
             identity: running.identity.clone(),
             name: running.state.name.clone(),
             links: running.links.clone(),
+            settings: running.settings.subscribe(),
             pool: self.config.pool.clone(),
             share: self.share(),
             events: self.config.events.clone(),

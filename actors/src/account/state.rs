@@ -17,6 +17,7 @@ use skep_protocol::msgpack::Value as Object;
 use skep_protocol::sync::{ConversationRecords, MAX_CONVERSATIONS_FILE};
 
 use super::identity::AccountFolder;
+use super::messages::AccountSettings;
 use crate::peer::messages::Trust;
 use crate::storage;
 
@@ -28,11 +29,16 @@ const PENDING: &str = "incomingTrustRequests";
 const OUTGOING: &str = "outgoingTrustRequests";
 const CONVERSATIONS: &str = "convInfo";
 const NAME: &str = "name";
+const SETTINGS: &str = "settings";
+
+/// Largest settings file read, in bytes: a few words of JSON.
+const MAX_SETTINGS: usize = 4096;
 
 /// The durable state of an account.
 #[derive(Clone, Debug)]
 pub(super) struct State {
     pub(super) name: String,
+    pub(super) settings: AccountSettings,
     pub(super) contacts: ContactList,
     pub(super) pending: PendingRequests,
     pub(super) outgoing: OutgoingRequests,
@@ -47,6 +53,7 @@ impl State {
     pub(super) fn new(own: AccountId, name: &str) -> Self {
         Self {
             name: cut(name).to_owned(),
+            settings: AccountSettings::default(),
             contacts: ContactList::new(own),
             pending: PendingRequests::default(),
             outgoing: OutgoingRequests::default(),
@@ -94,6 +101,10 @@ impl State {
         })?;
         Ok(Self {
             name: name.unwrap_or_default(),
+            settings: read(folder, SETTINGS, MAX_SETTINGS, |file| {
+                serde_json::from_slice(file).map_err(|error| error.to_string())
+            })?
+            .unwrap_or_default(),
             contacts: read(folder, CONTACTS, MAX_CONTACTS_FILE, |file| {
                 ContactList::decode(own, file).map(first).map_err(|error| error.to_string())
             })?
@@ -122,6 +133,8 @@ impl State {
         };
         add(dirty.conversations, CONVERSATIONS, &|| self.conversations.encode());
         add(dirty.name, NAME, &|| self.name.clone().into_bytes());
+        // Two booleans always become JSON.
+        add(dirty.settings, SETTINGS, &|| serde_json::to_vec(&self.settings).unwrap_or_default());
         add(dirty.contacts, CONTACTS, &|| self.contacts.encode());
         add(dirty.contacts, PENDING, &|| self.pending.encode());
         add(dirty.contacts, OUTGOING, &|| self.outgoing.encode());
@@ -149,6 +162,7 @@ pub(super) fn write(folder: &AccountFolder, files: &[(&'static str, Vec<u8>)]) -
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Dirty {
     pub(super) name: bool,
+    pub(super) settings: bool,
     /// Contacts and the requests in both directions, which change together.
     pub(super) contacts: bool,
     pub(super) conversations: bool,
@@ -156,16 +170,20 @@ pub(super) struct Dirty {
 
 impl Dirty {
     /// All of them.
-    pub(super) const ALL: Self = Self { name: true, contacts: true, conversations: true };
+    pub(super) const ALL: Self = Self { name: true, settings: true, contacts: true, conversations: true };
     /// Contacts and requests.
-    pub(super) const CONTACTS: Self = Self { name: false, contacts: true, conversations: false };
+    pub(super) const CONTACTS: Self = Self { contacts: true, ..Self::NOTHING };
     /// Conversations.
-    pub(super) const CONVERSATIONS: Self = Self { name: false, contacts: false, conversations: true };
+    pub(super) const CONVERSATIONS: Self = Self { conversations: true, ..Self::NOTHING };
     /// Both.
-    pub(super) const BOTH: Self = Self { name: false, contacts: true, conversations: true };
+    pub(super) const BOTH: Self = Self { contacts: true, conversations: true, ..Self::NOTHING };
+    /// The settings.
+    pub(super) const SETTINGS: Self = Self { settings: true, ..Self::NOTHING };
+    const NOTHING: Self = Self { name: false, settings: false, contacts: false, conversations: false };
 
     pub(super) fn add(&mut self, other: Self) {
         self.name |= other.name;
+        self.settings |= other.settings;
         self.contacts |= other.contacts;
         self.conversations |= other.conversations;
     }

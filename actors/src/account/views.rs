@@ -26,6 +26,8 @@ impl AccountActor {
             requests: running.state.pending.iter().count(),
             conversations: running.conversations.len(),
             links: running.up.len(),
+            read_receipts: running.state.settings.read_receipts,
+            typing: running.state.settings.typing,
         })
     }
 

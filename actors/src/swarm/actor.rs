@@ -22,6 +22,7 @@ use std::time::Duration;
 use skep_protocol::identity::DeviceIdentity;
 use skep_protocol::ids::{AccountId, CommitId, ConversationId, DeviceId, LocalAccountId};
 use skep_protocol::sync::MarkerKind;
+use tokio::sync::watch;
 
 use self::announcing::AnnouncingState;
 use self::cloning::{CloneState, FIRST_CLONE_PAUSE};
@@ -34,6 +35,7 @@ use super::messages::{ConversationError, ConversationMessage, ConversationTold, 
 use super::replica::{Moved, Replica, ReplicaError, Sent};
 use super::standing::{Standing, describe};
 use super::timeline::Change;
+use crate::account::messages::AccountSettings;
 use crate::blocking::{BlockingPool, Lane, Share};
 use crate::event::{Event, NodeEvent};
 use crate::peer::messages::{Channel, ChannelOffer, LinksMessage};
@@ -78,6 +80,8 @@ pub struct ConversationConfig {
     pub name: String,
     /// The links of the account.
     pub links: Port<LinksMessage>,
+    /// What others may be told of the owner.
+    pub settings: watch::Receiver<AccountSettings>,
     /// Where blocking work runs.
     pub pool: BlockingPool,
     /// Whose work it is.

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 /// A Jami node: run it, and speak to it.
@@ -122,6 +122,17 @@ pub(crate) enum AccountCommand {
         #[command(flatten)]
         account: AccountChoice,
     },
+    /// Say what others are told of you
+    Set {
+        /// Whether others are told how far you have read
+        #[arg(long, value_name = "on|off", required_unless_present = "typing")]
+        read_receipts: Option<Switch>,
+        /// Whether others are told that you type
+        #[arg(long, value_name = "on|off")]
+        typing: Option<Switch>,
+        #[command(flatten)]
+        account: AccountChoice,
+    },
     /// Give an archive another password, or none
     Password {
         #[command(flatten)]
@@ -144,6 +155,13 @@ pub(crate) enum AccountCommand {
         #[arg(long, short)]
         yes: bool,
     },
+}
+
+/// What a setting is set to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Switch {
+    On,
+    Off,
 }
 
 #[derive(Debug, Args)]

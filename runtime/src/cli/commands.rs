@@ -15,7 +15,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::args::{
     AccountChoice, AccountCommand, ContactArgs, ContactCommand, ConversationArgs, ConversationCommand,
-    DhtCommand, MessageArgs, MessageCommand, NodeCommand, PasswordFile,
+    DhtCommand, MessageArgs, MessageCommand, NodeCommand, PasswordFile, Switch,
 };
 use super::error::CliError;
 use super::{Output, render, terminal};
@@ -166,6 +166,12 @@ impl<'a> Session<'a> {
             AccountCommand::Rename { name, account } => {
                 let account = self.find_account(&account).await?;
                 self.call(AccountRename, RenameParams { account, name }, done).await
+            }
+            AccountCommand::Set { read_receipts, typing, account } => {
+                let account = self.find_account(&account).await?;
+                let [read_receipts, typing] =
+                    [read_receipts, typing].map(|set| set.map(|switch| switch == Switch::On));
+                self.call(AccountSet, SettingsParams { account, read_receipts, typing }, done).await
             }
             AccountCommand::Password { account, old_password_file, new_password_file, remove } => {
                 let account = self.find_account(&account).await?;

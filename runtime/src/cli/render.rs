@@ -100,6 +100,8 @@ pub(crate) fn account(account: &AccountView) -> String {
         ("requests", account.requests.to_string()),
         ("conversations", account.conversations.to_string()),
         ("links", account.links.to_string()),
+        ("tells what is read", yes(account.read_receipts)),
+        ("tells of typing", yes(account.typing)),
     ])
 }
 

@@ -77,6 +77,15 @@ impl Account {
         self.ask(ASK_DEADLINE, |reply| AccountRequest::Rename { name, reply }).await
     }
 
+    /// Switches on or off whether others are told how far the owner has read, and that the owner types.
+    /// What is none stays as it is.
+    ///
+    /// # Errors
+    /// [`AccountError::Storage`] when it could not be written.
+    pub async fn set(&self, read_receipts: Option<bool>, typing: Option<bool>) -> Result<(), NodeError> {
+        self.ask(ASK_DEADLINE, |reply| AccountRequest::Set { read_receipts, typing, reply }).await
+    }
+
     /// Removes the account from this node for good: its keys, contacts and conversations. Other
     /// devices of the account, and an archive exported before, are not touched.
     ///

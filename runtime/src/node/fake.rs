@@ -164,6 +164,8 @@ impl FakeAccount {
                 requests: 0,
                 conversations: 1,
                 links: 0,
+                read_receipts: true,
+                typing: true,
             }),
             AccountRequest::Contacts(reply) => reply.send(vec![ContactView {
                 id: AccountId([7; 20]),
@@ -190,7 +192,7 @@ impl FakeAccount {
                 let port = self.conversation.clone().filter(|_| conversation == CONVERSATION);
                 reply.send(port.ok_or(AccountError::UnknownConversation(conversation)));
             }
-            AccountRequest::Rename { reply, .. } => reply.send(Ok(())),
+            AccountRequest::Rename { reply, .. } | AccountRequest::Set { reply, .. } => reply.send(Ok(())),
             AccountRequest::Withdraw(reply) => reply.send(()),
             other => panic!("the fake account does not know {other:?}"),
         }

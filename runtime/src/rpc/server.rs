@@ -174,6 +174,11 @@ impl Methods<Caller> for Server {
         Ok(Done {})
     }
 
+    async fn account_set(&self, _: &Caller, params: SettingsParams) -> Result<Done, RpcError> {
+        self.account(params.account).set(params.read_receipts, params.typing).await?;
+        Ok(Done {})
+    }
+
     async fn account_remove(&self, _: &Caller, params: AccountParams) -> Result<Done, RpcError> {
         self.account(params.account).remove().await?;
         Ok(Done {})

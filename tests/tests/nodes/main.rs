@@ -14,6 +14,7 @@ mod echo_bot;
 mod follow;
 mod read_me;
 mod removal;
+mod settings;
 mod silent;
 mod talk;
 

@@ -1,6 +1,7 @@
 //! Who has fetched and read how far, and who is typing (`spec: swarm 13`).
 //!
-//! What others tell is kept soon; what the owner has read is on disk before that is acknowledged.
+//! What others tell is kept soon; what the owner has read is on disk before that is acknowledged, and
+//! told unless the owner has switched that off.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -99,7 +100,8 @@ impl ConversationActor {
                     conversation.mark_read(commit, reply, scope);
                 }
                 Ok((true, covered)) => {
-                    if conversation.advance(own, MarkerKind::Read, commit, covered, scope) {
+                    let moved = conversation.advance(own, MarkerKind::Read, commit, covered, scope);
+                    if moved && conversation.config.settings.borrow().read_receipts {
                         conversation.tell_connected(
                             READ_TOPIC,
                             &SwarmNotice::Displayed { conversation: Some(conversation.config.id), commit },
@@ -229,8 +231,10 @@ impl ConversationActor {
         if self.standing.is_none() {
             return Err(ConversationError::NotReady);
         }
-        let conversation = self.config.id;
-        self.tell_connected(TYPING_TOPIC, &SwarmNotice::Typing { conversation, active });
+        if self.config.settings.borrow().typing {
+            let conversation = self.config.id;
+            self.tell_connected(TYPING_TOPIC, &SwarmNotice::Typing { conversation, active });
+        }
         Ok(())
     }
 

@@ -127,6 +127,8 @@ methods! {
     account_describe AccountDescribe "account.describe": AccountParams => AccountView;
     /// Gives an account another display name.
     account_rename AccountRename "account.rename": RenameParams => Done;
+    /// Switches settings of an account on or off. Those not named stay.
+    account_set AccountSet "account.set": SettingsParams => Done;
     /// Gives an archive another password, or none.
     account_change_password AccountChangePassword "account.change_password": PasswordParams => Done;
     /// Removes an account from this node for good: its keys, contacts and conversations. Other devices

@@ -75,6 +75,21 @@ pub struct RenameParams {
     pub name: String,
 }
 
+/// Other settings.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SettingsParams {
+    /// The account, by its local name.
+    #[schemars(with = "String")]
+    pub account: LocalAccountId,
+    /// Whether others are told how far the owner has read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub read_receipts: Option<bool>,
+    /// Whether others are told that the owner types.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub typing: Option<bool>,
+}
+
 /// Another password.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
