@@ -16,6 +16,7 @@ mod read_me;
 mod removal;
 mod settings;
 mod silent;
+mod states;
 mod talk;
 
 use std::ffi::OsString;
