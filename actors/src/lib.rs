@@ -24,6 +24,8 @@ pub mod dht;
 pub mod directory;
 pub mod event;
 pub mod peer;
+#[cfg(test)]
+mod recorded;
 pub mod storage;
 pub mod supervision;
 pub mod swarm;

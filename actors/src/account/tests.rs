@@ -2,15 +2,14 @@
 
 use std::fs;
 use std::future::Future;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use skep_protocol::dht::value::ValueId;
-use skep_protocol::identity::{Archive, ArchiveSecret, Chain, RevocationList, SignedReceipt};
+use skep_protocol::identity::{Archive, ArchiveSecret, Chain, RevocationList};
 use skep_protocol::ids::{AccountId, CommitId, ConversationId, LocalAccountId};
-use skep_protocol::keys::{PrivateKey, PublicKey};
+use skep_protocol::keys::PublicKey;
 use skep_protocol::sync::{ConversationRecord, ConversationRecords};
-use skep_protocol::time::UnixMillis;
 use tokio::sync::mpsc;
 
 use super::identity::{AccountFolder, REVOCATIONS};
@@ -24,6 +23,7 @@ use crate::dht::{DhtActor, DhtMemory};
 use crate::directory::write_first;
 use crate::event::{Event, NodeEvent};
 use crate::peer::transport::GatherOptions;
+use crate::recorded::{NOW, Recorded};
 use crate::storage;
 use crate::supervision::{
     Actor, ActorRow, ChildSpec, Environment, Message, Outlet, Policy, Port, Reply, RootHandle, Scope,
@@ -33,9 +33,6 @@ use crate::swarm::messages::{ConversationMessage, Outgoing};
 
 /// Time that anything here may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
-
-/// When the recorded certificates are valid.
-const NOW: UnixMillis = UnixMillis(1_795_400_000_000);
 
 /// A root with a DHT and one account, as the runtime has them.
 struct Node {
@@ -82,22 +79,10 @@ impl Actor for Root {
     }
 }
 
-/// A recorded archive, and the folder of its device.
-fn recorded(version: &str, name: &str) -> (Vec<u8>, PathBuf) {
-    let data = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/data/vectors")).join(version);
-    let accounts = data.join("accounts");
-    let archive = [format!("{name}-nopassword.gz"), format!("{name}/archive-nopassword.gz")]
-        .into_iter()
-        .find_map(|file| fs::read(accounts.join(file)).ok())
-        .unwrap();
-    (archive, accounts.join(name))
-}
-
 /// The list with which alice revokes the device she has in [`pair`], and her key.
 fn alices_list() -> (RevocationList, PublicKey) {
-    let (archive, device) = recorded("newest", "alice");
-    let (archive, _) = Archive::open(&archive, ArchiveSecret::None).unwrap();
-    let chain = Chain::parse(&fs::read(device.join("ring_device.crt")).unwrap()).unwrap();
+    let alice = Recorded::new("newest", "alice");
+    let (archive, chain) = (alice.open(), alice.chain());
     let (account, key) = (&chain.issuers()[0], &archive.account_key);
     let list = RevocationList::revoke(account, key, None, chain.leaf(), NOW, 8).unwrap();
     (list, key.public().clone())
@@ -106,17 +91,11 @@ fn alices_list() -> (RevocationList, PublicKey) {
 /// Writes the folder of an account from a recorded archive and a recorded device key, so that no key
 /// has to be made.
 fn lay_out(folder: &AccountFolder, version: &str, name: &str) {
-    let (archive, device) = recorded(version, name);
-    let key = fs::read_to_string(device.join("ring_device.key")).unwrap();
-    let (opened, _) = Archive::open(&archive, ArchiveSecret::None).unwrap();
-    let device_key = PrivateKey::from_pem(&key).unwrap();
-    let address = opened.ethereum_key.as_ref().unwrap().address();
-    let receipt = SignedReceipt::issue(&opened.account_key, device_key.public(), address).unwrap();
-    let chain = fs::read(device.join("ring_device.crt")).unwrap();
-    Chain::parse(&chain).unwrap();
+    let recorded = Recorded::new(version, name);
+    let (key, chain, receipt) = (recorded.key_file(), recorded.chain_file(), recorded.receipt());
     storage::make_folder(folder.path()).unwrap();
     for (file, content) in [
-        ("archive.gz", archive.as_slice()),
+        ("archive.gz", recorded.archive.as_slice()),
         ("ring_device.key", key.as_bytes()),
         ("ring_device.crt", &chain),
         ("receipt", receipt.text.as_bytes()),
@@ -568,9 +547,9 @@ fn the_lists_of_the_own_account_are_put_at_every_start_and_exported() {
         let folders = [1, 2].map(|local| AccountFolder::new(place.path(), LocalAccountId([local; 8])));
         lay_out(&folders[0], "newest", "alice");
         lay_out(&folders[1], "jami-13.11.0", "alice");
-        let (archive, device) = recorded("newest", "alice");
-        let (archive, _) = Archive::open(&archive, ArchiveSecret::None).unwrap();
-        let other = fs::read(device.with_file_name("alice2").join("ring_device.crt")).unwrap();
+        let recorded = Recorded::new("newest", "alice");
+        let archive = recorded.open();
+        let other = fs::read(recorded.folder.with_file_name("alice2").join("ring_device.crt")).unwrap();
         let other = Chain::parse(&other).unwrap();
         let (account, key) = (&other.issuers()[0], &archive.account_key);
         let list = RevocationList::revoke(account, key, None, other.leaf(), NOW, 8).unwrap();

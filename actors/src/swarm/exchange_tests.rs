@@ -1,7 +1,5 @@
 //! Peers that stop talking in the middle of an exchange, in virtual time.
 
-use skep_protocol::identity::{Archive, ArchiveSecret, Chain, DeviceIdentity, SignedReceipt};
-use skep_protocol::keys::PrivateKey;
 use skep_protocol::swarm::git::download::{DownloadOutput, DownloadSession};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::LocalSet;
@@ -10,11 +8,12 @@ use tokio::time::Instant;
 use super::*;
 use crate::peer::channel::Outbound;
 use crate::peer::messages::{ChannelReceiver, ChannelSender};
+use crate::recorded::NOW;
 use crate::supervision::{Actor, Environment, Scope, start_root};
+use crate::swarm::testing::founder;
 
 const PEER: DeviceId = DeviceId([7; 32]);
 const CONTACT: AccountId = AccountId([8; 20]);
-const NOW: UnixMillis = UnixMillis(1_795_400_000_000);
 
 /// The other end of a channel, at which nobody is unless the test plays it.
 struct Silent {
@@ -32,21 +31,9 @@ fn channel(room: usize) -> (Channel, Silent) {
     (channel, Silent { outbound, inbound: inbound_sender })
 }
 
-fn recorded_device() -> DeviceIdentity {
-    let accounts = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/data/vectors/newest/accounts"));
-    let archive = fs::read(accounts.join("alice-nopassword.gz")).unwrap();
-    let (archive, _) = Archive::open(&archive, ArchiveSecret::None).unwrap();
-    let key = fs::read_to_string(accounts.join("alice/ring_device.key")).unwrap();
-    let key = PrivateKey::from_pem(&key).unwrap();
-    let chain = Chain::parse(&fs::read(accounts.join("alice/ring_device.crt")).unwrap()).unwrap();
-    let address = archive.ethereum_key.as_ref().unwrap().address();
-    let receipt = SignedReceipt::issue(&archive.account_key, key.public(), address).unwrap();
-    DeviceIdentity::load(&chain, key, receipt, &[], NOW).unwrap()
-}
-
 /// A new conversation with one commit.
 fn conversation(folder: &Path) -> (ConversationId, Arc<Replica>) {
-    let founder = Founder { identity: Arc::new(recorded_device()), name: String::new(), now: NOW };
+    let founder = founder();
     let id = founder.begin(folder, CONTACT, |_| false).unwrap();
     let (replica, _) = Replica::open(id, &folder.join(id.to_hex()), &founder).unwrap().unwrap();
     (id, replica)

@@ -260,21 +260,12 @@ impl Getting {
 
 #[cfg(test)]
 mod tests {
-    use super::super::nodes::Family;
+    use super::super::testing::{at, node};
     use super::*;
     use crate::dht::content::Content;
-    use crate::ids::NodeId;
 
     const GET: OperationId = OperationId(1);
     const ONE: ValueId = ValueId(1);
-
-    fn at(seconds: u64) -> Moment {
-        Moment(Duration::from_secs(seconds))
-    }
-
-    fn node(number: u8) -> NodeKey {
-        NodeKey { family: Family::V4, id: NodeId([number; 20]) }
-    }
 
     fn value(id: u64, data: &[u8]) -> Arc<Value> {
         Arc::new(Value::plain(ValueId(id), Content::new(0, data.to_vec())))

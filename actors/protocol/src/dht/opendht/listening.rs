@@ -273,27 +273,12 @@ impl Listening {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
-    use super::super::nodes::Family;
+    use super::super::testing::{at, key, node};
     use super::*;
     use crate::dht::content::Content;
     use crate::dht::value::ValueId;
-    use crate::ids::NodeId;
 
     const LISTENER: OperationId = OperationId(1);
-
-    fn at(seconds: u64) -> Moment {
-        Moment(Duration::from_secs(seconds))
-    }
-
-    fn key() -> DhtKey {
-        DhtKey::of_text("a key")
-    }
-
-    fn node(number: u8) -> NodeKey {
-        NodeKey { family: Family::V4, id: NodeId([number; 20]) }
-    }
 
     fn listening() -> (Listening, Randomness) {
         let mut listening = Listening::new(node(99));

@@ -56,3 +56,5 @@ mod bad_input_tests;
 mod fuzz_tests;
 #[cfg(test)]
 mod golden_tests;
+#[cfg(test)]
+mod testing;

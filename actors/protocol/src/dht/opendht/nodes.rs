@@ -271,17 +271,10 @@ pub(super) fn common_bits(one: &[u8; 20], other: &[u8; 20]) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use super::super::testing::{at, node as key};
     use super::*;
 
     const MINUTE: u64 = 60;
-
-    fn at(seconds: u64) -> Moment {
-        Moment(Duration::from_secs(seconds))
-    }
-
-    fn key(number: u8) -> NodeKey {
-        NodeKey { family: Family::V4, id: NodeId([number; 20]) }
-    }
 
     fn address(port: u16) -> SocketAddr {
         SocketAddr::from(([10, 0, 0, 1], port))

@@ -373,24 +373,11 @@ fn range(key: DhtKey) -> std::ops::RangeInclusive<PublicationId> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::nodes::Family;
+    use super::super::testing::{at, key, node};
     use super::*;
     use crate::dht::content::Content;
-    use crate::ids::NodeId;
 
     const WALL: UnixMillis = UnixMillis(1_700_000_000_000);
-
-    fn at(seconds: u64) -> Moment {
-        Moment(Duration::from_secs(seconds))
-    }
-
-    fn key() -> DhtKey {
-        DhtKey::of_text("a key")
-    }
-
-    fn node(number: u8) -> NodeKey {
-        NodeKey { family: Family::V4, id: NodeId([number; 20]) }
-    }
 
     fn nodes(numbers: std::ops::RangeInclusive<u8>) -> Vec<NodeKey> {
         numbers.map(node).collect()

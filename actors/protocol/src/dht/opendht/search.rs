@@ -317,14 +317,11 @@ impl Searches {
 mod tests {
     use std::net::SocketAddr;
 
+    use super::super::testing::at;
     use super::super::token::Token;
     use super::*;
 
     const NAME: SearchKey = SearchKey { family: Family::V4, key: DhtKey([0; 20]) };
-
-    fn at(seconds: u64) -> Moment {
-        Moment(Duration::from_secs(seconds))
-    }
 
     fn id(number: u8) -> NodeId {
         let mut id = [0; 20];

@@ -211,13 +211,10 @@ impl Table {
 mod tests {
     use std::net::SocketAddr;
 
+    use super::super::testing::at;
     use super::*;
 
     const OWN: NodeId = NodeId([0; 20]);
-
-    fn at(seconds: u64) -> Moment {
-        Moment(Duration::from_secs(seconds))
-    }
 
     fn key(id: NodeId) -> NodeKey {
         NodeKey { family: Family::V4, id }
