@@ -16,10 +16,23 @@ const SYSTEM_BUFFER: usize = 4 << 20;
 /// Datagrams taken from one socket before others are served.
 const BATCH: usize = 64;
 
+/// A socket of one family, which is known without asking the system.
+#[derive(Debug)]
+struct Socket {
+    socket: UdpSocket,
+    ipv4: bool,
+}
+
+impl Socket {
+    const fn is_for(&self, to: &SocketAddr) -> bool {
+        self.ipv4 == to.is_ipv4()
+    }
+}
+
 /// Up to one socket of each family.
 #[derive(Debug)]
 pub(super) struct Sockets {
-    sockets: Vec<UdpSocket>,
+    sockets: Vec<Socket>,
     buffer: Vec<u8>,
 }
 
@@ -37,7 +50,7 @@ impl Sockets {
         let mut failure = None;
         for address in [first(true), first(false)].into_iter().flatten() {
             match open_or_any_port(*address) {
-                Ok(socket) => sockets.push(socket),
+                Ok(socket) => sockets.push(Socket { socket, ipv4: address.is_ipv4() }),
                 Err(error) => {
                     tracing::warn!(%address, %error, "OpenDHT cannot be spoken there");
                     failure = Some(error);
@@ -52,12 +65,12 @@ impl Sockets {
 
     /// The addresses listened on.
     pub(super) fn addresses(&self) -> Vec<SocketAddr> {
-        self.sockets.iter().filter_map(|socket| socket.local_addr().ok()).collect()
+        self.sockets.iter().filter_map(|each| each.socket.local_addr().ok()).collect()
     }
 
     /// Waits until a datagram may be there.
     pub(super) async fn readable(&self) {
-        let ready = self.sockets.iter().map(|socket| Box::pin(socket.readable()));
+        let ready = self.sockets.iter().map(|each| Box::pin(each.socket.readable()));
         if let Some((Err(error), ..)) = self.select(ready).await {
             // No system does this to a healthy socket.
             tracing::error!(%error, "a socket of OpenDHT fails");
@@ -66,8 +79,8 @@ impl Sockets {
 
     /// Waits until [`Self::send`] may succeed for this address.
     pub(super) async fn writable(&self, to: &SocketAddr) {
-        let of_family = self.sockets.iter().filter(|socket| is_for(socket, to));
-        self.select(of_family.map(|socket| Box::pin(socket.writable()))).await;
+        let of_family = self.sockets.iter().filter(|each| each.is_for(to));
+        self.select(of_family.map(|each| Box::pin(each.socket.writable()))).await;
     }
 
     async fn select<F: Future + Unpin>(
@@ -80,7 +93,7 @@ impl Sockets {
 
     /// Hands over datagrams that are there, some at most.
     pub(super) fn receive(&mut self, mut take: impl FnMut(SocketAddr, &[u8])) {
-        for socket in &self.sockets {
+        for Socket { socket, .. } in &self.sockets {
             for _ in 0..BATCH {
                 match socket.try_recv_from(&mut self.buffer) {
                     Ok((length, from)) => take(from, self.buffer.get(..length).unwrap_or_default()),
@@ -95,8 +108,8 @@ impl Sockets {
     /// Sends a datagram; tells whether there was room. What the system refuses is lost, like what the
     /// network loses.
     pub(super) fn send(&self, to: SocketAddr, bytes: &[u8]) -> bool {
-        let Some(socket) = self.sockets.iter().find(|socket| is_for(socket, &to)) else { return true };
-        match socket.try_send_to(bytes, to) {
+        let Some(found) = self.sockets.iter().find(|each| each.is_for(&to)) else { return true };
+        match found.socket.try_send_to(bytes, to) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => false,
             Err(error) => {
                 tracing::trace!(%to, %error, "a datagram could not be sent");
@@ -105,10 +118,6 @@ impl Sockets {
             Ok(_) => true,
         }
     }
-}
-
-fn is_for(socket: &UdpSocket, to: &SocketAddr) -> bool {
-    socket.local_addr().is_ok_and(|local| local.is_ipv4() == to.is_ipv4())
 }
 
 fn open_or_any_port(address: SocketAddr) -> io::Result<UdpSocket> {
