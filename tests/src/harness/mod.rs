@@ -1,5 +1,6 @@
 //! Nodes as processes: start, ask, watch, kill, restart.
 
+mod delay_line;
 mod error;
 mod event_log;
 mod golden;
@@ -9,10 +10,12 @@ mod owner;
 mod person;
 mod process;
 mod program;
+pub(crate) mod usage;
 
 use std::future::Future;
 use std::time::{Duration, Instant};
 
+pub use delay_line::DelayLine;
 pub use error::{Failure, Result};
 pub use event_log::{EventLog, Mark};
 pub use golden::{Golden, vector};

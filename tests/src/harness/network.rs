@@ -112,6 +112,12 @@ impl Network {
         Ok(Place { namespace: Some(namespace), address })
     }
 
+    /// Where packets between places can be forwarded; `None` on loopback.
+    #[must_use]
+    pub fn hub(&self) -> Option<Place> {
+        self.owner.map(|owner| Place { namespace: Some(owner.name("hub")), address: HUB })
+    }
+
     fn add_namespace(&mut self, name: &str) -> Result<String> {
         let namespace = self.owner.map(|owner| owner.name(name)).unwrap_or_default();
         ip(&["netns", "add", &namespace])?;

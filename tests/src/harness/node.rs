@@ -3,6 +3,7 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use skep::rpc::client::{Client, ClientError};
 use skep::rpc::schema::{HealthView, Method, Nothing, SubscribeParams, method};
@@ -206,6 +207,14 @@ impl Node {
     /// [`Failure::File`] when it has ended.
     pub fn resident(&self) -> Result<usize> {
         self.process.resident()
+    }
+
+    /// The processor time its process has used so far.
+    ///
+    /// # Errors
+    /// [`Failure::File`] when it has ended.
+    pub fn processor_time(&self) -> Result<Duration> {
+        self.process.processor_time()
     }
 
     /// Kills the process: it gets no chance to tidy up.

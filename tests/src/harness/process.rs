@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::{Failure, PATIENCE, Place, Result};
+use super::{Failure, PATIENCE, Place, Result, usage};
 
 /// How often its end is looked for.
 const POLL: Duration = Duration::from_millis(5);
@@ -97,11 +97,15 @@ impl Process {
     /// # Errors
     /// [`Failure::File`] when the system does not tell.
     pub fn resident(&self) -> Result<usize> {
-        let path = format!("/proc/{}/smaps_rollup", self.child.id());
-        let text = fs::read_to_string(&path).map_err(Failure::file(path.as_ref()))?;
-        let kilobytes = text.lines().find_map(|line| line.strip_prefix("Rss:")?.strip_suffix("kB"));
-        let kilobytes = kilobytes.and_then(|number| number.trim().parse::<usize>().ok());
-        kilobytes.map(|number| number * 1024).ok_or_else(|| Failure::Expected(format!("a size in {path}")))
+        usage::resident(self.child.id())
+    }
+
+    /// The processor time it has used so far.
+    ///
+    /// # Errors
+    /// [`Failure::File`] when the system does not tell.
+    pub fn processor_time(&self) -> Result<Duration> {
+        usage::processor_time(self.child.id())
     }
 
     /// How it ended, if it has.
