@@ -4,7 +4,7 @@ SHELL := /bin/bash
 export PATH := $(HOME)/.cargo/bin:$(PATH)
 
 .DEFAULT_GOAL := build
-.PHONY: setup build demo demo-jami test live bench bench-parts lint doc clean
+.PHONY: setup build demo demo-jami test live bench bench-dht bench-parts lint doc clean
 
 setup: ## install what is missing
 	@.ci/setup
@@ -37,6 +37,12 @@ live: build ## meet the real daemon, and put what works with it into README.md
 bench: setup ## measure a node; the results go to target/bench/node.json
 	cargo build --locked --release -p skep
 	cargo run --locked --release -p skep-bench -- node
+
+# As root, so that there are namespaces for a hundred nodes.
+bench-dht: ## as root: measure Skep among the nodes of Jami's DHT; the results go to target/bench/dht.json
+	@.ci/setup jami
+	cargo build --locked --release -p skep
+	cargo run --locked --release -p skep-bench -- dht
 
 bench-parts: setup ## measure what a message and a byte cost: parsing, signing, validating, ordering, packing
 	cargo bench --locked -p skep-bench

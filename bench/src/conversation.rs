@@ -13,7 +13,7 @@ use skep_protocol::ids::{ConversationId, DeviceId};
 use skep_protocol::swarm::validate::Validator;
 
 use crate::history::{Author, SyntheticHistory};
-use crate::node::Progress;
+use crate::report::Progress;
 use crate::statistics::Samples;
 use crate::{BenchError, Result};
 

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   node          the `node` command: which measurement runs when, and on what
+//!   dht           the `dht` command: Skep on Jami's DHT, among nodes of both kinds
 //!   messenger     two talking nodes, of either kind, and the times they take
 //!     skep        a `skep run` process
 //!     daemon      Debian's `jamid`
@@ -15,6 +16,7 @@
 
 mod conversation;
 mod daemon;
+pub mod dht;
 mod error;
 pub mod history;
 mod machine;
@@ -25,3 +27,4 @@ mod skep;
 mod statistics;
 
 pub use error::{BenchError, Result};
+pub use report::{Outcome, Progress};

@@ -32,6 +32,13 @@ impl fmt::Display for Machine {
     }
 }
 
+/// How many processes want to run at the same time now, on average over the last minute; nothing if the
+/// system does not tell.
+pub(crate) fn load_average() -> String {
+    let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    text.split(' ').next().unwrap_or_default().to_owned()
+}
+
 /// The value of the first line `name : value`; empty if there is none.
 fn field(text: &str, name: &str) -> String {
     let mut lines = text.lines().filter_map(|line| line.split_once(':'));

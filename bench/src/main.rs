@@ -4,7 +4,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use skep_bench::{BenchError, node};
+use skep_bench::{BenchError, Progress, dht, node};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Measures Skep, beside the real daemon where it is installed.
@@ -19,6 +19,8 @@ struct Arguments {
 enum Command {
     /// Nodes that talk, nodes at rest, and long conversations; writes target/bench/node.json
     Node(node::Options),
+    /// Nodes on Jami's DHT, half of them real; writes target/bench/dht.json
+    Dht(dht::Options),
 }
 
 /// Exit code of an interrupted program: 128 and the number of the signal.
@@ -27,10 +29,17 @@ const INTERRUPTED: i32 = 130;
 // One thread, so that children started by it live as long as the program.
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    let Arguments { command: Command::Node(options) } = Arguments::parse();
+    let Arguments { command } = Arguments::parse();
+    let progress: Progress = |line| eprintln!("{line}");
+    let measured = async {
+        match command {
+            Command::Node(options) => node::run(&options, progress).await,
+            Command::Dht(options) => dht::run(&options, progress).await,
+        }
+    };
     // Dropping the run ends its children and deletes its namespaces.
     let result = tokio::select! {
-        result = node::run(&options, |line| eprintln!("{line}")) => result,
+        result = measured => result,
         () = stopped() => Err(BenchError::Interrupted),
     };
     match result {

@@ -33,14 +33,14 @@ pub(crate) const BURST: usize = 100;
 pub(crate) const PAUSE: Duration = Duration::from_millis(50);
 
 /// Time for both nodes to come to rest after a conversation was made.
-const SETTLE: Duration = Duration::from_secs(2);
+pub(crate) const SETTLE: Duration = Duration::from_secs(2);
 
 /// Links cut, over all pairs.
 const CUTS: usize = 9;
 
 /// Time between the end of a link and the message that needs a new one. Both ends have noticed then;
 /// a node that dials again at once may have its new link already.
-const AFTER_CUT: Duration = Duration::from_millis(20);
+pub(crate) const AFTER_CUT: Duration = Duration::from_millis(20);
 
 /// A node that can be told what to do.
 pub(crate) trait Messenger {
@@ -106,23 +106,28 @@ pub(crate) struct Times {
 }
 
 /// A conversation between two accounts.
-struct Talk<A> {
-    a: A,
-    b: A,
-    conversation: ConversationId,
+#[derive(Debug)]
+pub(crate) struct Talk<A, B> {
+    pub(crate) a: A,
+    pub(crate) b: B,
+    pub(crate) conversation: ConversationId,
 }
 
 /// Measures everything between two running nodes. `times` keeps what was measured before an error.
 pub(crate) async fn measure<M: Messenger>(a: &mut M, b: &mut M, times: &mut Times) -> Result<()> {
     for pair in 0..PAIRS {
-        let talk = befriend(a, b, pair, times).await?;
+        let own = a.create_account(&format!("alice {pair}")).await?;
+        let other = b.create_account(&format!("bob {pair}")).await?;
+        let (talk, accept_to_cloned) = befriend(a, b, own, other).await?;
+        times.accept_to_cloned.add_millis(accept_to_cloned);
         tokio::time::sleep(SETTLE).await;
+        let Talk { a: own, b: other, conversation } = &talk;
         // The first message may wait for something that later ones find in place.
-        deliver(a, b, &talk, &format!("warm up {pair}")).await?;
+        deliver((a, own), (b, other), *conversation, &format!("warm up {pair}")).await?;
         for number in 0..MESSAGES / PAIRS {
             tokio::time::sleep(PAUSE).await;
-            let latency = deliver(a, b, &talk, &format!("single {pair} {number}")).await?;
-            times.message_latency.add_millis(latency);
+            let text = format!("single {pair} {number}");
+            times.message_latency.add_millis(deliver((a, own), (b, other), *conversation, &text).await?);
         }
         times.burst.add_millis(burst(a, b, &talk, pair).await?);
         for cut in 0..CUTS / PAIRS {
@@ -131,44 +136,49 @@ pub(crate) async fn measure<M: Messenger>(a: &mut M, b: &mut M, times: &mut Time
                 break;
             }
             tokio::time::sleep(AFTER_CUT).await;
-            let latency = deliver(a, b, &talk, &format!("after cut {pair} {cut}")).await?;
-            times.new_connection.add_millis(latency);
+            let text = format!("after cut {pair} {cut}");
+            times.new_connection.add_millis(deliver((a, own), (b, other), *conversation, &text).await?);
         }
     }
     Ok(())
 }
 
-async fn befriend<M: Messenger>(
-    a: &mut M,
-    b: &mut M,
-    pair: usize,
-    times: &mut Times,
-) -> Result<Talk<M::Account>> {
-    let own = a.create_account(&format!("alice {pair}")).await?;
-    let other = b.create_account(&format!("bob {pair}")).await?;
-    a.add_contact(&own, M::id(&other)).await?;
-    let conversation = b.request(&other, M::id(&own)).await?;
+/// Makes contacts of two accounts, and tells how long the second one waited for the conversation after
+/// it had accepted.
+pub(crate) async fn befriend<A: Messenger, B: Messenger>(
+    a: &mut A,
+    b: &mut B,
+    own: A::Account,
+    other: B::Account,
+) -> Result<(Talk<A::Account, B::Account>, Duration)> {
+    a.add_contact(&own, B::id(&other)).await?;
+    let conversation = b.request(&other, A::id(&own)).await?;
     let accepted = Instant::now();
-    b.accept(&other, M::id(&own)).await?;
+    b.accept(&other, A::id(&own)).await?;
     let ready = b.ready(&other, conversation).await?;
-    times.accept_to_cloned.add_millis(ready.saturating_duration_since(accepted));
-    a.joined(&own, conversation, M::id(&other)).await?;
-    Ok(Talk { a: own, b: other, conversation })
+    a.joined(&own, conversation, B::id(&other)).await?;
+    Ok((Talk { a: own, b: other, conversation }, ready.saturating_duration_since(accepted)))
 }
 
-async fn deliver<M: Messenger>(
-    a: &mut M,
-    b: &mut M,
-    talk: &Talk<M::Account>,
+/// Sends a text from an account of one node to one of another, and tells how long it took to arrive.
+pub(crate) async fn deliver<A: Messenger, B: Messenger>(
+    (from, own): (&mut A, &A::Account),
+    (to, other): (&mut B, &B::Account),
+    conversation: ConversationId,
     text: &str,
 ) -> Result<Duration> {
     let sent = Instant::now();
-    a.send(&talk.a, talk.conversation, text).await?;
-    let received = b.received(&talk.b, talk.conversation, text).await?;
+    from.send(own, conversation, text).await?;
+    let received = to.received(other, conversation, text).await?;
     Ok(received.saturating_duration_since(sent))
 }
 
-async fn burst<M: Messenger>(a: &mut M, b: &mut M, talk: &Talk<M::Account>, pair: usize) -> Result<Duration> {
+async fn burst<M: Messenger>(
+    a: &mut M,
+    b: &mut M,
+    talk: &Talk<M::Account, M::Account>,
+    pair: usize,
+) -> Result<Duration> {
     let text = |number| format!("burst {pair} {number}");
     let sent = Instant::now();
     for number in 0..BURST {

@@ -13,7 +13,7 @@ use skep_tests::harness::{Golden, Network, check, no_namespaces};
 use crate::conversation::{self, Bundles, LENGTHS};
 use crate::machine::Machine;
 use crate::messenger::{BURST, IDLE_SETTLE, IDLE_SPAN, Idle, PAUSE, Times, measure, measure_idle};
-use crate::report::{Earlier, Measurement, Peer, Quantity, Report, Target};
+use crate::report::{Earlier, Measurement, Outcome, Peer, Progress, Quantity, Report, Target};
 use crate::skep::SkepNode;
 use crate::statistics::{Samples, millis};
 use crate::{BenchError, Result};
@@ -56,20 +56,6 @@ pub struct Options {
     /// Measure only these, by name; the file keeps the earlier results of the others
     #[arg(long, value_delimiter = ',', value_name = "NAME", value_parser = ALL.map(|quantity| quantity.name))]
     only: Vec<String>,
-}
-
-/// Is told what is being done.
-pub type Progress = fn(&str);
-
-/// What came out.
-#[derive(Debug)]
-pub struct Outcome {
-    /// The table.
-    pub table: String,
-    /// Whether everything that can be measured here was.
-    pub complete: bool,
-    /// Where the numbers are as JSON.
-    pub file: PathBuf,
 }
 
 /// Measures a node and tells `progress` what is being done.

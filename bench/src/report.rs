@@ -1,6 +1,6 @@
 //! The results: a table for people, a JSON file for programs.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use comfy_table::{CellAlignment, Table, presets};
 use serde::{Deserialize, Serialize};
@@ -9,6 +9,20 @@ use crate::machine::Machine;
 use crate::statistics::Samples;
 use crate::{BenchError, Result};
 
+/// Is told what is being done.
+pub type Progress = fn(&str);
+
+/// What came out.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The table.
+    pub table: String,
+    /// Whether everything that can be measured here was.
+    pub complete: bool,
+    /// Where the numbers are as JSON.
+    pub file: PathBuf,
+}
+
 /// What a number has to be.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Target {
@@ -16,16 +30,20 @@ pub(crate) enum Target {
     AtMost(f64),
     /// Not less than this.
     AtLeast(f64),
+    /// Not more than what the real daemon needs.
+    AsDaemon,
     /// Nothing; it is measured beside.
     None,
 }
 
 impl Target {
-    fn is_met(self, value: f64) -> bool {
+    /// Nobody knows without the real daemon's value, where that is the target.
+    fn is_met(self, value: f64, peer: Option<f64>) -> Option<bool> {
         match self {
-            Self::AtMost(most) => value <= most,
-            Self::AtLeast(least) => value >= least,
-            Self::None => true,
+            Self::AtMost(most) => Some(value <= most),
+            Self::AtLeast(least) => Some(value >= least),
+            Self::AsDaemon => peer.map(|peer| value <= peer),
+            Self::None => Some(true),
         }
     }
 }
@@ -125,6 +143,15 @@ impl Measurement {
         self
     }
 
+    /// What went wrong meanwhile, if anything did.
+    pub(crate) fn with_failures(mut self, failures: &[String]) -> Self {
+        if let Some(first) = failures.first() {
+            self.failed = true;
+            self.conditions.push_str(&format!("; FAILED {} times, first: {first}", failures.len()));
+        }
+        self
+    }
+
     /// Beside it, what the real daemon did under the same conditions.
     pub(crate) fn beside(mut self, peer: &Peer<Samples>) -> Self {
         match peer {
@@ -160,11 +187,14 @@ impl Measurement {
 
     fn verdict(&self) -> &'static str {
         let Quantity { target, p99, .. } = self.quantity;
-        match (self.value, self.p99) {
-            _ if target == Target::None => "",
-            (Some(value), Some(high)) if target.is_met(value) && p99.is_met(high) => "met",
-            (Some(_), _) => "missed",
-            (None, _) => "-",
+        if target == Target::None {
+            return "";
+        }
+        let met = |target: Target, value: Option<f64>| target.is_met(value?, self.peer);
+        match met(target, self.value).zip(met(p99, self.p99)) {
+            Some((true, true)) => "met",
+            Some(_) => "missed",
+            None => "-",
         }
     }
 }
@@ -294,6 +324,7 @@ fn show_target(target: Target) -> Option<String> {
     match target {
         Target::AtMost(most) => Some(format!("≤ {most}")),
         Target::AtLeast(least) => Some(format!("≥ {least}")),
+        Target::AsDaemon => Some("≤ daemon".to_owned()),
         Target::None => None,
     }
 }
@@ -384,6 +415,17 @@ mod tests {
             (None, "one node; the real daemon was not measured: no root"),
         ];
         assert_eq!(told, expected);
+    }
+
+    #[test]
+    fn the_daemon_can_be_the_target_if_it_was_measured() {
+        let quantity = Quantity::new("get", "ms", Target::AsDaemon);
+        let measured = |value: f64| Measurement::new(quantity, &std::iter::once(value).collect(), "");
+        let daemon = Peer::Measured(std::iter::once(5.0).collect());
+        assert_eq!(measured(5.0).beside(&daemon).verdict(), "met");
+        assert_eq!(measured(6.0).beside(&daemon).verdict(), "missed");
+        assert_eq!(measured(6.0).beside(&Peer::Absent("no root".to_owned())).verdict(), "-");
+        assert_eq!(show_targets(quantity.target, quantity.p99), "≤ daemon");
     }
 
     #[test]

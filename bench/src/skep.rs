@@ -40,6 +40,12 @@ impl SkepNode {
         setup.start().await.map(Self)
     }
 
+    /// Starts a node on Jami's DHT at a place; its files go below `folder`.
+    pub(crate) async fn on_opendht(place: Place, bootstrap: &str, name: &str, folder: &Path) -> Result<Self> {
+        let setup = NodeSetup::new(name, folder).at(place).on("opendht").joining(bootstrap);
+        setup.start().await.map(Self)
+    }
+
     /// Ends the node and starts it again on the same data.
     pub(crate) async fn restart(&mut self) -> Result<()> {
         self.0.stop().await?;

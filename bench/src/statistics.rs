@@ -20,6 +20,11 @@ impl Samples {
         self.add(millis(duration));
     }
 
+    /// The samples, by rising size.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = f64> {
+        self.sorted.iter().copied()
+    }
+
     /// How many samples there are.
     pub(crate) fn count(&self) -> usize {
         self.sorted.len()
