@@ -1,24 +1,16 @@
 //! The nodes to join through: addresses, and names that are looked up when the node needs somebody.
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::net::{IpAddr, SocketAddr};
-use std::str::FromStr;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use skep_protocol::time::Moment;
 use tokio::task::JoinSet;
 
-use crate::dht::messages::DhtError;
-
-/// Port of bootstrap nodes that are given without one (`spec: dht 1`).
-const DEFAULT_PORT: u16 = 4222;
+use crate::dht::host_address::HostAddress;
 
 /// Most bootstrap nodes: enough for any list people keep.
 pub(super) const MAX_BOOTSTRAP: usize = 32;
-
-/// Longest bootstrap address accepted, in bytes: a host name has at most 253.
-const MAX_ADDRESS: usize = 300;
 
 /// Most addresses taken of one name.
 const MAX_RESOLVED: usize = 8;
@@ -28,54 +20,6 @@ const FIRST_WAIT: Duration = Duration::from_secs(2);
 
 /// Longest wait before a name is looked up again, as long as no node answers.
 const MAX_WAIT: Duration = Duration::from_secs(600);
-
-/// A node to join through: a name or an address, and a port.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) enum HostAddress {
-    /// To be looked up.
-    Name(String, u16),
-    /// Known.
-    Address(SocketAddr),
-}
-
-impl FromStr for HostAddress {
-    type Err = DhtError;
-
-    fn from_str(text: &str) -> Result<Self, DhtError> {
-        let text = text.trim();
-        let wrong = || {
-            let text: String = text.chars().take(80).collect();
-            DhtError::Address(format!("{text:?} is not a bootstrap address; write host or host:port"))
-        };
-        if text.is_empty() || text.len() > MAX_ADDRESS {
-            return Err(wrong());
-        }
-        if let Ok(address) = text.parse::<IpAddr>() {
-            return Ok(Self::Address(SocketAddr::new(address, DEFAULT_PORT)));
-        }
-        if let Ok(address) = text.parse::<SocketAddr>() {
-            return if address.port() == 0 { Err(wrong()) } else { Ok(Self::Address(address)) };
-        }
-        let (host, port) = match text.rsplit_once(':') {
-            Some((host, port)) => (host, port.parse().map_err(|_| wrong())?),
-            None => (text, DEFAULT_PORT),
-        };
-        let legal = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '-' | '.' | '_');
-        if host.is_empty() || port == 0 || !host.chars().all(legal) {
-            return Err(wrong());
-        }
-        Ok(Self::Name(host.to_owned(), port))
-    }
-}
-
-impl fmt::Display for HostAddress {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Name(host, port) => write!(formatter, "{host}:{port}"),
-            Self::Address(address) => address.fmt(formatter),
-        }
-    }
-}
 
 #[derive(Debug)]
 struct Lookup {
@@ -151,29 +95,6 @@ async fn resolve(name: String, port: u16) -> Vec<SocketAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn bootstrap_addresses_are_read_in_every_notation() {
-        for (text, expected) in [
-            ("bootstrap.jami.net", "bootstrap.jami.net:4222"),
-            (" host:1234 ", "host:1234"),
-            ("127.0.0.1", "127.0.0.1:4222"),
-            ("127.0.0.1:7", "127.0.0.1:7"),
-            ("[::1]:7", "[::1]:7"),
-            ("::1", "[::1]:4222"),
-        ] {
-            assert_eq!(text.parse::<HostAddress>().unwrap().to_string(), expected);
-        }
-    }
-
-    #[test]
-    fn wrong_bootstrap_addresses_are_refused() {
-        for text in
-            ["", ":1", "host:", "host:0", "1.2.3.4:0", "host:99999", "a b", "/ip4/1.2.3.4", &"a".repeat(400)]
-        {
-            assert!(text.parse::<HostAddress>().is_err(), "{text:?}");
-        }
-    }
 
     #[tokio::test]
     async fn a_name_is_looked_up_again_until_a_node_answers_and_at_once_when_none_does_any_more() {

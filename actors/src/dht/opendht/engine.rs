@@ -15,11 +15,12 @@ use skep_protocol::dht::value::{MAX_PACKED_VALUE, ValueError};
 use skep_protocol::time::Moment;
 use tokio::sync::mpsc;
 
-use super::bootstrap::{Bootstrap, HostAddress, MAX_BOOTSTRAP};
+use super::bootstrap::{Bootstrap, MAX_BOOTSTRAP};
 use super::interfaces::Interfaces;
 use super::known_nodes;
 use super::network::OpenDhtNetwork;
 use super::sockets::Sockets;
+use crate::dht::host_address::HostAddress;
 use crate::dht::messages::{DhtError, DhtMessage, Found, Health, ListenEvent, ListenId, PutReport};
 use crate::dht::network::{EngineStart, NetworkError};
 use crate::dht::subscribers::Subscribers;
@@ -222,7 +223,8 @@ impl Engine {
 
     fn add_bootstrap(&mut self, address: &str) -> Result<(), DhtError> {
         let now = now(&self.environment);
-        match self.bootstrap.add(now.moment, address.parse::<HostAddress>()?) {
+        let host = address.parse::<HostAddress>().map_err(|error| DhtError::Address(error.to_string()))?;
+        match self.bootstrap.add(now.moment, host) {
             None => Err(DhtError::TooMany { what: "bootstrap nodes", limit: MAX_BOOTSTRAP }),
             Some(address) => {
                 self.node.add_bootstrap(now, address);

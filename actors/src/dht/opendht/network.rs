@@ -7,8 +7,8 @@ use futures::FutureExt as _;
 use skep_protocol::dht::opendht::packet::NetworkId;
 use skep_protocol::ids::{NodeId, sha1};
 
-use super::bootstrap::HostAddress;
 use super::engine::Engine;
+use crate::dht::host_address::HostAddress;
 use crate::dht::kad::config::NodeSecret;
 use crate::dht::messages::DhtError;
 use crate::dht::network::{EngineStart, Network, NetworkError, Running, queue};
@@ -38,7 +38,7 @@ pub fn node_id(secret: &NodeSecret) -> NodeId {
 
 impl Network for OpenDhtNetwork {
     fn check_address(&self, address: &str) -> Result<(), DhtError> {
-        address.parse::<HostAddress>().map(drop)
+        address.parse::<HostAddress>().map(drop).map_err(|error| DhtError::Address(error.to_string()))
     }
 
     fn open(&self, start: EngineStart) -> Result<Running, NetworkError> {
