@@ -88,6 +88,8 @@ pub struct DhtConfig {
     pub listen: Vec<SocketAddr>,
     /// Nodes to join through.
     pub bootstrap: Vec<String>,
+    /// Whether OpenDHT nodes in the local network are looked for, and this one can be found.
+    pub local_discovery: bool,
 }
 
 /// A network that carries the DHT.
@@ -206,7 +208,12 @@ impl Default for NodeConfig {
 impl Default for DhtConfig {
     fn default() -> Self {
         let any: [SocketAddr; 2] = [([0, 0, 0, 0], 4222).into(), ([0_u16; 8], 4222).into()];
-        Self { network: DhtNetwork::default(), listen: any.to_vec(), bootstrap: Vec::new() }
+        Self {
+            network: DhtNetwork::default(),
+            listen: any.to_vec(),
+            bootstrap: Vec::new(),
+            local_discovery: false,
+        }
     }
 }
 
@@ -258,6 +265,7 @@ const VARIABLES: &[(&str, Kind)] = &[
     ("dht.network", Kind::Text),
     ("dht.listen", Kind::List),
     ("dht.bootstrap", Kind::List),
+    ("dht.local_discovery", Kind::Flag),
     ("links.loopback", Kind::Flag),
     ("rpc.unix", Kind::Text),
     ("rpc.websocket", Kind::Text),

@@ -122,6 +122,7 @@ fn networks(foundations: &Foundations<'_>) -> Result<BothNetworks, NodeError> {
         network: NetworkId::default(),
         listen: config.listen.clone(),
         bootstrap: config.bootstrap.clone(),
+        local_discovery: config.local_discovery,
         known_nodes: Some(foundations.folder.path().join("opendht-nodes")),
     };
     let mut both = BothNetworks { kad, opendht };

@@ -65,6 +65,7 @@ impl Ours {
             network: NetworkId(0),
             listen: vec!["127.0.0.1:0".parse().unwrap()],
             bootstrap: bootstrap.to_vec(),
+            local_discovery: false,
             known_nodes,
         };
         let memory = DhtMemory::default();

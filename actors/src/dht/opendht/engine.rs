@@ -18,6 +18,7 @@ use tokio::sync::mpsc;
 use super::bootstrap::{Bootstrap, MAX_BOOTSTRAP};
 use super::interfaces::Interfaces;
 use super::known_nodes;
+use super::local_network::LocalNetwork;
 use super::network::OpenDhtNetwork;
 use super::sockets::Sockets;
 use crate::dht::host_address::HostAddress;
@@ -46,6 +47,8 @@ pub(super) struct Engine {
     connected: BTreeSet<Family>,
     bootstrap: Bootstrap,
     interfaces: Interfaces,
+    /// `None` if nodes nearby are not to be looked for.
+    local: Option<LocalNetwork>,
     file: Option<PathBuf>,
     saved: BTreeSet<SocketAddr>,
     next_save: Moment,
@@ -71,6 +74,9 @@ impl Engine {
             families: sockets.addresses().iter().map(Family::of).collect(),
             seed,
         };
+        let local = network
+            .local_discovery
+            .then(|| LocalNetwork::open(network.id, network.network, &sockets.addresses()));
         let mut engine = Self {
             node: OpenDhtNode::new(config, now),
             sockets,
@@ -84,6 +90,7 @@ impl Engine {
             connected: BTreeSet::new(),
             bootstrap: Bootstrap::default(),
             interfaces: Interfaces::new(now.moment),
+            local,
             file: network.known_nodes.clone(),
             saved: BTreeSet::new(),
             next_save: now.moment.plus(SAVE_INTERVAL),
@@ -103,10 +110,16 @@ impl Engine {
         loop {
             self.work();
             let wait = self.deadline().since(self.environment.now());
-            let Self { messages, sockets, blocked, bootstrap, .. } = &mut self;
+            let Self { messages, sockets, blocked, bootstrap, local, .. } = &mut self;
             let writable = async {
                 match blocked {
                     Some(transmit) => sockets.writable(&transmit.to).await,
+                    None => std::future::pending().await,
+                }
+            };
+            let nearby = async {
+                match local {
+                    Some(local) => local.readable().await,
                     None => std::future::pending().await,
                 }
             };
@@ -117,6 +130,7 @@ impl Engine {
                 },
                 () = sockets.readable() => self.receive(),
                 () = writable => {}
+                () = nearby => self.receive_nearby(),
                 addresses = bootstrap.found() => self.node.add_bootstrap(now(&self.environment), addresses),
                 () = tokio::time::sleep(wait) => {}
             }
@@ -132,6 +146,14 @@ impl Engine {
         sockets.receive(|from, bytes| node.handle_datagram(now(environment), from, bytes));
     }
 
+    fn receive_nearby(&mut self) {
+        let now = now(&self.environment);
+        let found = self.local.as_mut().map(|local| local.receive(now.moment)).unwrap_or_default();
+        if !found.is_empty() {
+            self.node.add_known_nodes(now, found);
+        }
+    }
+
     /// Everything that is due.
     fn work(&mut self) {
         let now = now(&self.environment);
@@ -141,6 +163,7 @@ impl Engine {
         if self.interfaces.have_grown(now.moment) {
             tracing::info!("this machine has another address: OpenDHT nodes are asked anew");
             self.node.network_changed(now);
+            self.local.iter_mut().for_each(LocalNetwork::network_changed);
         }
         while let Some(event) = self.node.poll_event() {
             self.happened(event);
@@ -148,7 +171,9 @@ impl Engine {
         for listener in self.subscribers.due(now.moment) {
             self.cancel(listener);
         }
-        self.bootstrap.look_up(now.moment, !self.connected.is_empty());
+        let connected = !self.connected.is_empty();
+        self.bootstrap.look_up(now.moment, connected);
+        self.local.iter_mut().for_each(|local| local.work(now.moment, connected));
         if self.next_save <= now.moment {
             self.next_save = now.moment.plus(SAVE_INTERVAL);
             if let Some(save) = self.saving() {
@@ -172,6 +197,7 @@ impl Engine {
             self.node.deadline(),
             self.subscribers.next_deadline(),
             if self.connected.is_empty() { self.bootstrap.next_deadline() } else { None },
+            self.local.as_ref().and_then(LocalNetwork::next_deadline),
             Some(self.next_save),
         ];
         deadlines.into_iter().flatten().fold(self.interfaces.next_deadline(), Moment::min)

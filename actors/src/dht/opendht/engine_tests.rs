@@ -25,6 +25,7 @@ fn network(number: u8, bootstrap: &[String]) -> OpenDhtNetwork {
         network: NetworkId(7),
         listen: vec!["127.0.0.1:0".parse().unwrap()],
         bootstrap: bootstrap.to_vec(),
+        local_discovery: false,
         known_nodes: None,
     }
 }
@@ -173,5 +174,23 @@ fn a_cancelled_listener_is_not_told_any_more() {
         assert_eq!(told_value(&mut other).await, value(1, 10));
         assert_eq!(events.recv().await, None);
         assert_eq!(health(node.port()).await.listening_keys, 1);
+    });
+}
+
+#[test]
+fn nodes_nearby_find_each_other_without_an_address() {
+    run(async {
+        // Other runs of this test on this machine are other networks.
+        let network_id = NetworkId(std::process::id());
+        let nearby =
+            |number| OpenDhtNetwork { local_discovery: true, network: network_id, ..network(number, &[]) };
+        let first = start(nearby(1));
+        let alone = start(OpenDhtNetwork { network: network_id, ..network(3, &[]) });
+        let second = start(nearby(2));
+        reachable(second.port()).await;
+        reachable(first.port()).await;
+        assert_eq!(put(first.port(), value(1, 100), false).await, Ok(PutReport { stored: 1 }));
+        assert_eq!(get(second.port()).await.unwrap().values, [value(1, 100)]);
+        assert!(!health(alone.port()).await.reachable, "it did not ask to be found");
     });
 }

@@ -7,6 +7,7 @@
 //!                  sockets         one for IPv4 and one for IPv6
 //!                  bootstrap       names to join through, looked up off the engine's thread
 //!                  known_nodes     the file of nodes that were good
+//!                  local_network   nodes nearby, found by multicast
 //!                  interfaces      whether this machine got another network
 //! ```
 
@@ -14,6 +15,7 @@ mod bootstrap;
 mod engine;
 mod interfaces;
 mod known_nodes;
+mod local_network;
 mod network;
 mod sockets;
 

@@ -26,6 +26,8 @@ pub struct OpenDhtNetwork {
     /// Nodes to join through: `host`, `host:port`, or an address with or without port. May be empty
     /// for the first node of a network.
     pub bootstrap: Vec<String>,
+    /// Whether to look for nodes in the local network, and to be found there.
+    pub local_discovery: bool,
     /// The file in which good nodes are remembered across restarts.
     pub known_nodes: Option<PathBuf>,
 }

@@ -1,4 +1,4 @@
-//! Finding nodes and people in the same local network (`spec: dht 9`).
+//! The packets by which nodes and people in the same local network are found (`spec: dht 9`).
 //!
 //! ```text
 //!   "q"                                                   who is here?

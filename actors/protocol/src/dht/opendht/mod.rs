@@ -12,7 +12,8 @@
 //!   parts      values too large for one datagram: cut up and put together
 //!   token      proof that who writes receives at its address
 //!   rate       how many requests are answered
-//!   discovery  finding nodes and people in the same local network
+//!   discovery  the packets by which nodes and people in the same local network are found
+//!   local_network  when they are sent, answered and believed
 //! ```
 //!
 //! A node over these, without input and output, is [`node`]; it consists of
@@ -31,6 +32,7 @@
 pub mod compact;
 pub mod discovery;
 pub mod fields;
+pub mod local_network;
 pub mod node;
 pub mod operation;
 pub mod packet;

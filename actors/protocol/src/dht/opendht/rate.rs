@@ -16,21 +16,36 @@ pub const IN_ALL: usize = 8192;
 pub const WINDOW: Duration = Duration::from_secs(1);
 
 /// Counts the requests of the last second. Replies and errors are not to be counted.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct RateLimit {
+    per_address: u32,
+    in_all: usize,
     admitted: VecDeque<(Moment, IpAddr)>,
     by_address: HashMap<IpAddr, u32>,
 }
 
+impl Default for RateLimit {
+    /// The limits on requests: [`PER_ADDRESS`] and [`IN_ALL`].
+    fn default() -> Self {
+        Self::new(PER_ADDRESS, IN_ALL)
+    }
+}
+
 impl RateLimit {
+    /// Admits so many from one IP address, and so many in all, within one [`WINDOW`].
+    #[must_use]
+    pub fn new(per_address: u32, in_all: usize) -> Self {
+        Self { per_address, in_all, admitted: VecDeque::new(), by_address: HashMap::new() }
+    }
+
     /// Whether to answer a request from this address. Refused ones are not counted.
     pub fn admit(&mut self, now: Moment, address: IpAddr) -> bool {
         self.forget(now);
-        if self.admitted.len() >= IN_ALL {
+        if self.admitted.len() >= self.in_all {
             return false;
         }
         let count = self.by_address.entry(address).or_default();
-        if *count >= PER_ADDRESS {
+        if *count >= self.per_address {
             return false;
         }
         *count += 1;
