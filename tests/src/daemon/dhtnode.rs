@@ -1,6 +1,6 @@
 //! A `dhtnode`, the node of OpenDHT's own, and its console.
 
-use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::sync::mpsc;
 
-use crate::harness::{DHT_PORT, Failure, PATIENCE, Place, Result, find_program, usage};
+use crate::harness::{Failure, PATIENCE, Place, Result, find_program};
 
 /// Lines of the console that wait to be read; what comes beyond waits in the program.
 const LINES: usize = 1024;
@@ -20,10 +20,10 @@ const PROGRAM: &str = "dhtnode";
 /// A running `dhtnode` on this machine, killed when dropped.
 #[derive(Debug)]
 pub struct DhtNode {
-    child: Child,
+    _child: Child,
     input: ChildStdin,
     lines: mpsc::Receiver<String>,
-    address: SocketAddrV4,
+    address: SocketAddr,
     key_id: String,
 }
 
@@ -43,34 +43,24 @@ impl DhtNode {
         Ok(socket.map_err(Failure::file(Path::new("a UDP socket")))?.port())
     }
 
-    /// Starts one with a key of its own, which takes it a moment to make, and waits until it runs.
+    /// Starts one on loopback, with a key of its own, which takes it a moment to make, and waits until it
+    /// runs.
     ///
     /// # Errors
     /// [`Failure`] when it cannot be started or does not say that it runs.
     pub async fn start(port: u16, bootstrap: Option<&str>) -> Result<Self> {
-        let mut node = Self::launch(&Place::loopback(), port, bootstrap, &["-i"])?;
-        node.key_id =
-            node.until("its key", |line| line.strip_prefix("Public key ID ").map(str::to_owned)).await?;
-        Ok(node)
+        let options: Vec<&str> = bootstrap.into_iter().flat_map(|address| ["-b", address]).collect();
+        Self::start_at(&Place::loopback(), port, &options).await
     }
 
-    /// Starts one without a key at a place of a network, where it has the usual port, and waits until it
-    /// runs.
+    /// As [`Self::start`], at a place of a network and with these options.
     ///
     /// # Errors
     /// As [`Self::start`].
-    pub async fn start_at(place: &Place, bootstrap: Option<&str>) -> Result<Self> {
-        let mut node = Self::launch(place, DHT_PORT, bootstrap, &[])?;
-        node.until("that it runs", |line| line.contains(" running on port ").then_some(())).await?;
-        Ok(node)
-    }
-
-    fn launch(place: &Place, port: u16, bootstrap: Option<&str>, options: &[&str]) -> Result<Self> {
+    pub async fn start_at(place: &Place, port: u16, options: &[&str]) -> Result<Self> {
+        let number = port.to_string();
         let mut command = Command::from(place.command("setpriv"));
-        command.args(["--pdeathsig", "KILL", "--", PROGRAM, "-p", &port.to_string()]).args(options);
-        if let Some(address) = bootstrap {
-            command.args(["-b", address]);
-        }
+        command.args(["--pdeathsig", "KILL", "--", PROGRAM, "-i", "-p", &number]).args(options);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true);
         let program = Path::new(PROGRAM);
         let mut child = command.spawn().map_err(Failure::file(program))?;
@@ -89,8 +79,11 @@ impl DhtNode {
                 }
             }
         });
-        let address = SocketAddrV4::new(place.address, port);
-        Ok(Self { child, input, lines, address, key_id: String::new() })
+        let address = SocketAddr::from((place.address, port));
+        let mut node = Self { _child: child, input, lines, address, key_id: String::new() };
+        node.key_id =
+            node.until("its key", |line| line.strip_prefix("Public key ID ").map(str::to_owned)).await?;
+        Ok(node)
     }
 
     /// Where others join.
@@ -99,28 +92,13 @@ impl DhtNode {
         self.address.to_string()
     }
 
-    /// The memory its process uses now, in bytes.
-    ///
-    /// # Errors
-    /// [`Failure`] when it has ended.
-    pub fn resident(&self) -> Result<usize> {
-        usage::resident(self.process()?)
+    /// Its port.
+    #[must_use]
+    pub const fn port(&self) -> u16 {
+        self.address.port()
     }
 
-    /// The processor time its process has used so far, without the thread that reads its console: that
-    /// thread edits the line with every letter that comes, which is no work of the DHT.
-    ///
-    /// # Errors
-    /// [`Failure`] when it has ended.
-    pub fn processor_time(&self) -> Result<Duration> {
-        usage::processor_time_without_main(self.process()?)
-    }
-
-    fn process(&self) -> Result<u32> {
-        self.child.id().ok_or_else(|| Failure::Expected(format!("{PROGRAM} to run")))
-    }
-
-    /// The id of its key, in hexadecimal digits; empty without one.
+    /// The id of its key, in hexadecimal digits.
     #[must_use]
     pub fn key_id(&self) -> &str {
         &self.key_id

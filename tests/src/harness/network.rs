@@ -11,7 +11,7 @@
 //! share the loopback interface, each with an address of its own in 127.78.0.0/16.
 
 use std::fs::File;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::process::Command;
 use std::sync::OnceLock;
 
@@ -152,6 +152,23 @@ impl Place {
             Some(namespace) => in_namespace(namespace, program),
             None => Command::new(program),
         }
+    }
+
+    /// Lets IPv6 be spoken here, which is off at first, and returns the address that this place has from
+    /// then on.
+    ///
+    /// # Errors
+    /// [`Failure::Command`] when the system has no IPv6, or on loopback.
+    pub fn speak_ipv6(&self) -> Result<Ipv6Addr> {
+        let [.., host] = self.address.octets();
+        let address = Ipv6Addr::new(0xfd78, 0, 0, 0, 0, 0, 0, host.into());
+        // Nobody else can have the address, so there is no need to wait whether somebody complains.
+        let loud = "cd /proc/sys/net/ipv6/conf && echo 0 > all/accept_dad && echo 0 > default/accept_dad \
+                    && echo 0 > eth0/accept_dad && echo 0 > all/disable_ipv6 && echo 0 > eth0/disable_ipv6";
+        run_to_end(self.command("sh").args(["-ec", loud]))?;
+        let add = ["-6", "addr", "add", &format!("{address}/64"), "dev", "eth0", "nodad"];
+        run_to_end(self.command("ip").args(add))?;
+        Ok(address)
     }
 
     /// Packets sent and received over the interface of this place so far; `None` on loopback.

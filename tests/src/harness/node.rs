@@ -22,6 +22,7 @@ pub struct NodeSetup {
     data: PathBuf,
     network: &'static str,
     bootstrap: Vec<String>,
+    local_discovery: bool,
     /// Where its DHT listens; on port 0 a free one is chosen at the first start, and kept.
     listen: SocketAddr,
 }
@@ -33,7 +34,16 @@ impl NodeSetup {
         let (place, folder) = (Place::loopback(), folder.join(name));
         let listen = SocketAddr::from((place.address, 0));
         let data = folder.join("data");
-        Self { name: name.to_owned(), place, folder, data, network: "kad", bootstrap: Vec::new(), listen }
+        Self {
+            name: name.to_owned(),
+            place,
+            folder,
+            data,
+            network: "kad",
+            bootstrap: Vec::new(),
+            local_discovery: false,
+            listen,
+        }
     }
 
     /// A node at a place of a network, where its DHT has the usual port.
@@ -65,6 +75,20 @@ impl NodeSetup {
         self
     }
 
+    /// A node that looks for others in its local network.
+    #[must_use]
+    pub const fn looking_around(mut self) -> Self {
+        self.local_discovery = true;
+        self
+    }
+
+    /// A node whose DHT listens at this address only.
+    #[must_use]
+    pub const fn listening_at(mut self, address: SocketAddr) -> Self {
+        self.listen = address;
+        self
+    }
+
     /// Where it runs.
     #[must_use]
     pub const fn place(&self) -> &Place {
@@ -84,11 +108,12 @@ impl NodeSetup {
     pub fn launch(&self) -> Result<Process> {
         fs::create_dir_all(&self.folder).map_err(Failure::file(&self.folder))?;
         let file = self.folder.join("skep.toml");
-        let Self { data, network, bootstrap, listen, .. } = self;
+        let Self { data, network, bootstrap, local_discovery, listen, .. } = self;
         let loopback = self.place.address.is_loopback();
         let text = format!(
             "data_dir = {data:?}\n\
              [dht]\nnetwork = \"{network}\"\nlisten = ['{listen}']\nbootstrap = {bootstrap:?}\n\
+             local_discovery = {local_discovery}\n\
              [links]\nloopback = {loopback}\n\
              [debug]\nfault_injection = true\n"
         );

@@ -1,4 +1,4 @@
-//! Skep's OpenDHT engine beside the real `dhtnode`, on loopback.
+//! Skep's OpenDHT engine beside the real `dhtnode`, on loopback or in namespaces.
 //!
 //! Where there is no `dhtnode`, each test says so in one line and ends.
 
@@ -7,6 +7,7 @@
 
 mod encrypted;
 mod engine;
+mod nearby;
 mod people;
 mod plain;
 mod restart;
