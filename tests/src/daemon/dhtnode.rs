@@ -2,27 +2,18 @@
 
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::Path;
-use std::process::Stdio;
 use std::time::Duration;
 
-use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
-use tokio::process::{Child, ChildStdin, Command};
-use tokio::sync::mpsc;
-
+use super::console::Console;
 use crate::harness::{Failure, PATIENCE, Place, Result, find_program};
-
-/// Lines of the console that wait to be read; what comes beyond waits in the program.
-const LINES: usize = 1024;
 
 /// The program.
 const PROGRAM: &str = "dhtnode";
 
-/// A running `dhtnode` on this machine, killed when dropped.
+/// A running `dhtnode`, killed when dropped.
 #[derive(Debug)]
 pub struct DhtNode {
-    _child: Child,
-    input: ChildStdin,
-    lines: mpsc::Receiver<String>,
+    console: Console,
     address: SocketAddr,
     key_id: String,
 }
@@ -59,28 +50,10 @@ impl DhtNode {
     /// As [`Self::start`].
     pub async fn start_at(place: &Place, port: u16, options: &[&str]) -> Result<Self> {
         let number = port.to_string();
-        let mut command = Command::from(place.command("setpriv"));
-        command.args(["--pdeathsig", "KILL", "--", PROGRAM, "-i", "-p", &number]).args(options);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true);
-        let program = Path::new(PROGRAM);
-        let mut child = command.spawn().map_err(Failure::file(program))?;
-        let (Some(input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
-            return Err(Failure::Expected("a console of dhtnode".to_owned()));
-        };
-        let (sender, lines) = mpsc::channel(LINES);
-        tokio::spawn(async move {
-            let mut output = BufReader::new(output);
-            let mut line = Vec::new();
-            while output.read_until(b'\n', &mut line).await.is_ok_and(|length| length > 0) {
-                let text = String::from_utf8_lossy(&line).trim_end().to_owned();
-                line.clear();
-                if sender.send(text).await.is_err() {
-                    return;
-                }
-            }
-        });
+        let arguments = [&["-i", "-p", &number], options].concat();
+        let console = Console::start(place, Path::new(PROGRAM), &arguments)?;
         let address = SocketAddr::from((place.address, port));
-        let mut node = Self { _child: child, input, lines, address, key_id: String::new() };
+        let mut node = Self { console, address, key_id: String::new() };
         node.key_id =
             node.until("its key", |line| line.strip_prefix("Public key ID ").map(str::to_owned)).await?;
         Ok(node)
@@ -109,8 +82,7 @@ impl DhtNode {
     /// # Errors
     /// [`Failure::File`] when it has ended.
     pub async fn command(&mut self, line: &str) -> Result<()> {
-        let line = format!("{line}\n");
-        self.input.write_all(line.as_bytes()).await.map_err(Failure::file(Path::new(PROGRAM)))
+        self.console.command(line).await
     }
 
     /// Reads what it prints until `find` finds something in a line. What it repeats of what was typed
@@ -119,25 +91,12 @@ impl DhtNode {
     /// # Errors
     /// [`Failure::Timeout`] after [`PATIENCE`], or when it ends before.
     pub async fn until<T>(&mut self, expected: &str, find: impl Fn(&str) -> Option<T>) -> Result<T> {
-        self.within(PATIENCE, find).await.ok_or_else(|| Failure::Timeout {
-            node: PROGRAM.to_owned(),
-            expected: expected.to_owned(),
-            within: PATIENCE,
-        })
+        self.console.until(expected, |line| find(answer(line)?)).await
     }
 
     /// As [`Self::until`], but `None` if there is nothing within this time.
     pub async fn within<T>(&mut self, time: Duration, find: impl Fn(&str) -> Option<T>) -> Option<T> {
-        let search = async {
-            loop {
-                let line = self.lines.recv().await?;
-                let echo = line.starts_with(">> ") && line.len() > 5 && line.as_bytes().get(4) == Some(&b' ');
-                if let (false, Some(found)) = (echo, find(line.trim_start_matches(">> "))) {
-                    return Some(found);
-                }
-            }
-        };
-        tokio::time::timeout(time, search).await.ok().flatten()
+        self.console.within(time, |line| find(answer(line)?)).await
     }
 
     /// Asks for the values at a key until there is a line with this text.
@@ -155,6 +114,12 @@ impl DhtNode {
         let expected = format!("a value with {:?} at {key}", text.chars().take(40).collect::<String>());
         Err(Failure::Timeout { node: PROGRAM.to_owned(), expected, within: PATIENCE })
     }
+}
+
+/// What it says in a line; `None` if it repeats what was typed.
+fn answer(line: &str) -> Option<&str> {
+    let echo = line.starts_with(">> ") && line.len() > 5 && line.as_bytes().get(4) == Some(&b' ');
+    (!echo).then(|| line.trim_start_matches(">> "))
 }
 
 /// How often a value is asked for before it counts as absent.

@@ -5,13 +5,17 @@
 //!     bus      calls to the daemon, and its signals as they arrive
 //!     signal   what a scenario waits for
 //!   dhtnode    a dhtnode with its console, for the DHT alone
+//!   binding    a node of OpenDHT's Python binding
+//!   console    how those two are told what to do
 //!   account    what an account does: contacts, conversations, messages, archives
 //! ```
 //!
 //! Each daemon has a session bus, a home and XDG folders of its own, and never hears of the machine's.
 
 mod account;
+mod binding;
 mod bus;
+mod console;
 mod dhtnode;
 mod process;
 mod signal;
@@ -20,6 +24,7 @@ use std::path::Path;
 use std::process::Command;
 
 pub use account::{DaemonAccount, Relation};
+pub use binding::{BindingNode, BindingValue};
 pub use dhtnode::DhtNode;
 pub use process::{Bootstrap, Daemon};
 pub use signal::{JOINED, Signal};

@@ -11,6 +11,7 @@ mod person;
 mod process;
 mod program;
 pub(crate) mod usage;
+mod relay;
 
 use std::future::Future;
 use std::time::{Duration, Instant};
@@ -26,6 +27,7 @@ pub use person::{Burst, Person, import_params, same_history};
 pub use process::Process;
 pub(crate) use process::show_log_of_failure;
 pub use program::{example, find_program, program, run_to_end};
+pub use relay::{Relay, Weather};
 
 /// How long anything may take before it counts as failed: far longer than it takes on a busy machine,
 /// real daemons included.

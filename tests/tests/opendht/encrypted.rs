@@ -17,7 +17,7 @@ use skep_tests::harness::Golden;
 use crate::engine::{Ours, content, key, run, text_of, told};
 
 /// The key of a device, and the value with its certificate.
-fn device() -> (PrivateKey, Value) {
+pub(crate) fn device() -> (PrivateKey, Value) {
     let file = |name| skep_tests::harness::vector(&format!("{}/{name}", Golden::ALICE.device));
     let key = PrivateKey::from_pem(&fs::read_to_string(file("ring_device.key")).unwrap()).unwrap();
     let chain = fs::read(file("ring_device.crt")).unwrap();

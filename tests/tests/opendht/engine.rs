@@ -14,7 +14,7 @@ use skep_protocol::dht::opendht::packet::NetworkId;
 use skep_protocol::dht::value::{Value, ValueId};
 use skep_protocol::ids::{DhtKey, NodeId};
 use skep_protocol::time::UnixMillis;
-use skep_tests::daemon::DhtNode;
+use skep_tests::daemon::{BindingNode, DhtNode};
 use tokio::sync::mpsc;
 
 /// How long something may take that should take a fraction of a second; requests that got lost are
@@ -30,8 +30,16 @@ pub(crate) fn run(test: impl Future<Output = ()>) {
         eprintln!("skipped: no dhtnode; apt-get install dhtnode");
         return;
     }
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    tokio::task::LocalSet::new().block_on(&runtime, test);
+    skep_tests::harness::run(test);
+}
+
+/// Runs a test, unless there is no Python binding.
+pub(crate) fn run_with_binding(test: impl Future<Output = ()>) {
+    if let Some(obstacle) = BindingNode::obstacle() {
+        eprintln!("skipped: {obstacle}");
+        return;
+    }
+    skep_tests::harness::run(test);
 }
 
 /// A key of this test alone.
@@ -59,19 +67,28 @@ pub(crate) struct Ours {
 }
 
 impl Ours {
-    pub(crate) fn start(bootstrap: &[String], known_nodes: Option<PathBuf>) -> Self {
-        let network = OpenDhtNetwork {
+    /// What one on loopback is started with.
+    pub(crate) fn network(bootstrap: &[String], known_nodes: Option<PathBuf>) -> OpenDhtNetwork {
+        OpenDhtNetwork {
             id: NodeId(DhtKey::of_text(&format!("{bootstrap:?}")).0),
             network: NetworkId(0),
             listen: vec!["127.0.0.1:0".parse().unwrap()],
             bootstrap: bootstrap.to_vec(),
             local_discovery: false,
             known_nodes,
-        };
+        }
+    }
+
+    pub(crate) fn start(bootstrap: &[String], known_nodes: Option<PathBuf>) -> Self {
+        Self::start_with(Self::network(bootstrap, known_nodes), 0)
+    }
+
+    /// One whose clock is this many seconds fast.
+    pub(crate) fn start_with(network: OpenDhtNetwork, fast: i64) -> Self {
         let memory = DhtMemory::default();
         let make = move || DhtActor::new(network.clone(), memory.clone());
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
-        let wall = UnixMillis(i64::try_from(now.as_millis()).unwrap());
+        let wall = UnixMillis(i64::try_from(now.as_millis()).unwrap() + fast * 1000);
         Self { root: start_root(Environment::single_thread(wall, 7), make) }
     }
 
