@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::dht::value::{Fingerprint, Value, ValueId};
-use crate::ids::DhtKey;
+use crate::ids::{DeviceShortId, DhtKey};
 use crate::time::Moment;
 
 /// After how long a listen request is repeated in OpenDHT's network: storing nodes of the reference
@@ -39,7 +39,7 @@ pub enum SubscriptionEvent {
     Found {
         /// Where.
         key: DhtKey,
-        /// The value; its signature is unchecked.
+        /// The value, as it was admitted.
         value: Arc<Value>,
     },
     /// A value that no node has any more.
@@ -56,9 +56,28 @@ pub enum SubscriptionEvent {
 #[error("this node listens at {MAX_SUBSCRIPTIONS} keys already: remove contacts or accounts")]
 pub struct TooManySubscriptions;
 
+/// Which edition of a signed value, and whose.
+#[derive(Clone, Copy, Debug)]
+struct Edition {
+    owner: DeviceShortId,
+    sequence: u16,
+}
+
+impl Edition {
+    fn of(value: &Value) -> Option<Self> {
+        let signed = value.as_signed()?;
+        Some(Self { owner: signed.owner().device_short_id(), sequence: signed.sequence() })
+    }
+
+    fn is_before(self, other: Self) -> bool {
+        self.owner == other.owner && self.sequence < other.sequence
+    }
+}
+
 #[derive(Debug)]
 struct Seen<P> {
     lifetime: Duration,
+    edition: Option<Edition>,
     /// Nodes that have it, and until when.
     holders: BTreeMap<P, Moment>,
 }
@@ -203,7 +222,8 @@ impl<P: Ord + Clone> Subscriptions<P> {
         }
     }
 
-    /// Takes in values that `node` says are at `key`. Nodes that were not asked are ignored.
+    /// Takes in values that `node` says are at `key`, which must have been admitted. Nodes that were not
+    /// asked are ignored, and so are editions before one that is known, which somebody may replay.
     pub fn found(
         &mut self,
         now: Moment,
@@ -277,8 +297,12 @@ impl<P: Ord + Clone> Subscriptions<P> {
         let replaced = self.held(key, node, value.id).into_iter().filter(|held| *held != fingerprint);
         let replaced: Vec<_> = replaced.collect();
         let Some(subscription) = self.keys.get_mut(&key) else { return };
+        let edition = Edition::of(&value);
+        if edition.is_some_and(|edition| subscription.has_later(value.id, edition)) {
+            return;
+        }
         if let Entry::Vacant(unknown) = subscription.values.entry(fingerprint) {
-            unknown.insert(Seen { lifetime: value.kind().lifetime(), holders: BTreeMap::new() });
+            unknown.insert(Seen { lifetime: value.kind().lifetime(), edition, holders: BTreeMap::new() });
             events.push(SubscriptionEvent::Found { key, value: Arc::new(value) });
         }
         self.hold(now, key, node, fingerprint);
@@ -292,9 +316,11 @@ impl<P: Ord + Clone> Subscriptions<P> {
     /// Contents with this id that `node` has.
     fn held(&self, key: DhtKey, node: &P, id: ValueId) -> Vec<Fingerprint> {
         let Some(subscription) = self.keys.get(&key) else { return Vec::new() };
-        let range = Fingerprint { id, digest: [0; 20] }..=Fingerprint { id, digest: [0xff; 20] };
-        let same_id = subscription.values.range(range);
-        same_id.filter(|(_, seen)| seen.holders.contains_key(node)).map(|(name, _)| *name).collect()
+        subscription
+            .with_id(id)
+            .filter(|(_, seen)| seen.holders.contains_key(node))
+            .map(|(name, _)| *name)
+            .collect()
     }
 
     fn hold(&mut self, now: Moment, key: DhtKey, node: &P, fingerprint: Fingerprint) {
@@ -347,6 +373,15 @@ impl<P: Ord + Clone> Subscriptions<P> {
 }
 
 impl<P: Ord> Subscription<P> {
+    /// The contents that are known under an id.
+    fn with_id(&self, id: ValueId) -> impl Iterator<Item = (&Fingerprint, &Seen<P>)> {
+        self.values.range(Fingerprint { id, digest: [0; 20] }..=Fingerprint { id, digest: [0xff; 20] })
+    }
+
+    fn has_later(&self, id: ValueId, edition: Edition) -> bool {
+        self.with_id(id).any(|(_, seen)| seen.edition.is_some_and(|known| edition.is_before(known)))
+    }
+
     fn has_room_for(&self, node: &P) -> bool {
         let listened = || self.nodes.values().filter(|state| state.renew.is_some()).count();
         match self.nodes.get(node) {

@@ -2,6 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::dht::content::Content;
+use crate::dht::golden;
 
 fn key() -> DhtKey {
     DhtKey::of_text("test key")
@@ -63,6 +64,23 @@ fn an_edition_takes_the_place_of_the_one_before() {
     subscriptions.found(at(0), key(), &1, [old.clone()]);
     assert_eq!(subscriptions.found(at(1), key(), &0, [new.clone()]), [found(&new)]);
     assert_eq!(subscriptions.found(at(1), key(), &1, [new]), [gone(&old)]);
+}
+
+#[test]
+fn an_edition_that_is_told_again_after_the_next_one_is_ignored() {
+    let mut subscriptions = subscribed(2);
+    let edition = |sequence, data: &[u8]| {
+        let content = Content::new(0, data.to_vec());
+        Value::signed(ValueId(1), content.sign(golden::throw_away_key(), sequence).unwrap())
+    };
+    let (old, new) = (edition(1, b"old"), edition(2, b"new"));
+    assert_eq!(subscriptions.found(at(0), key(), &0, [new.clone()]), [found(&new)]);
+    for node in [0, 1] {
+        assert_eq!(subscriptions.found(at(1), key(), &node, [old.clone()]), []);
+    }
+    // Once the later one is gone, the former is what there is.
+    assert_eq!(subscriptions.expired(key(), &0, &[ValueId(1)]), [gone(&new)]);
+    assert_eq!(subscriptions.found(at(2), key(), &1, [old.clone()]), [found(&old)]);
 }
 
 #[test]

@@ -26,7 +26,7 @@ const MAX_HELD: usize = 2048;
 
 /// By how many bytes an answer to an unproved address may exceed the request: the sender's address,
 /// and a longer user agent.
-const ALLOWANCE: usize = 48;
+pub(super) const ALLOWANCE: usize = 48;
 
 /// Proved addresses, and requests that wait for a proof.
 #[derive(Debug, Default)]

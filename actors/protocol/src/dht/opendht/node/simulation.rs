@@ -42,6 +42,8 @@ pub(super) struct Machine {
     pub(super) events: Vec<(Moment, Event)>,
     deadline: Option<Moment>,
     pub(super) received: usize,
+    /// By how many milliseconds its clock is fast.
+    pub(super) fast: i64,
 }
 
 type Flight = (Reverse<(Moment, u64)>, SocketAddr, SocketAddr, Vec<u8>);
@@ -119,6 +121,13 @@ impl World {
         Now { moment: self.moment, wall: UnixMillis(BEGIN.0 + millis + self.wall_offset) }
     }
 
+    /// The time as the machine at this address has it.
+    fn now_at(&self, address: &SocketAddr) -> Now {
+        let now = self.now();
+        let fast = self.machines.get(address).map_or(0, |machine| machine.fast);
+        Now { wall: UnixMillis(now.wall.0 + fast), ..now }
+    }
+
     /// Starts a node that joins through the first one.
     pub(super) fn start(&mut self, number: usize, id: NodeId) {
         self.start_with(number, id, BTreeSet::from([Family::V4]));
@@ -131,7 +140,7 @@ impl World {
         let seed = self.random.bytes();
         let config = NodeConfig { id, network: NetworkId(7), client: false, families, seed };
         let node = OpenDhtNode::new(config, self.now());
-        let machine = Machine { node, events: Vec::new(), deadline: None, received: 0 };
+        let machine = Machine { node, events: Vec::new(), deadline: None, received: 0, fast: 0 };
         self.machines.insert(address(number), machine);
         self.after(address(number));
     }
@@ -149,7 +158,7 @@ impl World {
     }
 
     pub(super) fn act<T>(&mut self, number: usize, act: impl FnOnce(&mut OpenDhtNode, Now) -> T) -> T {
-        let now = self.now();
+        let now = self.now_at(&address(number));
         let machine = self.machines.get_mut(&address(number)).unwrap();
         let result = act(&mut machine.node, now);
         self.after(address(number));
@@ -269,7 +278,7 @@ impl World {
             let Some((_, from, to, bytes)) = self.flights.pop() else { return false };
             self.deliver(from, to, &bytes);
         } else if let Some((_, address)) = self.deadlines.pop_first() {
-            let now = self.now();
+            let now = self.now_at(&address);
             let Some(machine) = self.machines.get_mut(&address) else { return true };
             machine.deadline = None;
             machine.node.handle_timeout(now);
@@ -280,7 +289,7 @@ impl World {
     }
 
     fn deliver(&mut self, from: SocketAddr, to: SocketAddr, bytes: &[u8]) {
-        let now = self.now();
+        let now = self.now_at(&to);
         if let Some(machine) = self.machines.get_mut(&to) {
             machine.received += 1;
             machine.node.handle_datagram(now, from, bytes);

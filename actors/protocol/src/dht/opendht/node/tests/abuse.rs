@@ -1,17 +1,21 @@
 //! Floods, amplification, replays, and what is bounded.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use super::*;
 use crate::dht::listeners::LISTENERS_PER_KEY;
+use crate::dht::opendht::addresses::ALLOWANCE;
 use crate::dht::opendht::packet::{
-    Body, Datagram, ListenVersion, NetworkId, Packet, Reader, Request, SocketId, TransactionId,
+    Body, Change, Datagram, ListenVersion, NO_KEY, NetworkId, Packet, Reader, Request, SocketId,
+    TransactionId, Want,
 };
 use crate::dht::opendht::query::Query;
 use crate::dht::opendht::rate;
 use crate::dht::opendht::requests::MAX_REQUESTS;
 use crate::dht::opendht::token::Token;
-use crate::dht::value::ValueId;
+use crate::dht::value::{Value, ValueId};
 use crate::ids::NodeId;
 
 /// A packet of the stranger with this number.
@@ -41,43 +45,87 @@ fn listen(socket: u32, token: Option<Token>) -> Request {
     Request::Listen { key: key(), query, socket: SocketId(socket), version, token }
 }
 
-#[test]
-fn nobody_is_sent_more_than_came_from_there_before_it_proved_to_be_there() {
-    let mut world = World::settled(50, Weather::FINE, 30);
+/// Every kind of request that a stranger without a valid token can make, and the worst of each.
+fn requests_of_strangers() -> Vec<Request> {
+    let wrong = || Token::new(&[9; 32]);
+    let get = |key, query, want| Request::Get { key, query, want };
+    let put = |key, values: Vec<Value>, token| {
+        let values = values.into_iter().map(Arc::new).collect();
+        Request::Put { key, values, created: None, token }
+    };
+    let update = |change| Request::Update {
+        key: Some(key()),
+        socket: SocketId(1),
+        change,
+        created: None,
+        token: None,
+    };
+    vec![
+        Request::Ping,
+        Request::Find { target: key(), want: None },
+        Request::Find { target: key(), want: Some(Want::BOTH) },
+        get(key(), Query::default(), None),
+        get(key(), Query::editions(), Some(Want::BOTH)),
+        get(NO_KEY, Query::default(), None),
+        put(key(), vec![value(1, b"x")], wrong()),
+        put(key(), (1..40).map(|id| value(id, b"")).collect(), None),
+        put(key(), vec![value(0, b"x")], None),
+        put(NO_KEY, vec![value(1, b"x")], None),
+        put(key(), vec![value(1, &[1; 5000])], wrong()),
+        Request::Refresh { key: key(), id: ValueId(1), token: wrong() },
+        Request::Refresh { key: DhtKey::of_text("nothing here"), id: ValueId(1), token: None },
+        listen(5, wrong()),
+        listen(5, None),
+        update(Change::Refreshed(vec![ValueId(1)])),
+        update(Change::Values(vec![value(1, b"x").into()])),
+    ]
+}
+
+/// A node that keeps much at [`key`].
+fn laden(seed: u8) -> World {
+    let mut world = World::settled(seed, Weather::FINE, 30);
     for number in 1..=40 {
         world.put(0, key(), value(number, &[7; 5000]), true);
     }
     world.run(seconds(10));
-    let wrong = || Token::new(&[9; 32]);
-    let requests = [
-        Request::Ping,
-        Request::Find { target: key(), want: None },
-        Request::Get { key: key(), query: Query::default(), want: None },
-        Request::Get { key: key(), query: Query::editions(), want: None },
-        Request::Put { key: key(), values: vec![value(1, b"x").into()], created: None, token: wrong() },
-        Request::Refresh { key: key(), id: ValueId(1), token: wrong() },
-        listen(5, wrong()),
-        listen(5, None),
-        Request::Update {
-            key: Some(key()),
-            socket: SocketId(1),
-            change: crate::dht::opendht::packet::Change::Refreshed(vec![ValueId(1)]),
-            created: None,
-            token: None,
-        },
-    ];
-    for (number, request) in requests.into_iter().enumerate() {
+    world
+}
+
+#[test]
+fn nobody_is_sent_more_than_came_from_there_before_it_proved_to_be_there() {
+    let mut world = laden(50);
+    let mut names = BTreeSet::new();
+    for (number, request) in requests_of_strangers().into_iter().enumerate() {
         let number = u32::try_from(number).unwrap();
         let name = request.name();
+        names.insert(name);
         let length = ask(&mut world, number, request);
         let sent = world.recorded(seconds(20));
         let sent: Vec<usize> =
             sent.iter().filter(|sent| sent.to == stranger(number)).map(|sent| sent.bytes.len()).collect();
         assert!(
-            !sent.is_empty() && sent.iter().all(|sent| *sent <= length + 48),
+            !sent.is_empty() && sent.iter().all(|sent| *sent <= length + ALLOWANCE),
             "{name}: {length} {sent:?}"
         );
-        assert!(sent.iter().sum::<usize>() <= 2 * length + 48, "{name}: {length} {sent:?}");
+        // An answer, and a ping that asks whether the stranger is there.
+        assert!(sent.iter().sum::<usize>() <= 2 * length + ALLOWANCE, "{name}: {length} {sent:?}");
+    }
+    assert_eq!(names.len(), 7, "{names:?}");
+}
+
+#[test]
+fn many_requests_in_the_name_of_another_do_not_turn_much_against_it() {
+    let mut world = laden(57);
+    for (number, request) in requests_of_strangers().into_iter().enumerate() {
+        let number = u32::try_from(number).unwrap();
+        let (name, mut came) = (request.name(), 0);
+        for _ in 0..50 {
+            came += ask(&mut world, number, request.clone());
+        }
+        let sent = world.recorded(seconds(20));
+        let went: usize =
+            sent.iter().filter(|sent| sent.to == stranger(number)).map(|sent| sent.bytes.len()).sum();
+        assert!(went * 10 <= came * 15, "{name}: {came} bytes came, {went} went");
     }
 }
 

@@ -110,6 +110,24 @@ fn clock_jumps_disturb_nobody() {
 }
 
 #[test]
+fn nodes_whose_clocks_jump_by_hours_in_either_direction_serve_each_other_as_before() {
+    let mut world = World::settled(40, Weather::FINE, 20);
+    let listening = world.listen(7, key());
+    world.put_and_wait(1, key(), value(1, b"before"), true).unwrap();
+    for (number, machine) in (0_i64..).zip(world.machines.values_mut()) {
+        machine.fast = if number % 2 == 0 { 5 * 3_600_000 } else { -5 * 3_600_000 };
+    }
+    for (publisher, reader) in [(2, 9), (3, 8)] {
+        let id = u64::try_from(publisher).unwrap();
+        world.put_and_wait(publisher, key(), value(id, b"after"), false).unwrap();
+        assert_eq!(found(world.get_and_wait(reader, key())), [b"before".to_vec(), b"after".to_vec()]);
+        world.run(seconds(11 * MINUTE));
+        assert_eq!(found(world.get_and_wait(reader, key())), [b"before"]);
+    }
+    assert_eq!((world.told(7, listening).len(), world.expired(7, listening)), (3, 2));
+}
+
+#[test]
 fn a_node_that_slept_for_hours_comes_back() {
     let mut world = World::settled(36, Weather::FINE, 10);
     let mut sleeper = world.machines.remove(&address(4)).unwrap();

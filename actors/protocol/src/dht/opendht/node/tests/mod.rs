@@ -3,6 +3,7 @@
 mod abuse;
 mod basics;
 mod endurance;
+mod forgery;
 mod hostile;
 mod pushes;
 mod recorded;
