@@ -29,6 +29,7 @@ test: setup ## run every test of the workspace
 	fi
 
 # `make test` runs these too; as root, with: apt-get install jami-daemon dhtnode dbus-daemon iproute2
+# (and python3-opendht, for the tests of OpenDHT beside its Python binding)
 live: build ## meet the real daemon, and put what works with it into README.md
 	@set -x; cargo test --locked -p skep-tests --test live -- --test-threads 2; status=$$?; \
 	cargo run --locked -p skep-tests --bin skep-tests -- features && exit $$status

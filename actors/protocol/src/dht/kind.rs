@@ -76,7 +76,7 @@ impl ValueKind {
     }
 
     /// Whether a signature on a value of this kind is checked, and decides, at storing nodes.
-    const fn signature_decides(self) -> bool {
+    pub(super) const fn signature_decides(self) -> bool {
         !matches!(self, Self::IpService | Self::Certificate)
     }
 }

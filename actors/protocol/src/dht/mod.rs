@@ -6,6 +6,7 @@
 //!   value     one of these with an id: what is put at a key
 //!   key       which key is used for what
 //!   kind      lifetimes, who may store and who may edit
+//!   edition   what an owner replaced
 //!   filter    which values of a key are wanted
 //!   store     the values a node keeps for others          listeners       whom it tells of changes
 //!   announce  the values a node keeps alive elsewhere     subscriptions   the keys it listens at
@@ -27,6 +28,7 @@ pub mod store;
 pub mod subscriptions;
 pub mod value;
 
+mod edition;
 mod sources;
 
 #[cfg(test)]

@@ -10,8 +10,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::dht::edition::Edition;
 use crate::dht::value::{Fingerprint, Value, ValueId};
-use crate::ids::{DeviceShortId, DhtKey};
+use crate::ids::DhtKey;
 use crate::time::Moment;
 
 /// After how long a listen request is repeated in OpenDHT's network: storing nodes of the reference
@@ -55,24 +56,6 @@ pub enum SubscriptionEvent {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("this node listens at {MAX_SUBSCRIPTIONS} keys already: remove contacts or accounts")]
 pub struct TooManySubscriptions;
-
-/// Which edition of a signed value, and whose.
-#[derive(Clone, Copy, Debug)]
-struct Edition {
-    owner: DeviceShortId,
-    sequence: u16,
-}
-
-impl Edition {
-    fn of(value: &Value) -> Option<Self> {
-        let signed = value.as_signed()?;
-        Some(Self { owner: signed.owner().device_short_id(), sequence: signed.sequence() })
-    }
-
-    fn is_before(self, other: Self) -> bool {
-        self.owner == other.owner && self.sequence < other.sequence
-    }
-}
 
 #[derive(Debug)]
 struct Seen<P> {

@@ -11,6 +11,7 @@ use std::time::Duration;
 use super::nodes::NodeKey;
 use super::operation::{Event, Failure, Found, MAX_GETS, OperationId, Rejected};
 use super::publishing::{Progress, is_complete, is_unreachable};
+use crate::dht::edition;
 use crate::dht::filter::Filter;
 use crate::dht::value::{Fingerprint, Value, ValueId};
 use crate::ids::DhtKey;
@@ -235,7 +236,7 @@ impl Getting {
         let result = match (answered, asked) {
             (0, 0) if get.values.is_empty() => Err(Failure::Alone { waited: now.since(get.started) }),
             (0, asked) if get.values.is_empty() => Err(Failure::NoAnswer { asked }),
-            _ => Ok(Found { values: get.values.into_values().collect(), answered }),
+            _ => Ok(Found { values: edition::latest(get.values), answered }),
         };
         Some(Event::Got { operation, result })
     }

@@ -64,12 +64,13 @@ fn let_lie(world: &mut World, at: SocketAddr, values: Vec<Value>) {
 }
 
 #[test]
-fn forged_values_are_not_got_and_hide_no_true_one() {
+fn forged_and_replaced_values_are_not_got_and_hide_no_true_one() {
     let mut world = World::settled(70, Weather::FINE, 20);
     let honest = edition(3, b"true");
-    // The certificate of another device, a signature that does not verify, a later edition of nobody.
+    // The certificate of another device, a signature that does not verify, a later edition of nobody,
+    // and one that was replaced.
     let certificate = Value::plain(ValueId(1), Content::new(8, b"not of this key".to_vec()));
-    let lies = vec![certificate, forged(&honest), forged(&edition(9, b"later"))];
+    let lies = vec![certificate, forged(&honest), forged(&edition(9, b"later")), edition(2, b"before")];
     let_lie(&mut world, address(900), lies);
     assert!(world.put_and_wait(5, key(), honest.clone(), true).is_ok());
     world.run(seconds(5));
