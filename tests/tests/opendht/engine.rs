@@ -125,6 +125,28 @@ impl Ours {
         self.root.port().ask(PATIENCE, |reply| DhtMessage::Get { key, reply }).await.unwrap().unwrap()
     }
 
+    /// Puts a value again and again until the other node keeps it: all three datagrams of a request may
+    /// be lost.
+    pub(crate) async fn put_until_kept(&self, key: DhtKey, value: &Value) {
+        loop {
+            let put = |reply| DhtMessage::Put { key, value: value.clone(), permanent: true, reply };
+            if self.root.port().ask(PATIENCE, put).await.unwrap().is_ok_and(|put| put.stored == 1) {
+                return;
+            }
+        }
+    }
+
+    /// Asks again and again until a value is found.
+    pub(crate) async fn get_until_found(&self, key: DhtKey) -> Value {
+        loop {
+            let get = |reply| DhtMessage::Get { key, reply };
+            let found = self.root.port().ask(PATIENCE, get).await.unwrap();
+            if let Some(value) = found.ok().and_then(|found| found.values.into_iter().next()) {
+                return value;
+            }
+        }
+    }
+
     pub(crate) async fn listen(&self, key: DhtKey) -> mpsc::Receiver<ListenEvent> {
         let (outlet, events) = Outlet::channel("test", 64);
         let listen = DhtMessage::Listen { id: ListenId::unique(), key, outlet };

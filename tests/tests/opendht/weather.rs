@@ -21,8 +21,8 @@ fn everything_passes(weather: Weather, size: usize) {
             theirs.command(&format!("l {there}")).await.unwrap();
             theirs.command(&format!("p {here} {text}")).await.unwrap();
             assert_eq!(text_of(&*told(&mut events, |_| true).await), text);
-            assert_eq!(text_of(&ours.get(here).await.values[0]), text);
-            assert_eq!(ours.put(there, text_value(number, &text), true).await.stored, 1);
+            assert_eq!(text_of(&ours.get_until_found(here).await), text);
+            ours.put_until_kept(there, &text_value(number, &text)).await;
             theirs.until("the push", |line| line.contains(&text).then_some(())).await.unwrap();
             theirs.get_until(&there.to_string(), &text).await.unwrap();
         }
