@@ -72,7 +72,7 @@ impl Fleet {
             bootstrap.address().clone_into(&mut address);
             for number in 1..each {
                 let place = place(&mut network, line.as_ref(), &format!("dhtnode{number}"))?;
-                daemons.push(DhtNode::start_at(&place, Some(&address)).await?);
+                daemons.push(DhtNode::start_without_key(&place, Some(&address)).await?);
             }
         }
         let mut last = first.clone();
@@ -90,7 +90,7 @@ impl Fleet {
         let setup = NodeSetup::new("alone", folder).at(network.place("alone")?).on("opendht");
         let alone = SkepPeer::start(setup).await?;
         let daemon_alone = match &bootstrap {
-            Some(_) => Some(DhtNode::start_at(&network.place("alone2")?, None).await?),
+            Some(_) => Some(DhtNode::start_without_key(&network.place("alone2")?, None).await?),
             None => None,
         };
         tokio::time::sleep(SETTLE).await;

@@ -17,7 +17,7 @@ const LINES: usize = 1024;
 #[derive(Debug)]
 pub(super) struct Console {
     program: PathBuf,
-    _child: Child,
+    child: Child,
     input: ChildStdin,
     lines: mpsc::Receiver<String>,
 }
@@ -47,7 +47,15 @@ impl Console {
                 }
             }
         });
-        Ok(Self { program: program.to_owned(), _child: child, input, lines })
+        Ok(Self { program: program.to_owned(), child, input, lines })
+    }
+
+    /// The number of its process.
+    ///
+    /// # Errors
+    /// [`Failure`] when it has ended.
+    pub(super) fn process(&self) -> Result<u32> {
+        self.child.id().ok_or_else(|| Failure::Expected(format!("{} to run", self.program.display())))
     }
 
     /// Types a line.

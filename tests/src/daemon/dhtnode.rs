@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::console::Console;
-use crate::harness::{Failure, PATIENCE, Place, Result, find_program};
+use crate::harness::{DHT_PORT, Failure, PATIENCE, Place, Result, find_program, usage};
 
 /// The program.
 const PROGRAM: &str = "dhtnode";
@@ -49,14 +49,29 @@ impl DhtNode {
     /// # Errors
     /// As [`Self::start`].
     pub async fn start_at(place: &Place, port: u16, options: &[&str]) -> Result<Self> {
-        let number = port.to_string();
-        let arguments = [&["-i", "-p", &number], options].concat();
-        let console = Console::start(place, Path::new(PROGRAM), &arguments)?;
-        let address = SocketAddr::from((place.address, port));
-        let mut node = Self { console, address, key_id: String::new() };
+        let mut node = Self::launch(place, port, &[&["-i"], options].concat())?;
         node.key_id =
             node.until("its key", |line| line.strip_prefix("Public key ID ").map(str::to_owned)).await?;
         Ok(node)
+    }
+
+    /// Starts one without a key at a place of a network, where it has the usual port, and waits until it
+    /// runs.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub async fn start_without_key(place: &Place, bootstrap: Option<&str>) -> Result<Self> {
+        let options: Vec<&str> = bootstrap.into_iter().flat_map(|address| ["-b", address]).collect();
+        let mut node = Self::launch(place, DHT_PORT, &options)?;
+        node.until("that it runs", |line| line.contains(" running on port ").then_some(())).await?;
+        Ok(node)
+    }
+
+    fn launch(place: &Place, port: u16, options: &[&str]) -> Result<Self> {
+        let number = port.to_string();
+        let console = Console::start(place, Path::new(PROGRAM), &[&["-p", &number], options].concat())?;
+        let address = SocketAddr::from((place.address, port));
+        Ok(Self { console, address, key_id: String::new() })
     }
 
     /// Where others join.
@@ -71,7 +86,24 @@ impl DhtNode {
         self.address.port()
     }
 
-    /// The id of its key, in hexadecimal digits.
+    /// The memory its process uses now, in bytes.
+    ///
+    /// # Errors
+    /// [`Failure`] when it has ended.
+    pub fn resident(&self) -> Result<usize> {
+        usage::resident(self.console.process()?)
+    }
+
+    /// The processor time its process has used so far, without the thread that reads its console: that
+    /// thread edits the line with every letter that comes, which is no work of the DHT.
+    ///
+    /// # Errors
+    /// [`Failure`] when it has ended.
+    pub fn processor_time(&self) -> Result<Duration> {
+        usage::processor_time_without_main(self.console.process()?)
+    }
+
+    /// The id of its key, in hexadecimal digits; empty without one.
     #[must_use]
     pub fn key_id(&self) -> &str {
         &self.key_id

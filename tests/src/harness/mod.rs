@@ -10,8 +10,8 @@ mod owner;
 mod person;
 mod process;
 mod program;
-pub(crate) mod usage;
 mod relay;
+pub(crate) mod usage;
 
 use std::future::Future;
 use std::time::{Duration, Instant};
