@@ -56,7 +56,7 @@ impl Three {
             carol.send(*with_carol, &from_carol).await.unwrap();
             pair.ada.receives(*with_carol, &from_carol).await.unwrap();
         };
-        timeout(UNDISTURBED, undisturbed).await.expect("others wait for a stopped daemon");
+        assert!(timeout(UNDISTURBED, undisturbed).await.is_ok(), "others wait for a stopped daemon");
         pair.jamid.go_on();
         pair.bob_has(id, &[("body", &to_bob)]).await;
     }
