@@ -43,8 +43,8 @@ impl Three {
     }
 
     /// While Bob's daemon is stopped, Ada writes to him, and talks with Carol, without waiting. Then the
-    /// daemon goes on, and Bob gets what Ada wrote.
-    async fn nobody_notices(&mut self, id: ConversationId) {
+    /// daemon goes on. Returns what Ada wrote to Bob.
+    async fn nobody_notices(&mut self, id: ConversationId) -> String {
         let Self { pair, carol, with_carol, said } = self;
         *said += 1;
         let [to_bob, to_carol, from_carol] =
@@ -58,7 +58,13 @@ impl Three {
         };
         assert!(timeout(UNDISTURBED, undisturbed).await.is_ok(), "others wait for a stopped daemon");
         pair.jamid.go_on();
-        pair.bob_has(id, &[("body", &to_bob)]).await;
+        to_bob
+    }
+
+    /// As [`Self::nobody_notices`], and Bob gets what Ada wrote.
+    async fn only_bob_notices(&mut self, id: ConversationId) {
+        let to_bob = self.nobody_notices(id).await;
+        self.pair.bob_has(id, &[("body", &to_bob)]).await;
     }
 
     async fn end(mut self) {
@@ -80,7 +86,7 @@ fn a_daemon_that_stops_before_it_is_connected_to_holds_up_nobody() {
         let Some((mut three, id)) = Three::befriended().await else { return };
         three.pair.jamid.halt();
         three.pair.ada.node.restart().await.unwrap();
-        three.nobody_notices(id).await;
+        three.only_bob_notices(id).await;
         three.end().await;
     });
 }
@@ -95,16 +101,19 @@ fn a_daemon_that_stops_while_it_connects_and_clones_holds_up_nobody() {
         jamid.request_after(since, bob, ada.id).await.unwrap();
         jamid.accept(bob, ada.id).await.unwrap();
         jamid.halt();
-        three.nobody_notices(id).await;
+        let while_connecting = three.nobody_notices(id).await;
 
         let Pair { ada, jamid, bob, .. } = &mut three.pair;
         linked(ada, bob.id, linking).await;
         jamid.halt();
-        three.nobody_notices(id).await;
+        let while_cloning = three.nobody_notices(id).await;
 
         let Pair { ada, jamid, bob, .. } = &mut three.pair;
         jamid.ready(bob, id).await.unwrap();
         ada.joined(bob.id, id).await.unwrap();
+        for text in [&while_connecting, &while_cloning] {
+            three.pair.bob_has(id, &[("body", text)]).await;
+        }
         three.end().await;
     });
 }
@@ -118,7 +127,7 @@ fn a_daemon_that_stops_while_it_fetches_holds_up_nobody() {
         burst.acknowledged(1).await.unwrap();
         three.pair.jamid.halt();
         assert_eq!(burst.end().await.unwrap().len(), COUNT);
-        three.nobody_notices(id).await;
+        three.only_bob_notices(id).await;
         three.pair.same_history(id, &sent).await;
         three.end().await;
     });
@@ -134,7 +143,7 @@ fn a_daemon_that_stops_while_skep_fetches_from_it_holds_up_nobody() {
         }
         three.pair.ada.receives(id, &sent[0]).await.unwrap();
         three.pair.jamid.halt();
-        three.nobody_notices(id).await;
+        three.only_bob_notices(id).await;
         // That release does not tell of its merges; of a message after them it does.
         three.pair.bob_says(id, "that was all").await;
         three.pair.same_history(id, &sent).await;
