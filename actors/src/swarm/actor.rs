@@ -230,6 +230,7 @@ impl ConversationActor {
         if cloned {
             self.emit(vec![Event::ConversationReady { conversation: self.config.id }], scope);
         }
+        self.remind_later(0, scope);
         self.join(scope);
     }
 

@@ -52,7 +52,6 @@ fn skep_that_was_killed_gets_what_a_daemon_sent_meanwhile() {
 }
 
 #[test]
-#[ignore = "a daemon that was fetching when Skep was killed mostly fetches nothing over the next link (SHORTCOMINGS.md)"]
 fn what_skep_acknowledged_before_it_was_killed_reaches_a_daemon() {
     run(async {
         let Some((mut pair, id)) = Pair::befriended().await else { return };

@@ -15,12 +15,10 @@ use crate::supervision::{Scope, TimerId};
 /// Pause before an announcement that the links had no room for is made again.
 const ANNOUNCE_AGAIN: Duration = Duration::from_millis(200);
 
-/// How long the other one may take to fetch our head before it is reminded: longer than a peer needs to
-/// see that a link is gone (`spec: connection 4.6`). Doubles each time.
-const FIRST_REMINDER: Duration = Duration::from_secs(30);
-
-/// Reminders of one head.
-const MAX_REMINDERS: u32 = 3;
+/// Pauses before the other one is reminded of a head that it does not fetch. The first is longer than a
+/// peer needs to see that a link is gone (`spec: connection 4.6`). A daemon of 2023 opens a channel upon the
+/// first reminder and fetches upon the second.
+const REMINDERS: [Duration; 3] = [Duration::from_secs(30), Duration::from_secs(10), Duration::from_secs(60)];
 
 /// The announcement of our head.
 #[derive(Debug, Default)]
@@ -44,9 +42,6 @@ impl ConversationActor {
                 });
             }
         }
-        if let Some(earlier) = self.announcing.reminder.take() {
-            scope.cancel(earlier);
-        }
         self.remind_later(0, scope);
     }
 
@@ -68,17 +63,22 @@ impl ConversationActor {
         told.is_ok()
     }
 
-    fn remind_later(&mut self, reminded: u32, scope: &mut Scope<'_, Self>) {
-        if let Some(pause) = pause(reminded).filter(|_| self.who_lacks_head().is_some()) {
-            self.announcing.reminder = Some(scope.after(pause, move |conversation, scope| {
+    /// After so many reminders, has the other member reminded of our head if it still lacks it then.
+    pub(super) fn remind_later(&mut self, reminded: usize, scope: &mut Scope<'_, Self>) {
+        if let Some(earlier) = self.announcing.reminder.take() {
+            scope.cancel(earlier);
+        }
+        let pause = REMINDERS.get(reminded).filter(|_| self.who_lacks_head().is_some());
+        self.announcing.reminder = pause.map(|pause| {
+            scope.after(*pause, move |conversation, scope| {
                 conversation.announcing.reminder = None;
                 if let Some(person) = conversation.who_lacks_head() {
                     // Whoever is not connected looks for news when a link is up.
                     conversation.tell_head(person, false, None);
                     conversation.remind_later(reminded + 1, scope);
                 }
-            }));
-        }
+            })
+        });
     }
 
     /// The only other member, as long as nothing says that it has our head. In larger conversations it may
@@ -89,21 +89,5 @@ impl ConversationActor {
         let other = others.next().filter(|_| others.next().is_none())?;
         let fetched = self.markers.status.of(other).fetched.map(|marker| marker.commit);
         (fetched != Some(standing.head)).then_some(other)
-    }
-}
-
-/// How long to wait after so many reminders until the next; none when there were enough.
-fn pause(reminded: u32) -> Option<Duration> {
-    (reminded < MAX_REMINDERS).then(|| FIRST_REMINDER.saturating_mul(1 << reminded))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn reminders_get_rarer_and_come_to_an_end() {
-        let pauses: Vec<_> = (0..).map_while(pause).map(|pause| pause.as_secs()).collect();
-        assert_eq!(pauses, [30, 60, 120]);
     }
 }
