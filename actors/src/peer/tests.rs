@@ -2,9 +2,7 @@
 //! a test says so.
 
 use std::collections::HashMap;
-use std::fs;
 use std::future::Future;
-use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -13,12 +11,10 @@ use skep_protocol::dht::cipher;
 use skep_protocol::dht::content::Content;
 use skep_protocol::dht::kind::ValueKind;
 use skep_protocol::dht::value::{Body, Value};
-use skep_protocol::identity::{Archive, ArchiveSecret, Chain, DeviceIdentity, SignedReceipt, VerifiedChain};
+use skep_protocol::identity::{DeviceIdentity, VerifiedChain};
 use skep_protocol::ids::{AccountId, DhtKey};
-use skep_protocol::keys::PrivateKey;
 use skep_protocol::link::ice_text::{Candidate, CandidateKind, Credentials, IceText};
 use skep_protocol::link::request::{PeerRequest, RequestId, RequestKeys, USER_TYPE};
-use skep_protocol::time::UnixMillis;
 
 use super::messages::{LinkEvent, LinksMessage, Notice, Recipient, Trust};
 use super::transport::{GatherOptions, TlsIdentity};
@@ -29,13 +25,11 @@ use crate::dht::envelope::{EnvelopeRandom, seal};
 use crate::dht::messages::{DhtMessage, ListenEvent, PutReport};
 use crate::directory::Revocations;
 use crate::directory::messages::DirectoryMessage;
+use crate::recorded::{NOW, Recorded};
 use crate::supervision::{
     Actor, ActorRow, ActorState, ChildSpec, Environment, Message, Outlet, Policy, Port, Reply, RootHandle,
     Scope, start_root,
 };
-
-/// When the recorded certificates are valid.
-const NOW: UnixMillis = UnixMillis(1_795_400_000_000);
 
 /// How long a question may take, in the time of the test.
 const SOON: Duration = Duration::from_secs(5);
@@ -142,19 +136,7 @@ impl Actor for Root {
 
 /// The identity of a recorded device.
 fn identity(version: &str, name: &str) -> DeviceIdentity {
-    let data = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/data/vectors")).join(version);
-    let accounts = data.join("accounts");
-    let archive = [format!("{name}-nopassword.gz"), format!("{name}/archive-nopassword.gz")]
-        .into_iter()
-        .find_map(|file| fs::read(accounts.join(file)).ok())
-        .unwrap();
-    let (opened, _) = Archive::open(&archive, ArchiveSecret::None).unwrap();
-    let device = accounts.join(name);
-    let key = PrivateKey::from_pem(&fs::read_to_string(device.join("ring_device.key")).unwrap()).unwrap();
-    let address = opened.ethereum_key.as_ref().unwrap().address();
-    let receipt = SignedReceipt::issue(&opened.account_key, key.public(), address).unwrap();
-    let chain = Chain::parse(&fs::read(device.join("ring_device.crt")).unwrap()).unwrap();
-    DeviceIdentity::load(&chain, key, receipt, &[], NOW).unwrap()
+    Recorded::new(version, name).identity()
 }
 
 /// Alice's links, and Bob, a device that is announced and never answers.

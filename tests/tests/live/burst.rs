@@ -25,8 +25,9 @@ fn bursts_of_both_sides_at_once_end_in_one_history() {
         }
         // The daemon does not tell of every message of a burst, though it has them all.
         pair.bob_has(id, &[("body", &of_ada[COUNT - 1])]).await;
-        // This version tells nobody of a merge that it made; its next message does.
-        pair.bob_says(id, "it was").await;
+        // This version tells nobody of a merge that it made; its next message does, when nobody else writes.
+        pair.ada_says(id, "is that all?").await;
+        pair.bob_says(id, "it is").await;
         pair.same_history(id, &[of_ada, of_bob].concat()).await;
         to_daemon.works();
         from_daemon.works();
