@@ -129,7 +129,7 @@ impl Run<'_> {
         self.say("two nodes of Skep talk");
         let mut own = Times::default();
         let measured = talk_skep(self.folder, &mut own).await;
-        let peer = self.peer("two real daemons talk", talk_daemons(self.folder)).await;
+        let peer = self.peer("two real daemons talk", talk_daemons(self.folder, self.progress)).await;
         let measurements = compare_talks(&own, &peer);
         match measured {
             Ok(()) => measurements,
@@ -223,14 +223,20 @@ async fn talk_skep(folder: &Path, times: &mut Times) -> Result<()> {
     Ok(measure(&mut a, &mut b, times).await?)
 }
 
-async fn talk_daemons(folder: &Path) -> Result<Times> {
+/// Two daemons now and then lose a message for minutes; what they did until then counts.
+async fn talk_daemons(folder: &Path, progress: Progress) -> Result<Times> {
     let folder = make(folder, "talk-daemons")?;
     let mut network = Network::private()?;
     let bootstrap = Bootstrap::start(&network.place("dhtnode")?, &folder)?;
     let mut a = Daemon::start(network.place("alice")?, &bootstrap, "alice", &folder).await?;
     let mut b = Daemon::start(network.place("bob")?, &bootstrap, "bob", &folder).await?;
     let mut times = Times::default();
-    measure(&mut a, &mut b, &mut times).await?;
+    match measure(&mut a, &mut b, &mut times).await {
+        Err(error) if times.message_latency.count() > 0 => {
+            progress(&format!("the real daemons stopped short, and count as far as they came: {error}"));
+        }
+        measured => measured?,
+    }
     Ok(times)
 }
 
