@@ -172,7 +172,8 @@ impl Run<'_> {
             Ok(measured) => measured,
             Err(error) => return quantities.map(|quantity| Measurement::failed(quantity, &error)).into(),
         };
-        let push = Quantity { target: Target::AtMost(PUSH_ROUND_TRIPS * millis(round_trip)), ..LISTEN_PUSH };
+        let longest = (PUSH_ROUND_TRIPS * millis(round_trip) * 10.0).round() / 10.0;
+        let push = Quantity { target: Target::AtMost(longest), ..LISTEN_PUSH };
         self.compare([PUT, GET, push], &both, round_trip)
     }
 
