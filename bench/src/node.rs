@@ -11,9 +11,8 @@ use skep_tests::daemon::{Bootstrap, Daemon, daemon_version, no_daemons};
 use skep_tests::harness::{Golden, Network, check, no_namespaces};
 
 use crate::conversation::{self, Bundles, LENGTHS};
-use crate::machine::Machine;
 use crate::messenger::{BURST, IDLE_SETTLE, IDLE_SPAN, Idle, PAUSE, Times, measure, measure_idle};
-use crate::report::{Earlier, Measurement, Outcome, Peer, Progress, Quantity, Report, Target};
+use crate::report::{Earlier, Measurement, Outcome, Peer, Progress, Quantity, Report, Target, Wanted};
 use crate::skep::SkepNode;
 use crate::statistics::{Samples, millis};
 use crate::{BenchError, Result};
@@ -68,31 +67,27 @@ pub async fn run(options: &Options, progress: Progress) -> Result<Outcome> {
     // Read first: whoever measures a part wants to know at once if the rest cannot be kept.
     let earlier = if options.only.is_empty() { Vec::new() } else { Earlier::read(&file)? };
     let folder = tempfile::tempdir().map_err(BenchError::file(std::env::temp_dir()))?;
-    let run = Run { only: &options.only, folder: folder.path(), target: &target, progress };
+    let run = Run { wanted: Wanted(&options.only), folder: folder.path(), target: &target, progress };
     let mut measurements = Vec::new();
-    if run.wants(&[MESSAGE_LATENCY, BURST_100, ACCEPT_TO_CLONED, NEW_CONNECTION]) {
+    if run.wanted.any(&[MESSAGE_LATENCY, BURST_100, ACCEPT_TO_CLONED, NEW_CONNECTION]) {
         measurements.extend(run.talk().await);
     }
-    if run.wants(&[RSS_IDLE, IDLE_PACKETS]) {
+    if run.wanted.any(&[RSS_IDLE, IDLE_PACKETS]) {
         measurements.extend(run.idle().await);
     }
-    if run.wants(&[OPEN_100K, VALIDATE_100K, CLONE_100K]) {
+    if run.wanted.any(&[OPEN_100K, VALIDATE_100K, CLONE_100K]) {
         measurements.extend(run.long_conversations().await);
     }
-    if run.wants(&[RSA_SIGN]) {
+    if run.wanted.any(&[RSA_SIGN]) {
         measurements.push(Run::rsa_sign());
     }
-    measurements.retain(|measured| run.wants(&[measured.quantity()]));
-    let complete = !measurements.iter().any(Measurement::has_failed);
     let peer = no_daemons().unwrap_or_else(|| format!("jami-daemon {}", daemon_version()));
-    let report = Report { machine: Machine::this(), peer, measurements };
-    report.write(&file, earlier)?;
-    Ok(Outcome { table: report.table(), complete, file })
+    Report::conclude(measurements, run.wanted, peer, file, earlier)
 }
 
 /// A run under way.
 struct Run<'r> {
-    only: &'r [String],
+    wanted: Wanted<'r>,
     /// Gone afterwards.
     folder: &'r Path,
     /// Stays.
@@ -101,11 +96,6 @@ struct Run<'r> {
 }
 
 impl Run<'_> {
-    fn wants(&self, quantities: &[Quantity]) -> bool {
-        self.only.is_empty()
-            || quantities.iter().any(|quantity| self.only.iter().any(|name| name == quantity.name))
-    }
-
     fn say(&self, text: &str) {
         (self.progress)(text);
     }
@@ -182,18 +172,18 @@ impl Run<'_> {
             }
         };
         let mut measurements = Vec::new();
-        if self.wants(&[OPEN_100K]) {
+        if self.wanted.any(&[OPEN_100K]) {
             self.say("a node opens a long conversation");
             let opened = open(self.folder, &bundles).await;
             measurements.push(opened.unwrap_or_else(|error| Measurement::failed(OPEN_100K, &error)));
         }
-        if self.wants(&[VALIDATE_100K]) {
+        if self.wanted.any(&[VALIDATE_100K]) {
             self.say("validating a long conversation");
             let (folder, bundles) = (self.folder.to_owned(), bundles.clone());
             let valid = aside(move || validate(&folder, &bundles)).await;
             measurements.push(valid.unwrap_or_else(|error| Measurement::failed(VALIDATE_100K, &error)));
         }
-        if self.wants(&[CLONE_100K]) {
+        if self.wanted.any(&[CLONE_100K]) {
             self.say("cloning long conversations");
             let (folder, bundles) = (self.folder.to_owned(), bundles.clone());
             let cloned = aside(move || clone(&folder, &bundles)).await;

@@ -65,6 +65,17 @@ impl Quantity {
     }
 }
 
+/// The names of what is to be measured; none at all for everything.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wanted<'r>(pub(crate) &'r [String]);
+
+impl Wanted<'_> {
+    /// Whether any of these is.
+    pub(crate) fn any(self, quantities: &[Quantity]) -> bool {
+        self.0.is_empty() || quantities.iter().any(|quantity| self.0.iter().any(|name| name == quantity.name))
+    }
+}
+
 /// What the real daemon did under the same conditions.
 #[derive(Clone, Debug)]
 pub(crate) enum Peer<T> {
@@ -167,16 +178,6 @@ impl Measurement {
         self
     }
 
-    /// What it is about.
-    pub(crate) const fn quantity(&self) -> Quantity {
-        self.quantity
-    }
-
-    /// Whether an error prevented it.
-    pub(crate) const fn has_failed(&self) -> bool {
-        self.failed
-    }
-
     /// How many times better than the real daemon.
     fn advantage(&self) -> Option<f64> {
         let (value, peer) = self.value.zip(self.peer)?;
@@ -209,6 +210,21 @@ pub(crate) struct Report {
 }
 
 impl Report {
+    /// Ends a run: keeps of `measurements` what was `wanted`, writes it to `file`, and shows it.
+    pub(crate) fn conclude(
+        mut measurements: Vec<Measurement>,
+        wanted: Wanted<'_>,
+        peer: String,
+        file: PathBuf,
+        earlier: Vec<Earlier>,
+    ) -> Result<Outcome> {
+        measurements.retain(|measured| wanted.any(&[measured.quantity]));
+        let complete = !measurements.iter().any(|measured| measured.failed);
+        let report = Self { machine: Machine::this(), peer, measurements };
+        report.write(&file, earlier)?;
+        Ok(Outcome { table: report.table(), complete, file })
+    }
+
     /// The table, with the machine above it and the conditions below.
     pub(crate) fn table(&self) -> String {
         let mut table = Table::new();

@@ -26,9 +26,9 @@ use operations::{Both, Latencies, MEASURED};
 use skep_tests::daemon::{DhtNode, daemon_version, no_daemons};
 use skep_tests::harness::no_namespaces;
 
-use crate::machine::{Machine, load_average};
+use crate::machine::load_average;
 use crate::node::workspace;
-use crate::report::{Earlier, Measurement, Outcome, Peer, Progress, Quantity, Report, Target};
+use crate::report::{Earlier, Measurement, Outcome, Peer, Progress, Quantity, Report, Target, Wanted};
 use crate::statistics::{Samples, millis};
 use crate::{BenchError, Result};
 
@@ -91,17 +91,13 @@ pub async fn run(options: &Options, progress: Progress) -> Result<Outcome> {
         progress(&format!("skipped, no dhtnode can be compared with: {obstacle}"));
     }
     let each = usize::from(options.nodes / 2);
-    let run = Run { only: &options.only, each, load: load_average(), progress };
-    let mut measurements = match run.measure(folder.path()).await {
+    let run = Run { wanted: Wanted(&options.only), each, load: load_average(), progress };
+    let measurements = match run.measure(folder.path()).await {
         Ok(measurements) => measurements,
         Err(error) => ALL.map(|quantity| Measurement::failed(quantity, &error)).into(),
     };
-    measurements.retain(|measured| run.wants(&[measured.quantity()]));
-    let complete = !measurements.iter().any(Measurement::has_failed);
     let peer = no_dhtnode().unwrap_or_else(|| format!("dhtnode and jami-daemon {}", daemon_version()));
-    let report = Report { machine: Machine::this(), peer, measurements };
-    report.write(&file, earlier)?;
-    Ok(Outcome { table: report.table(), complete, file })
+    Report::conclude(measurements, run.wanted, peer, file, earlier)
 }
 
 /// Why no `dhtnode` can be in the network; `None` if it can.
@@ -112,7 +108,7 @@ fn no_dhtnode() -> Option<String> {
 
 /// A run under way.
 struct Run<'r> {
-    only: &'r [String],
+    wanted: Wanted<'r>,
     /// Nodes of each kind.
     each: usize,
     /// What the machine had to do before.
@@ -121,11 +117,6 @@ struct Run<'r> {
 }
 
 impl Run<'_> {
-    fn wants(&self, quantities: &[Quantity]) -> bool {
-        self.only.is_empty()
-            || quantities.iter().any(|quantity| self.only.iter().any(|name| name == quantity.name))
-    }
-
     fn say(&self, text: &str) {
         (self.progress)(text);
     }
@@ -134,19 +125,19 @@ impl Run<'_> {
         self.say(&format!("{} start", self.network()));
         let mut fleet = Fleet::start(self.each, folder).await?;
         let mut measurements = Vec::new();
-        if self.wants(&[PUT, GET, LISTEN_PUSH]) {
+        if self.wanted.any(&[PUT, GET, LISTEN_PUSH]) {
             measurements.extend(self.slow_links(&mut fleet).await);
         }
-        if self.wants(&[PUT_FAST_LINKS, GET_FAST_LINKS, PUSH_FAST_LINKS]) {
+        if self.wanted.any(&[PUT_FAST_LINKS, GET_FAST_LINKS, PUSH_FAST_LINKS]) {
             measurements.extend(self.fast_links(&mut fleet).await);
         }
-        if self.wants(&[CPU_RATIO, MEMORY]) {
+        if self.wanted.any(&[CPU_RATIO, MEMORY]) {
             measurements.extend(self.load(&mut fleet).await);
         }
-        if self.wants(&[MESSAGE, FIRST_MESSAGE, NEW_CONNECTION]) {
+        if self.wanted.any(&[MESSAGE, FIRST_MESSAGE, NEW_CONNECTION]) {
             measurements.extend(self.beside_jamid(&mut fleet).await);
         }
-        if self.wants(&[SKEP_NEW_CONNECTION]) {
+        if self.wanted.any(&[SKEP_NEW_CONNECTION]) {
             measurements.push(self.new_connection(&mut fleet).await);
         }
         Ok(measurements)
