@@ -137,9 +137,10 @@ impl<A: Actor> Local<A> {
             task.abort();
         }
         if let Some(moment) = moment {
-            let (this, wait) = (self.this.clone(), moment.since(environment.now()));
+            let this = self.this.clone();
+            let sleep = tokio::time::sleep(moment.since(environment.now()));
             let task = tokio::task::spawn_local(async move {
-                tokio::time::sleep(wait).await;
+                sleep.await;
                 if let Some(local) = this.upgrade() {
                     local.alarm.borrow_mut().take();
                     local.push(LocalEvent::Alarm);

@@ -163,8 +163,10 @@ impl<A: Actor> Scope<'_, A> {
     ) -> TimerId {
         let local = Rc::clone(self.local);
         let number = local.next_timer();
+        // Made here: its time begins now, not when the task is run first.
+        let sleep = tokio::time::sleep(time);
         let task = tokio::task::spawn_local(async move {
-            tokio::time::sleep(time).await;
+            sleep.await;
             local.end_timer(number);
             local.push(LocalEvent::Turn(Box::new(then)));
         });
