@@ -29,3 +29,5 @@ mod recorded;
 pub mod storage;
 pub mod supervision;
 pub mod swarm;
+#[cfg(test)]
+mod virtual_time;

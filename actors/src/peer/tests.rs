@@ -30,6 +30,7 @@ use crate::supervision::{
     Actor, ActorRow, ActorState, ChildSpec, Environment, Message, Outlet, Policy, Port, Reply, RootHandle,
     Scope, start_root,
 };
+use crate::virtual_time::{self, pass, until};
 
 /// How long a question may take, in the time of the test.
 const SOON: Duration = Duration::from_secs(5);
@@ -235,32 +236,8 @@ impl Lab {
     }
 }
 
-/// Waits while everything that is ready goes on, without time passing in the test.
-async fn until(condition: impl Fn() -> bool) {
-    let started = std::time::Instant::now();
-    while !condition() {
-        assert!(started.elapsed() < Duration::from_secs(30), "it never happened");
-        tokio::task::yield_now().await;
-    }
-}
-
-async fn pass(seconds: u64) {
-    tokio::time::advance(Duration::from_secs(seconds)).await;
-}
-
-/// Runs a test as a task among those of the actors, in a time that stands still unless it is told to
-/// pass: a runtime that is never idle does not move it.
 fn run<F: Future<Output = ()> + 'static>(test: impl FnOnce(Lab) -> F + 'static) {
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
-    tokio::task::LocalSet::new().block_on(&runtime, async {
-        tokio::task::spawn_local(async {
-            loop {
-                tokio::task::yield_now().await;
-            }
-        });
-        tokio::task::spawn_local(async move { test(Lab::start().await).await }).await.unwrap();
-    });
+    virtual_time::run(async move { test(Lab::start().await).await });
 }
 
 fn notice() -> Notice {

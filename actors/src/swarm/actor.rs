@@ -13,6 +13,8 @@ mod announcing;
 mod cloning;
 mod fetching;
 mod markers;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;

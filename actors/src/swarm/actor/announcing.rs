@@ -42,7 +42,11 @@ impl ConversationActor {
                 });
             }
         }
-        self.remind_later(0, scope);
+        match source {
+            None => self.remind_later(0, scope),
+            // Of two, it is the other's head, or that of a device of ours, which reminds.
+            Some(_) => self.end_reminding(scope),
+        }
     }
 
     /// Tells a member's devices of our head; false when the links had no room for that.
@@ -65,9 +69,7 @@ impl ConversationActor {
 
     /// After so many reminders, has the other member reminded of our head if it still lacks it then.
     pub(super) fn remind_later(&mut self, reminded: usize, scope: &mut Scope<'_, Self>) {
-        if let Some(earlier) = self.announcing.reminder.take() {
-            scope.cancel(earlier);
-        }
+        self.end_reminding(scope);
         let pause = REMINDERS.get(reminded).filter(|_| self.who_lacks_head().is_some());
         self.announcing.reminder = pause.map(|pause| {
             scope.after(*pause, move |conversation, scope| {
@@ -79,6 +81,12 @@ impl ConversationActor {
                 }
             })
         });
+    }
+
+    fn end_reminding(&mut self, scope: &mut Scope<'_, Self>) {
+        if let Some(timer) = self.announcing.reminder.take() {
+            scope.cancel(timer);
+        }
     }
 
     /// The only other member, as long as nothing says that it has our head. In larger conversations it may
