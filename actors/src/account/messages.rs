@@ -68,9 +68,9 @@ impl From<crate::blocking::PoolError> for AccountError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct AccountSettings {
-    /// Whether others are told how far the owner has read.
+    /// Whether others are told how far the owner has read, and the owner how far they have.
     pub read_receipts: bool,
-    /// Whether others are told that the owner types.
+    /// Whether others are told that the owner types, and the owner that they do.
     pub typing: bool,
 }
 
@@ -109,9 +109,9 @@ pub struct AccountView {
     pub conversations: usize,
     /// Links that are up.
     pub links: usize,
-    /// Whether others are told how far the owner has read.
+    /// Whether others are told how far the owner has read, and the owner how far they have.
     pub read_receipts: bool,
-    /// Whether others are told that the owner types.
+    /// Whether others are told that the owner types, and the owner that they do.
     pub typing: bool,
 }
 

@@ -26,7 +26,7 @@ use skep_protocol::ids::{AccountId, CommitId, ConversationId, DeviceId, LocalAcc
 use skep_protocol::sync::MarkerKind;
 use tokio::sync::watch;
 
-use self::announcing::AnnouncingState;
+use self::announcing::{AnnouncingState, Source};
 use self::cloning::{CloneState, FIRST_CLONE_PAUSE};
 use self::fetching::FetchState;
 use self::markers::Markers;
@@ -232,7 +232,7 @@ impl ConversationActor {
         if cloned {
             self.emit(vec![Event::ConversationReady { conversation: self.config.id }], scope);
         }
-        self.remind_later(0, scope);
+        self.remind_after_start(scope);
         self.join(scope);
     }
 
@@ -278,7 +278,7 @@ impl ConversationActor {
     }
 
     /// The head has moved: tells the owner, the account and the other devices.
-    fn moved(&mut self, moved: Moved, source: Option<DeviceId>, scope: &mut Scope<'_, Self>) {
+    fn moved(&mut self, moved: Moved, source: Option<Source>, scope: &mut Scope<'_, Self>) {
         let Moved { standing, changes, .. } = moved;
         let conversation = self.config.id;
         let mut events: Vec<Event> = changes
@@ -293,6 +293,7 @@ impl ConversationActor {
             self.tell_standing(&standing, scope);
         }
         self.standing = Some(standing);
+        self.review_markers(scope);
         self.announce(source, scope);
         self.emit(events, scope);
         self.consolidate_later(scope);
@@ -499,9 +500,7 @@ impl Actor for ConversationActor {
                 self.served(account, commit, scope);
             }
             ConversationMessage::MarkRead { message, reply } => self.mark_read(message, reply, scope),
-            ConversationMessage::ReadBy { member, commit } => {
-                self.heard_marker(member, MarkerKind::Read, commit, scope);
-            }
+            ConversationMessage::ReadBy { member, commit } => self.heard_read(member, commit, scope),
             ConversationMessage::Type { active, reply } => reply.send(self.type_on(active)),
             ConversationMessage::TypedBy { member, active } => self.heard_typing(member, active, scope),
         }

@@ -456,6 +456,12 @@ impl Replica {
         Ok(repository.contains(commit.into()) && repository.is_ancestor(commit, head)?)
     }
 
+    /// Who wrote a commit of the history.
+    pub(super) fn author_of(&self, commit: CommitId) -> Result<AccountId, ReplicaError> {
+        let read = self.repository.lock().commit_at(commit)?;
+        Ok(lock(&self.timeline).author_of(&self.repository, &read))
+    }
+
     /// Whether `commit` is `marker` or older in the order shown; false if one of them is not here.
     pub(super) fn is_covered(&self, commit: CommitId, marker: CommitId) -> Result<bool, ReplicaError> {
         Ok(lock(&self.timeline).is_covered(&self.repository, commit, marker)?)

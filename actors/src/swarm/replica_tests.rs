@@ -6,6 +6,7 @@ use std::sync::mpsc;
 use std::thread;
 
 use super::*;
+use crate::recorded::Recorded;
 use crate::swarm::repository::fetch::{Fetched, FetchedPack};
 use crate::swarm::testing::founder;
 
@@ -118,6 +119,30 @@ fn messages_are_sent_while_a_fetched_pack_is_stored() {
 }
 
 #[test]
+fn a_message_that_two_fetches_bring_at_once_is_told_once() {
+    let place = tempfile::tempdir().unwrap();
+    let founder = founder();
+    let id = founder.begin(place.path(), OTHER, |_| false).unwrap();
+    let (path, theirs) = (place.path().join(id.to_hex()), place.path().join("theirs"));
+    assert!(Command::new("cp").arg("-r").args([&path, &theirs]).status().unwrap().success());
+    let (ours, _) = Replica::open(id, &path, &founder).unwrap().unwrap();
+    let (theirs, _) = Replica::open(id, &theirs, &founder).unwrap().unwrap();
+    let (first, _) = send(&theirs, "first", founder.now);
+    let one = fetch(&ours, &theirs).store(&ours.repository).unwrap();
+    let (second, _) = send(&theirs, "second", founder.now);
+    let both = fetch(&ours, &theirs).store(&ours.repository).unwrap();
+    assert_eq!((one.commits.len(), both.commits.len()), (1, 2));
+    let told = [one, both].map(|new| {
+        let moved = ours.integrate_stored(new, founder.now).unwrap().unwrap();
+        let ids = moved.changes.iter().map(|change| match change {
+            Change::New(message) | Change::Changed(message) => message.id,
+        });
+        ids.collect::<Vec<_>>()
+    });
+    assert_eq!(told, [vec![first], vec![second]]);
+}
+
+#[test]
 fn a_clone_that_comes_second_gives_way_to_the_one_that_is_there() {
     let place = tempfile::tempdir().unwrap();
     let founder = founder();
@@ -132,6 +157,19 @@ fn a_clone_that_comes_second_gives_way_to_the_one_that_is_there() {
     let (_, standing) = Replica::adopt(id, repository, head, &path, &founder).unwrap();
     assert_eq!(standing.head, head);
     assert!(!unfinished.exists());
+}
+
+#[test]
+fn the_author_of_a_commit_is_whose_device_wrote_it() {
+    let place = tempfile::tempdir().unwrap();
+    let founder = founder();
+    let other = Arc::new(Recorded::new("jami-13.11.0", "alice").identity());
+    let theirs = Founder { identity: Arc::clone(&other), ..founder.clone() };
+    let id = theirs.begin(place.path(), founder.identity.account_id(), |_| false).unwrap();
+    let (replica, _) = Replica::open(id, &place.path().join(id.to_hex()), &founder).unwrap().unwrap();
+    assert_eq!(replica.author_of(replica.head().unwrap()).unwrap(), other.account_id());
+    let joined = replica.join(founder.now).unwrap().unwrap();
+    assert_eq!(replica.author_of(joined.standing.head).unwrap(), founder.identity.account_id());
 }
 
 #[test]

@@ -106,6 +106,11 @@ impl Timeline {
         HistoryCommit { id, parents, author, device, seconds: commit.seconds(), message }
     }
 
+    /// Who wrote a commit that was validated once; all zeros if that cannot be found out.
+    pub(super) fn author_of(&mut self, source: &impl ObjectSource, commit: &Commit) -> AccountId {
+        self.author(source, commit.author.device().unwrap_or(DeviceId([0; 32])), commit)
+    }
+
     /// Whose device wrote a commit that was validated once: by the certificate in its tree or, if
     /// the commit removed it, in its parent's.
     fn author(&mut self, source: &impl ObjectSource, device: DeviceId, commit: &Commit) -> AccountId {

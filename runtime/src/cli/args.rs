@@ -124,10 +124,10 @@ pub(crate) enum AccountCommand {
     },
     /// Say what others are told of you
     Set {
-        /// Whether others are told how far you have read
+        /// Whether others are told how far you have read, and you how far they have
         #[arg(long, value_name = "on|off", required_unless_present = "typing")]
         read_receipts: Option<Switch>,
-        /// Whether others are told that you type
+        /// Whether others are told that you type, and you that they do
         #[arg(long, value_name = "on|off")]
         typing: Option<Switch>,
         #[command(flatten)]

@@ -40,12 +40,21 @@ impl Typing {
 
     /// Those whose time is over; they are not shown any more.
     pub fn expire(&mut self, now: Moment) -> Vec<AccountId> {
-        let expired: Vec<_> =
-            self.until.iter().filter(|(_, until)| **until <= now).map(|(member, _)| *member).collect();
-        for member in &expired {
+        self.end(|_, until| until <= now)
+    }
+
+    /// Those who may not be shown any more; they are not.
+    pub fn retain(&mut self, may: impl Fn(AccountId) -> bool) -> Vec<AccountId> {
+        self.end(|member, _| !may(member))
+    }
+
+    fn end(&mut self, is_over: impl Fn(AccountId, Moment) -> bool) -> Vec<AccountId> {
+        let over = self.until.iter().filter(|(member, until)| is_over(**member, **until));
+        let over: Vec<_> = over.map(|(member, _)| *member).collect();
+        for member in &over {
             self.until.remove(member);
         }
-        expired
+        over
     }
 }
 
@@ -79,6 +88,15 @@ mod tests {
         assert_eq!(typing.expire(at(12)), [ANN]);
         assert_eq!(typing.expire(at(18)), []);
         assert!(typing.heard(ANN, true, at(18)), "who still types is shown again");
+    }
+
+    #[test]
+    fn who_is_removed_stops_typing_at_once() {
+        let mut typing = Typing::default();
+        typing.heard(ANN, true, at(0));
+        assert_eq!(typing.retain(|member| member == ANN), []);
+        assert_eq!(typing.retain(|_| false), [ANN]);
+        assert_eq!(typing.deadline(), None);
     }
 
     #[test]

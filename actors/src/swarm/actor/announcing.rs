@@ -1,5 +1,8 @@
 //! Telling the other members' devices of our head, and reminding the only other one that does not fetch it.
 //!
+//! The other one's own heads need no reminding of; for those that came from another device of ours, which
+//! may not be able to tell, we do it.
+//!
 //! A daemon of 2023 that was suspended, or lost its network, goes on for half a minute over a link that
 //! is gone; what it was told to fetch meanwhile it never looks for again.
 
@@ -9,6 +12,7 @@ use skep_protocol::ids::{AccountId, DeviceId};
 use skep_protocol::swarm::notice::{Announcement, Notice as SwarmNotice};
 
 use super::{ConversationActor, topic};
+use crate::blocking::Lane;
 use crate::peer::messages::{LinksMessage, Notice, Recipient};
 use crate::supervision::{Scope, TimerId};
 
@@ -23,30 +27,40 @@ const REMINDERS: [Duration; 3] = [Duration::from_secs(30), Duration::from_secs(1
 /// The announcement of our head.
 #[derive(Debug, Default)]
 pub(super) struct AnnouncingState {
-    /// Whether it is to be made again soon.
-    again: bool,
+    /// Whether it is to be made again soon, and from where the head came.
+    again: Option<Option<Source>>,
+    /// From whom our head came, as it is, if it did not begin here.
+    has_head: Option<AccountId>,
     reminder: Option<TimerId>,
+}
+
+/// The device, and its person, whose head we took over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Source {
+    pub(super) device: DeviceId,
+    pub(super) account: AccountId,
 }
 
 impl ConversationActor {
     /// Tells the other members' devices of our head. The device that we have it from knows.
-    pub(super) fn announce(&mut self, source: Option<DeviceId>, scope: &mut Scope<'_, Self>) {
+    pub(super) fn announce(&mut self, source: Option<Source>, scope: &mut Scope<'_, Self>) {
         let Some(standing) = &self.standing else { return };
         // Our own devices learn that we have left from each other.
         let own = self.leaving.then(|| self.config.identity.account_id());
+        let except = source.map(|source| source.device);
+        let mut room = true;
         for person in standing.people().into_iter().filter(|person| Some(*person) != own) {
-            if !self.tell_head(person, true, source) && !std::mem::replace(&mut self.announcing.again, true) {
-                scope.after(ANNOUNCE_AGAIN, |conversation, scope| {
-                    conversation.announcing.again = false;
-                    conversation.announce(None, scope);
-                });
-            }
+            room &= self.tell_head(person, true, except);
         }
-        match source {
-            None => self.remind_later(0, scope),
-            // Of two, it is the other's head, or that of a device of ours, which reminds.
-            Some(_) => self.end_reminding(scope),
+        if !room && self.announcing.again.replace(source).is_none() {
+            scope.after(ANNOUNCE_AGAIN, |conversation, scope| {
+                if let Some(source) = conversation.announcing.again.take() {
+                    conversation.announce(source, scope);
+                }
+            });
         }
+        self.announcing.has_head = source.map(|source| source.account);
+        self.remind_later(0, scope);
     }
 
     /// Tells a member's devices of our head; false when the links had no room for that.
@@ -67,9 +81,27 @@ impl ConversationActor {
         told.is_ok()
     }
 
+    /// After a start it is not known who has our head, except for who wrote it.
+    pub(super) fn remind_after_start(&mut self, scope: &mut Scope<'_, Self>) {
+        let Some(head) = self.standing.as_ref().map(|standing| standing.head) else { return };
+        self.with_replica(
+            Lane::Quick,
+            scope,
+            move |replica| replica.author_of(head),
+            move |conversation, author, scope| {
+                if conversation.standing.as_ref().is_some_and(|standing| standing.head == head) {
+                    conversation.announcing.has_head = super::flatten(author).ok();
+                    conversation.remind_later(0, scope);
+                }
+            },
+        );
+    }
+
     /// After so many reminders, has the other member reminded of our head if it still lacks it then.
-    pub(super) fn remind_later(&mut self, reminded: usize, scope: &mut Scope<'_, Self>) {
-        self.end_reminding(scope);
+    fn remind_later(&mut self, reminded: usize, scope: &mut Scope<'_, Self>) {
+        if let Some(earlier) = self.announcing.reminder.take() {
+            scope.cancel(earlier);
+        }
         let pause = REMINDERS.get(reminded).filter(|_| self.who_lacks_head().is_some());
         self.announcing.reminder = pause.map(|pause| {
             scope.after(*pause, move |conversation, scope| {
@@ -83,18 +115,15 @@ impl ConversationActor {
         });
     }
 
-    fn end_reminding(&mut self, scope: &mut Scope<'_, Self>) {
-        if let Some(timer) = self.announcing.reminder.take() {
-            scope.cancel(timer);
-        }
-    }
-
     /// The only other member, as long as nothing says that it has our head. In larger conversations it may
     /// have it from anybody.
     fn who_lacks_head(&self) -> Option<AccountId> {
         let (standing, own) = (self.standing.as_ref()?, self.config.identity.account_id());
         let mut others = standing.people().into_iter().filter(|person| *person != own);
         let other = others.next().filter(|_| others.next().is_none())?;
+        if self.announcing.has_head == Some(other) {
+            return None;
+        }
         let fetched = self.markers.status.of(other).fetched.map(|marker| marker.commit);
         (fetched != Some(standing.head)).then_some(other)
     }

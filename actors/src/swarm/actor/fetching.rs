@@ -5,6 +5,7 @@ use std::time::Duration;
 use skep_protocol::ids::{AccountId, CommitId, DeviceId};
 
 use super::ConversationActor;
+use super::announcing::Source;
 use crate::event::Event;
 use crate::peer::messages::LinkError;
 use crate::supervision::Scope;
@@ -16,6 +17,12 @@ const FIRST_FETCH_PAUSE: Duration = Duration::from_secs(1);
 
 /// Fetches from a device that may fail in a row; after that it takes another announcement or link.
 const MAX_FETCH_TRIES: u32 = 5;
+
+/// Fetches at once from the devices of one member, who has a handful.
+const MAX_FETCHES_EACH: usize = 4;
+
+/// Fetches at once in a conversation: each may take 256 MiB of the disk until it is refused.
+const MAX_FETCHES: usize = 32;
 
 /// Refused heads remembered; each costs 20 bytes.
 const MAX_REFUSED_HEADS: usize = 1024;
@@ -53,6 +60,11 @@ impl ConversationActor {
             fetch.again = Some(commit.filter(|_| one));
             return;
         }
+        let each = self.fetches.values().filter(|fetch| fetch.account == account).count();
+        if each >= MAX_FETCHES_EACH || self.fetches.len() >= MAX_FETCHES {
+            tracing::debug!(device = %device.short(), "too many fetches are under way");
+            return self.fetch_later(device, account, scope);
+        }
         self.fetches.insert(device, FetchState { account, again: None });
         let Some(replica) = self.replica.clone() else { return };
         let job = FetchJob {
@@ -86,7 +98,7 @@ impl ConversationActor {
                 self.channels.insert(device, channel);
                 if let Some(moved) = moved {
                     // Whose head we took over knows it; of a merge of ours it does not.
-                    let source = moved.adopted.then_some(device);
+                    let source = account.filter(|_| moved.adopted).map(|account| Source { device, account });
                     self.moved(*moved, source, scope);
                 }
             }

@@ -42,6 +42,8 @@ pub(super) struct Markers {
     /// The markers whose place in the history is being looked up, and what was told meanwhile: however
     /// fast a member tells, one look-up of each runs.
     looking: BTreeMap<(AccountId, MarkerKind), Option<CommitId>>,
+    /// The last marker of each member at a commit that is not here yet.
+    early: BTreeMap<(AccountId, MarkerKind), CommitId>,
     /// Whether a timer runs after which they are saved.
     saving: bool,
     /// Whether they are being written.
@@ -57,6 +59,7 @@ impl Markers {
             status: MessageStatus::default(),
             typing: Typing::default(),
             looking: BTreeMap::new(),
+            early: BTreeMap::new(),
             saving: false,
             writing: false,
             unsaved: Vec::new(),
@@ -85,6 +88,7 @@ impl ConversationActor {
         if self.markers.unsaved.len() >= MAX_UNSAVED {
             return reply.send(Err(ConversationError::Busy(PoolError::Full)));
         }
+        self.read(scope);
         let own = self.config.identity.account_id();
         let old = self.read_marker(own);
         self.with_replica(
@@ -118,7 +122,14 @@ impl ConversationActor {
         self.markers.status.of(member).read.map(|marker| marker.commit)
     }
 
-    /// A member has fetched or read up to a commit, perhaps one that is not here yet.
+    /// A member says how far it has read; of no interest where the owner does not tell that either.
+    pub(super) fn heard_read(&mut self, member: AccountId, commit: CommitId, scope: &mut Scope<'_, Self>) {
+        if self.config.settings.borrow().read_receipts {
+            self.heard_marker(member, MarkerKind::Read, commit, scope);
+        }
+    }
+
+    /// A member has fetched or read up to a commit. If that is not here yet, it counts when it is.
     pub(super) fn heard_marker(
         &mut self,
         member: AccountId,
@@ -132,28 +143,41 @@ impl ConversationActor {
             return;
         }
         let old = self.markers.status.of(member).marker(kind).map(|marker| marker.commit);
-        match old {
-            _ if !takes_part => {}
-            Some(old) if old == commit => {}
-            None => self.heard_newer(member, kind, commit, false, scope),
-            Some(old) => {
-                self.markers.looking.insert((member, kind), None);
-                self.with_replica(
-                    Lane::Quick,
-                    scope,
-                    move |replica| replica.is_covered(commit, old),
-                    move |conversation, covered, scope| {
-                        match super::flatten(covered) {
-                            Ok(covered) => conversation.heard_newer(member, kind, commit, covered, scope),
-                            Err(error) => tracing::debug!(%error, "a marker is ignored"),
-                        }
-                        if let Some(Some(next)) = conversation.markers.looking.remove(&(member, kind)) {
-                            conversation.heard_marker(member, kind, next, scope);
-                        }
-                    },
-                );
-            }
+        if !takes_part || old == Some(commit) {
+            return;
         }
+        self.read(scope);
+        self.markers.looking.insert((member, kind), None);
+        self.with_replica(
+            Lane::Quick,
+            scope,
+            move |replica| {
+                let covered = || old.map_or(Ok(false), |old| replica.is_covered(commit, old));
+                if replica.has(commit)? { covered().map(Some) } else { Ok(None) }
+            },
+            move |conversation, looked, scope| {
+                match super::flatten(looked) {
+                    Ok(Some(covered)) => conversation.heard_newer(member, kind, commit, covered, scope),
+                    Ok(None) => {
+                        conversation.markers.early.insert((member, kind), commit);
+                    }
+                    Err(error) => tracing::debug!(%error, "a marker is ignored"),
+                }
+                if let Some(Some(next)) = conversation.markers.looking.remove(&(member, kind)) {
+                    conversation.heard_marker(member, kind, next, scope);
+                }
+            },
+        );
+    }
+
+    /// The head has moved: commits have come that were heard of, and members may be gone.
+    pub(super) fn review_markers(&mut self, scope: &mut Scope<'_, Self>) {
+        for ((member, kind), commit) in std::mem::take(&mut self.markers.early) {
+            self.heard_marker(member, kind, commit, scope);
+        }
+        let people = self.standing.as_ref().map(super::Standing::people).unwrap_or_default();
+        let ended = self.markers.typing.retain(|member| people.contains(&member));
+        self.emit_end_of_typing(ended, scope);
     }
 
     fn heard_newer(
@@ -238,8 +262,11 @@ impl ConversationActor {
         Ok(())
     }
 
-    /// A member types, or has stopped.
+    /// A member types, or has stopped; of no interest where the owner does not tell that either.
     pub(super) fn heard_typing(&mut self, member: AccountId, active: bool, scope: &mut Scope<'_, Self>) {
+        if !self.config.settings.borrow().typing {
+            return;
+        }
         let takes_part = self.standing.as_ref().is_some_and(|standing| standing.people().contains(&member));
         if takes_part && self.markers.typing.heard(member, active, scope.now()) {
             self.emit(vec![Event::Typing { conversation: self.config.id, member, active }], scope);
@@ -249,8 +276,12 @@ impl ConversationActor {
 
     /// Those who were not heard of for a while type no more.
     pub(super) fn end_typing(&mut self, scope: &mut Scope<'_, Self>) {
-        let conversation = self.config.id;
         let ended = self.markers.typing.expire(scope.now());
+        self.emit_end_of_typing(ended, scope);
+    }
+
+    fn emit_end_of_typing(&mut self, ended: Vec<AccountId>, scope: &mut Scope<'_, Self>) {
+        let conversation = self.config.id;
         let events = ended.into_iter().map(|member| Event::Typing { conversation, member, active: false });
         self.emit(events.collect(), scope);
         scope.set_alarm(self.markers.typing.deadline());

@@ -1,10 +1,13 @@
 //! A conversation over links that only note what they are told. Time passes when a test says so.
 
 use std::future::Future;
+use std::process::Command;
 use std::sync::{Arc, Mutex};
 
+use tokio::sync::mpsc;
+
 use super::*;
-use crate::peer::messages::{Notice, Recipient};
+use crate::peer::messages::{LinkError, Notice, Recipient};
 use crate::recorded::NOW;
 use crate::supervision::{ChildSpec, Environment, Message, Policy, RootHandle, start_root};
 use crate::swarm::testing::founder;
@@ -19,15 +22,26 @@ const OTHER: AccountId = AccountId([7; 20]);
 /// What the links were to deliver.
 type Told = Arc<Mutex<Vec<(Recipient, Notice, bool)>>>;
 
-struct Links(Told);
+/// The devices to which the links were to open channels, which they never do.
+type Opening = Arc<Mutex<Vec<(DeviceId, Reply<Result<Channel, LinkError>>)>>>;
+
+#[derive(Clone, Default)]
+struct Links {
+    told: Told,
+    opening: Opening,
+}
 
 impl Actor for Links {
     type Message = LinksMessage;
     const KIND: &'static str = "links";
 
     fn handle(&mut self, message: LinksMessage, _: &mut Scope<'_, Self>) {
-        if let LinksMessage::Notify { to, notice, lasting, .. } = message {
-            self.0.lock().unwrap().push((to, notice, lasting));
+        match message {
+            LinksMessage::Notify { to, notice, lasting, .. } => {
+                self.told.lock().unwrap().push((to, notice, lasting));
+            }
+            LinksMessage::Open { device, reply, .. } => self.opening.lock().unwrap().push((device, reply)),
+            _ => {}
         }
     }
 }
@@ -36,7 +50,9 @@ struct Root {
     founder: Founder,
     folder: tempfile::TempDir,
     id: ConversationId,
-    told: Told,
+    links: Links,
+    settings: watch::Receiver<AccountSettings>,
+    events: Outlet<NodeEvent>,
     conversation: Option<Port<ConversationMessage>>,
 }
 
@@ -56,9 +72,8 @@ impl Actor for Root {
     const KIND: &'static str = "root";
 
     fn started(&mut self, scope: &mut Scope<'_, Self>) {
-        let told = Arc::clone(&self.told);
-        let links = scope.start_child(ChildSpec::new("links"), move || Links(Arc::clone(&told)));
-        let (events, _) = Outlet::channel("events", 1024);
+        let links = self.links.clone();
+        let links = scope.start_child(ChildSpec::new("links"), move || links.clone());
         let (account, _) = Outlet::channel("account", 1024);
         let config = ConversationConfig {
             id: self.id,
@@ -68,10 +83,10 @@ impl Actor for Root {
             identity: Arc::clone(&self.founder.identity),
             name: self.founder.name.clone(),
             links,
-            settings: watch::channel(AccountSettings::default()).1,
+            settings: self.settings.clone(),
             pool: BlockingPool::new(2),
             share: Share(1),
-            events,
+            events: self.events.clone(),
             account,
         };
         let start = move || ConversationActor::new(config.clone());
@@ -87,25 +102,40 @@ impl Actor for Root {
 struct Lab {
     conversation: Port<ConversationMessage>,
     told: Told,
-    _root: RootHandle<Conversation>,
+    opening: Opening,
+    settings: watch::Sender<AccountSettings>,
+    events: mpsc::Receiver<NodeEvent>,
+    /// The id of the message "hello" if it is the first.
+    hello: CommitId,
+    root: RootHandle<Conversation>,
 }
 
 impl Lab {
     async fn start() -> Self {
-        let (founder, folder, told) = (founder(), tempfile::tempdir().unwrap(), Told::default());
+        let (founder, folder, links) = (founder(), tempfile::tempdir().unwrap(), Links::default());
         let id = founder.begin(folder.path(), OTHER, |_| false).unwrap();
+        let hello = {
+            let (path, copy) = (folder.path().join(id.to_hex()), folder.path().join("copy"));
+            assert!(Command::new("cp").arg("-r").args([&path, &copy]).status().unwrap().success());
+            let (replica, _) = Replica::open(id, &copy, &founder).unwrap().unwrap();
+            let (answers, _) = replica.send(&[text("hello")], NOW);
+            answers[0].as_ref().unwrap().id
+        };
+        let (Links { told, opening }, (settings, watched)) =
+            (links.clone(), watch::channel(AccountSettings::default()));
+        let (outlet, events) = Outlet::channel("events", 1024);
         let parts = Mutex::new(Some((founder, folder)));
-        let noted = Arc::clone(&told);
         let root = start_root(Environment::single_thread(NOW, 1), move || {
             let (founder, folder) = parts.lock().unwrap().take().unwrap();
-            Root { founder, folder, id, told: Arc::clone(&noted), conversation: None }
+            let (links, settings, events) = (links.clone(), watched.clone(), outlet.clone());
+            Root { founder, folder, id, links, settings, events, conversation: None }
         });
         let conversation = root.port().ask(SOON, Conversation).await.unwrap();
-        Self { conversation, told, _root: root }
+        Self { conversation, told, opening, settings, events, hello, root }
     }
 
     async fn send(&self, body: &str) -> CommitId {
-        let message = Outgoing::Text { body: body.to_owned(), reply_to: None };
+        let message = text(body);
         self.conversation
             .ask(SOON, |reply| ConversationMessage::Send { message, reply })
             .await
@@ -113,9 +143,18 @@ impl Lab {
             .unwrap()
     }
 
-    async fn served(&self, commit: CommitId) {
-        self.conversation.try_send(ConversationMessage::Served { account: OTHER, commit }).unwrap();
-        self.settled().await;
+    fn tell(&self, message: ConversationMessage) {
+        self.conversation.try_send(message).unwrap();
+    }
+
+    /// The next event that is about what others have read or type.
+    async fn next_sign(&mut self) -> Event {
+        loop {
+            let NodeEvent { event, .. } = self.events.recv().await.unwrap();
+            if matches!(event, Event::Read { .. } | Event::Fetched { .. } | Event::Typing { .. }) {
+                return event;
+            }
+        }
     }
 
     /// Everything that was sent before has been handled.
@@ -138,6 +177,10 @@ impl Lab {
         let reminders = told.iter().filter(of_commit).filter(|(_, _, lasting)| !lasting).count();
         (told.iter().filter(of_commit).count(), reminders)
     }
+}
+
+fn text(body: &str) -> Outgoing {
+    Outgoing::Text { body: body.to_owned(), reply_to: None }
 }
 
 fn run<F: Future<Output = ()> + 'static>(test: impl FnOnce(Lab) -> F + 'static) {
@@ -165,9 +208,10 @@ fn a_head_that_the_other_one_does_not_fetch_is_told_three_times_more_and_never_a
 
 #[test]
 fn a_head_that_was_fetched_is_told_once() {
-    run(|lab| async move {
+    run(|mut lab| async move {
         let head = lab.send("hello").await;
-        lab.served(head).await;
+        lab.tell(ConversationMessage::Served { account: OTHER, commit: head });
+        assert!(matches!(lab.next_sign().await, Event::Fetched { message, .. } if message == head));
         for _ in 0..10 {
             pass(30).await;
             assert_eq!(lab.times_told(head).await, (1, 0));
@@ -186,5 +230,77 @@ fn only_the_newest_head_is_reminded_of() {
         pass(1).await;
         lab.reminded().await;
         assert_eq!((lab.times_told(first).await, lab.times_told(second).await), ((1, 0), (2, 1)));
+    });
+}
+
+#[test]
+fn a_head_of_ours_is_reminded_of_after_a_start() {
+    run(|lab| async move {
+        // Alice began the conversation; nobody has fetched that.
+        let view = lab.conversation.ask(SOON, ConversationMessage::Describe).await.unwrap();
+        let head = view.head.unwrap();
+        for _ in 0..60 {
+            pass(60).await;
+            until(|| lab.root.environment().tree().rows().iter().all(|row| row.tasks == 0)).await;
+            lab.settled().await;
+        }
+        assert_eq!(lab.times_told(head).await, (3, 3));
+    });
+}
+
+#[test]
+fn who_does_not_tell_how_far_he_reads_and_that_he_types_hears_it_of_nobody() {
+    run(|mut lab| async move {
+        let head = lab.send("hello").await;
+        lab.settings.send_replace(AccountSettings { read_receipts: false, typing: false });
+        lab.tell(ConversationMessage::ReadBy { member: OTHER, commit: head });
+        lab.tell(ConversationMessage::TypedBy { member: OTHER, active: true });
+        lab.settled().await;
+        // What was fetched is told all the same, and nothing before it.
+        lab.tell(ConversationMessage::Served { account: OTHER, commit: head });
+        assert!(matches!(lab.next_sign().await, Event::Fetched { message, .. } if message == head));
+        lab.settings.send_replace(AccountSettings { read_receipts: false, typing: true });
+        lab.tell(ConversationMessage::ReadBy { member: OTHER, commit: head });
+        lab.settled().await;
+        lab.tell(ConversationMessage::TypedBy { member: OTHER, active: true });
+        assert!(matches!(lab.next_sign().await, Event::Typing { active: true, .. }));
+        lab.settings.send_replace(AccountSettings { read_receipts: true, typing: true });
+        lab.tell(ConversationMessage::ReadBy { member: OTHER, commit: head });
+        assert!(matches!(lab.next_sign().await, Event::Read { message, .. } if message == head));
+    });
+}
+
+#[test]
+fn a_marker_at_a_commit_that_is_not_here_is_told_when_it_is_and_one_that_never_comes_is_not() {
+    run(|mut lab| async move {
+        for number in [1, 2, 1, 2] {
+            lab.tell(ConversationMessage::ReadBy { member: OTHER, commit: CommitId([number; 20]) });
+            lab.settled().await;
+        }
+        lab.tell(ConversationMessage::ReadBy { member: OTHER, commit: lab.hello });
+        lab.settled().await;
+        let hello = lab.send("hello").await;
+        assert_eq!(hello, lab.hello);
+        assert!(matches!(lab.next_sign().await, Event::Read { message, .. } if message == hello));
+    });
+}
+
+#[test]
+fn only_so_many_devices_of_a_member_are_fetched_from_at_once() {
+    run(|lab| async move {
+        for number in 1..=6 {
+            let (device, commit) = (DeviceId([number; 32]), Some(CommitId([number; 20])));
+            lab.tell(ConversationMessage::Announced { device, account: OTHER, commit });
+        }
+        until(|| lab.opening.lock().unwrap().len() == 4).await;
+        lab.settled().await;
+        let (_, reply) = lab.opening.lock().unwrap().remove(0);
+        reply.send(Err(LinkError::Lost(DeviceId([1; 32]))));
+        lab.settled().await;
+        pass(1).await;
+        until(|| lab.opening.lock().unwrap().len() == 4).await;
+        lab.settled().await;
+        let opening: Vec<_> = lab.opening.lock().unwrap().iter().map(|(device, _)| device.0[0]).collect();
+        assert!(opening[..3] == [2, 3, 4] && [5, 6].contains(&opening[3]), "{opening:?}");
     });
 }

@@ -64,7 +64,10 @@ impl Replica {
         if only_theirs.is_empty() {
             return Ok(None);
         }
-        let news: Vec<HistoryCommit> = valid.iter().map(HistoryCommit::from).collect();
+        // Another fetch may have brought some of them into the history meanwhile.
+        let news: BTreeSet<CommitId> = only_theirs.iter().copied().collect();
+        let news = valid.iter().filter(|commit| news.contains(&commit.id()));
+        let news: Vec<HistoryCommit> = news.map(HistoryCommit::from).collect();
         let are_merges = |commits: &[CommitId]| -> Result<bool, ReplicaError> {
             for commit in commits {
                 if quarantine.commit_at(*commit)?.parents.len() < 2 {

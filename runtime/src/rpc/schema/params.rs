@@ -82,10 +82,10 @@ pub struct SettingsParams {
     /// The account, by its local name.
     #[schemars(with = "String")]
     pub account: LocalAccountId,
-    /// Whether others are told how far the owner has read.
+    /// Whether others are told how far the owner has read, and the owner how far they have.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub read_receipts: Option<bool>,
-    /// Whether others are told that the owner types.
+    /// Whether others are told that the owner types, and the owner that they do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub typing: Option<bool>,
 }
