@@ -59,9 +59,9 @@ impl Repository {
             let used = bytes.len();
             reader.consume(used);
         }
-        let quarantine = receiver.store(&self)?;
+        let mut quarantine = receiver.store(&self)?;
+        quarantine.keep_needed(head)?;
         self.admit(quarantine)?;
-        self.check_connected(head, &[])?;
         self.move_main(None, head)?;
         Ok(self)
     }

@@ -9,10 +9,9 @@ use std::collections::BTreeSet;
 use skep_protocol::ids::ObjectId;
 use skep_protocol::swarm::object::NewObject;
 
-use super::durable::{self, at};
-use super::staging::NewPack;
+use super::durable;
+use super::staging::{NewPack, indexed_ids};
 use super::{Repository, RepositoryError, Result};
-use crate::storage;
 
 /// Loose objects that are left alone: 2 MiB of disk at one block each.
 pub(super) const MAX_LOOSE: usize = 512;
@@ -22,12 +21,6 @@ pub(super) const MAX_PACKS: usize = 16;
 
 /// A pack is taken in if it has at most so many times the objects gathered so far.
 const GROWTH: usize = 2;
-
-/// Largest index read, in bytes: that of some ten million objects.
-const MAX_INDEX: usize = 512 * 1024 * 1024;
-
-/// Bytes of an index before its ids: signature, version, counts.
-const INDEX_HEADER: usize = 8 + 256 * 4;
 
 impl Repository {
     /// Packs loose objects and small packs if there are more than `MAX_LOOSE` or `MAX_PACKS`.
@@ -74,25 +67,14 @@ impl Repository {
     }
 
     /// The names of all packs and the ids in them, smallest first.
-    fn packs(&self) -> Result<Vec<(String, Vec<ObjectId>)>> {
+    pub(super) fn packs(&self) -> Result<Vec<(String, Vec<ObjectId>)>> {
         let mut packs = Vec::new();
         for name in durable::file_names(&self.pack_folder())? {
             if let Some(stem) = name.strip_suffix(".idx") {
-                packs.push((stem.to_owned(), self.indexed_ids(&name)?));
+                packs.push((stem.to_owned(), indexed_ids(&self.pack_folder().join(&name))?));
             }
         }
         packs.sort_by_key(|(_, ids)| ids.len());
         Ok(packs)
-    }
-
-    fn indexed_ids(&self, name: &str) -> Result<Vec<ObjectId>> {
-        let path = self.pack_folder().join(name);
-        let bytes = storage::read(&path, MAX_INDEX).map_err(at(&path))?.unwrap_or_default();
-        let ids = bytes.get(INDEX_HEADER - 4..INDEX_HEADER).and_then(|count| {
-            let count = usize::try_from(u32::from_be_bytes(count.try_into().ok()?)).ok()?;
-            bytes.get(INDEX_HEADER..)?.get(..count.checked_mul(ObjectId::LENGTH)?)
-        });
-        let ids = ids.ok_or_else(|| self.store_error(&format!("the index {name} is cut off")))?;
-        Ok(ids.chunks_exact(ObjectId::LENGTH).filter_map(ObjectId::from_bytes).collect())
     }
 }

@@ -51,14 +51,14 @@ impl FetchedPack {
         self.head
     }
 
-    /// Makes the pack readable and checks that it is complete. That may take minutes; the repository
+    /// Makes the pack readable, checks that it is complete and forgets what is not needed. That may take minutes; the repository
     /// is held for an instant of them.
     ///
     /// # Errors
     /// When the pack is refused, lacks something, or the repository fails; nothing of it is left then.
     pub fn store(self, repository: &impl Access) -> Result<NewCommits, RepositoryError> {
-        let quarantine = self.receiver.store(repository)?;
-        let commits = quarantine.check_connected(self.head)?;
+        let mut quarantine = self.receiver.store(repository)?;
+        let commits = quarantine.keep_needed(self.head)?;
         Ok(NewCommits { head: self.head, commits, quarantine })
     }
 }

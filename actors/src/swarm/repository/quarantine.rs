@@ -5,6 +5,12 @@
 //!                         └───────── refused, or a crash: gone
 //! ```
 //!
+//! A pack may hold more than the history up to the head that the peer told: a server that found too
+//! little in common sends what we have as well, a hostile one sends what nobody needs. What the new
+//! commits do not reach is therefore left out before anything is validated or admitted, so the
+//! repository holds nothing that was not looked at. A pack without such objects, as servers send it
+//! for a clone, is taken as it is; of any other a new one is written.
+//!
 //! Making one, reading and validating it need the repository for an instant only, so whoever owns it
 //! can write meanwhile. Few objects wait in memory, many in a pack that is on disk already when it is
 //! admitted. A crash after that and before `main` moves leaves validated objects, nothing else.
@@ -15,8 +21,9 @@ use bytes::Bytes;
 use skep_protocol::ids::{BlobId, CommitId, ObjectId, TreeId};
 use skep_protocol::swarm::object::{Commit, NewObject, ObjectKind, ObjectSource, SourceError};
 
-use super::staging::StagedPack;
-use super::{Repository, Result, git_id, open_git};
+use super::staging::{NewPack, StagedPack};
+use super::walk::Connected;
+use super::{Repository, RepositoryError, Result, git_id, open_git};
 
 /// A repository that may have several users, each of whom holds it for single operations.
 pub trait Access {
@@ -76,12 +83,28 @@ impl Quarantine {
         self.view.commit_at(id)
     }
 
-    /// Checks that everything `head` needs is here; returns what `main` lacked of it.
+    /// Checks that everything `head` needs is here, and forgets all else that the pack brought.
+    /// Returns the commits that `main` lacked, parents before children.
     ///
     /// # Errors
-    /// As [`Repository::check_connected`].
-    pub fn check_connected(&self, head: CommitId) -> Result<Vec<CommitId>> {
-        self.view.check_connected(head, self.known.as_slice())
+    /// [`RepositoryError::MissingObject`](super::RepositoryError::MissingObject) for the first that
+    /// is not here, when an object is damaged or none that we use, or what the system says.
+    pub fn keep_needed(&mut self, head: CommitId) -> Result<Vec<CommitId>> {
+        let Connected { commits, needed } = self.view.check_connected(head, self.known.as_slice())?;
+        match &mut self.held {
+            Held::Memory(objects) => objects.retain(|object| needed.contains(&ObjectId(object.id))),
+            Held::Pack(staged) => {
+                let mut ids = staged.ids()?;
+                let sent = ids.len();
+                ids.retain(|id| needed.contains(id));
+                if ids.len() == sent {
+                    return Ok(commits);
+                }
+                self.held = repack(&self.view, ids)?;
+            }
+        }
+        self.show()?;
+        Ok(commits)
     }
 
     /// Lets objects be seen that came into the repository meanwhile.
@@ -111,6 +134,19 @@ impl Quarantine {
         }
         Ok(())
     }
+}
+
+/// A pack of these objects alone.
+fn repack(view: &Repository, ids: Vec<ObjectId>) -> Result<Held> {
+    if ids.is_empty() {
+        return Ok(Held::Memory(Vec::new()));
+    }
+    let mut pack = NewPack::create(view, ids.len())?;
+    for id in ids {
+        let (kind, content) = view.find(id)?.ok_or(RepositoryError::MissingObject(id))?;
+        pack.add(view, &NewObject { kind, id: id.0, content })?;
+    }
+    Ok(Held::Pack(pack.finish(view)?))
 }
 
 impl ObjectSource for Quarantine {

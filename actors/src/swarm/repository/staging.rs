@@ -30,6 +30,12 @@ const UNNAMED: &str = "tmp_pack";
 /// Where the objects of the repository are, seen from those of a staging folder.
 const ALTERNATES: &[u8] = b"../../../objects\n";
 
+/// Largest index read, in bytes: that of some ten million objects.
+const MAX_INDEX: usize = 512 * 1024 * 1024;
+
+/// Bytes of an index before its ids: signature, version, counts.
+const INDEX_HEADER: usize = 8 + 256 * 4;
+
 /// A folder that git takes for a repository with all objects of the one above it.
 #[derive(Debug)]
 pub(super) struct Staging {
@@ -125,9 +131,26 @@ impl StagedPack {
         self.staging.path()
     }
 
+    /// The ids of its objects.
+    pub(super) fn ids(&self) -> Result<Vec<ObjectId>> {
+        indexed_ids(&self.file("idx"))
+    }
+
     fn file(&self, ending: &str) -> PathBuf {
         self.staging.file(&format!("{}.{ending}", self.stem))
     }
+}
+
+/// The ids in the index of a pack.
+pub(super) fn indexed_ids(index: &Path) -> Result<Vec<ObjectId>> {
+    let bytes = storage::read(index, MAX_INDEX).map_err(at(index))?.unwrap_or_default();
+    let ids = bytes.get(INDEX_HEADER - 4..INDEX_HEADER).and_then(|count| {
+        let count = usize::try_from(u32::from_be_bytes(count.try_into().ok()?)).ok()?;
+        bytes.get(INDEX_HEADER..)?.get(..count.checked_mul(ObjectId::LENGTH)?)
+    });
+    let message = || "the index of a pack is cut off".to_owned();
+    let ids = ids.ok_or_else(|| RepositoryError::Store { path: index.to_owned(), message: message() })?;
+    Ok(ids.chunks_exact(ObjectId::LENGTH).filter_map(ObjectId::from_bytes).collect())
 }
 
 impl Repository {

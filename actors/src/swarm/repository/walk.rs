@@ -44,6 +44,15 @@ pub(super) struct NewHistory {
     pub(super) boundary: Vec<CommitId>,
 }
 
+/// New history that is complete.
+#[derive(Debug)]
+pub(super) struct Connected {
+    /// The new commits, parents before children.
+    pub(super) commits: Vec<CommitId>,
+    /// Those commits, and the trees and files that they need beyond what their known parents have.
+    pub(super) needed: HashSet<ObjectId>,
+}
+
 #[derive(Debug)]
 struct Mark {
     hidden: bool,
@@ -122,9 +131,11 @@ impl Repository {
     ///
     /// # Errors
     /// [`RepositoryError::MissingObject`] for the first that is not.
-    pub fn check_connected(&self, head: CommitId, known: &[CommitId]) -> Result<Vec<CommitId>> {
+    pub(super) fn check_connected(&self, head: CommitId, known: &[CommitId]) -> Result<Connected> {
         let history = self.new_history(head, known)?;
-        for (id, kind) in self.new_objects(&history)? {
+        let objects = self.new_objects(&history)?;
+        let mut needed = HashSet::with_capacity(history.commits.len() + objects.len());
+        for (id, kind) in objects {
             if kind == ObjectKind::Blob {
                 match self.header(id)? {
                     Some((ObjectKind::Blob, _)) => {}
@@ -132,8 +143,10 @@ impl Repository {
                     None => return Err(RepositoryError::MissingObject(id)),
                 }
             }
+            needed.insert(id);
         }
-        Ok(parents_first(&history.commits))
+        needed.extend(history.commits.iter().map(|step| ObjectId::from(step.id)));
+        Ok(Connected { commits: parents_first(&history.commits), needed })
     }
 
     pub(super) fn new_history(&self, head: CommitId, known: &[CommitId]) -> Result<NewHistory> {

@@ -133,7 +133,7 @@ pub(super) fn append(repository: &Repository, count: usize, label: &str) -> Comm
 }
 
 /// `count` commits upon `old`, one second apart.
-fn chain(
+pub(super) fn chain(
     repository: &Repository,
     old: Option<CommitId>,
     count: usize,

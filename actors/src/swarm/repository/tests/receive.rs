@@ -165,10 +165,70 @@ fn trees_with_links_or_paths_upwards_are_refused() {
         let root = NewObject::new(ObjectKind::Tree, content).unwrap();
         let head = commit_object(TreeId(root.id), &[], 1, "hostile");
         let id = CommitId(head.id);
-        let received = receive(&repository, &pack(&[file.clone(), root, head])).unwrap();
-        let checked = received.check_connected(id);
+        let mut received = receive(&repository, &pack(&[file.clone(), root, head])).unwrap();
+        let checked = received.keep_needed(id);
         assert!(matches!(checked, Err(RepositoryError::BadObject { .. })), "{entry} {checked:?}");
         drop(received);
         assert_eq!(repository.loose_ids().unwrap(), []);
     }
+}
+
+/// Four ways a pack comes: a few objects, many, some large ones, and few that inflate to much.
+fn junk() -> [Vec<NewObject>; 4] {
+    let [few, many, large] = few_many_and_large();
+    [few, many, large, vec![blob(&vec![1; 20_000_000]), blob(&vec![2; 20_000_000])]]
+}
+
+#[test]
+fn only_what_the_new_commits_need_is_admitted() {
+    for junk in junk() {
+        let (_folder, mut repository) = empty();
+        let old = append(&repository, 3, "old");
+        let (head, needed) = chain(&repository, Some(old), 80, "new");
+        let stray = commit_object(TreeId(needed[1].id), &[old], 9_000, "in no history");
+        let sent = [needed.clone(), junk.clone(), vec![stray.clone()]].concat();
+        let mut quarantine = receive(&repository, &pack(&sent)).unwrap();
+        assert_eq!(quarantine.keep_needed(head).unwrap().len(), 80);
+        assert!(quarantine.commit_at(CommitId(stray.id)).is_err(), "validation does not see it either");
+        repository.admit(quarantine).unwrap();
+        repository.move_main(Some(old), head).unwrap();
+        assert!(needed.iter().all(|object| repository.contains(ObjectId(object.id))));
+        assert!(!junk.iter().chain([&stray]).any(|object| repository.contains(ObjectId(object.id))));
+        check_with_git(repository.path());
+        assert_eq!(history_length(&Repository::open(repository.path()).unwrap()), 83);
+    }
+}
+
+#[test]
+fn a_large_pack_of_nothing_but_what_is_needed_is_moved_in_as_it_came() {
+    let (_folder, mut repository) = empty();
+    let file = blob(&noise(3_000_000, 1));
+    let root = tree(&[("file", &file)]);
+    let first = commit_object(TreeId(root.id), &[], 1_000, "first");
+    let head = CommitId(first.id);
+    let bytes = pack(&[file, root, first]);
+    let mut quarantine = receive(&repository, &bytes).unwrap();
+    quarantine.keep_needed(head).unwrap();
+    repository.admit(quarantine).unwrap();
+    let checksum: [u8; 20] = bytes[bytes.len() - 20..].try_into().unwrap();
+    let name = format!("pack-{}.pack", ObjectId(checksum));
+    assert_eq!(std::fs::read(repository.pack_folder().join(name)).unwrap(), bytes);
+}
+
+#[test]
+fn of_a_history_that_is_sent_again_only_the_new_part_is_admitted() {
+    let (_folder, mut repository) = empty();
+    let (old, before) = chain(&repository, None, 500, "before");
+    let file = blob(&noise(3_000_000, 1));
+    repository.write_objects(&before).unwrap();
+    repository.move_main(None, old).unwrap();
+    let root = tree(&[("file", &file)]);
+    let new = commit_object(TreeId(root.id), &[old], 9_000, "new");
+    let head = CommitId(new.id);
+    let mut quarantine = receive(&repository, &pack(&[before, vec![file, root, new]].concat())).unwrap();
+    assert_eq!(quarantine.keep_needed(head).unwrap(), [head]);
+    repository.admit(quarantine).unwrap();
+    let packs = repository.packs().unwrap();
+    assert_eq!(packs.iter().map(|(_, ids)| ids.len()).collect::<Vec<_>>(), [3]);
+    check_with_git(repository.path());
 }

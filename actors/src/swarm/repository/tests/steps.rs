@@ -173,7 +173,7 @@ fn a_pack_that_leaves_out_a_file_is_refused_and_removed() {
         let (kind, content) = theirs.find(id).unwrap().unwrap();
         NewObject { kind, id: id.0, content }
     });
-    let missing = receive(&ours, &pack(&given)).unwrap().check_connected(id);
+    let missing = receive(&ours, &pack(&given)).unwrap().keep_needed(id);
     assert!(matches!(missing, Err(RepositoryError::MissingObject(_))), "{missing:?}");
     assert_eq!(ours.loose_ids().unwrap(), []);
 }
