@@ -11,14 +11,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::FutureExt as _;
 use skep_protocol::ids::{AccountId, CommitId, ConversationId, DeviceId};
 use skep_protocol::link::channel_name::ChannelName;
 use skep_protocol::swarm::git::download::DownloadError;
 use skep_protocol::time::UnixMillis;
+use tokio::runtime::Handle;
 
 use super::founder::Founder;
 use super::replica::{Moved, Replica, ReplicaError, refusal};
-use super::repository::fetch::{Fetch, FetchError, Fetched};
+use super::repository::fetch::{Fetch, FetchError, FetchStep, Fetched};
 use super::repository::serve::{Serve, Served};
 use super::repository::{Repository, RepositoryError};
 use super::standing::Standing;
@@ -116,21 +118,22 @@ impl FetchJob {
                 return Ok(None);
             }
         }
-        let mut fetch = Fetch::new(self.conversation, self.device).refusing(self.refused.clone());
+        let fetch = Fetch::new(self.conversation, self.device).refusing(self.refused.clone());
+        let mut receiving = Receiving::new(fetch, &self.pool, self.share);
         let mut bytes = Bytes::new();
         let deadline = tokio::time::Instant::now() + FETCH;
         let mut patience = patience;
         loop {
             let (replica, received) = (Arc::clone(&self.replica), bytes);
             let step = move || {
-                let step = replica.fetch_step(&mut fetch, &received);
-                (step, fetch)
+                let step = replica.fetch_step(&mut receiving.fetch, &received);
+                (receiving.keep(step), receiving)
             };
-            let (step, back) = run(&self.pool, self.share, Lane::Quick, step).await?;
-            fetch = back;
-            let step = step.map_err(ReplicaError::from)?;
-            send_all(channel, step.send, step.done.is_some()).await?;
-            if let Some(fetched) = step.done {
+            let (send, back) = run(&self.pool, self.share, Lane::Quick, step).await?;
+            receiving = back;
+            let send = send.map_err(ReplicaError::from)?;
+            send_all(channel, send, receiving.done.is_some()).await?;
+            if let Some(fetched) = receiving.done.take() {
                 return self.integrate(fetched).await;
             }
             let until = deadline.min(tokio::time::Instant::now() + patience);
@@ -150,6 +153,42 @@ impl FetchJob {
             Ok(moved) => Ok(moved.map(Box::new)),
             Err(error) => Err(Failure { error, head: Some(head) }),
         }
+    }
+}
+
+/// A fetch between its steps. What it received may be files; however it ends, they are removed on the
+/// pool, and its actor does not wait for the disk.
+#[derive(Debug)]
+struct Receiving {
+    fetch: Fetch,
+    /// What it brought.
+    done: Option<Fetched>,
+    pool: BlockingPool,
+    share: Share,
+}
+
+impl Receiving {
+    fn new(fetch: Fetch, pool: &BlockingPool, share: Share) -> Self {
+        Self { fetch, done: None, pool: pool.clone(), share }
+    }
+
+    /// Keeps what a step brought, and hands on what it wants sent.
+    fn keep(&mut self, step: Result<FetchStep, FetchError>) -> Result<Vec<Bytes>, FetchError> {
+        let FetchStep { send, done } = step?;
+        self.done = done;
+        Ok(send)
+    }
+}
+
+impl Drop for Receiving {
+    fn drop(&mut self) {
+        let left = (self.fetch.take_received(), self.done.take());
+        // At the end of the process there is no pool any more.
+        if matches!(left, (None, None)) || Handle::try_current().is_err() {
+            return;
+        }
+        // The pool has the job after the first poll, and drops it when it is its turn.
+        let _ = self.pool.run(self.share, Lane::Bulk, move || drop(left)).now_or_never();
     }
 }
 
@@ -211,20 +250,22 @@ impl CloneJob {
         };
         let mut repository =
             run(&self.pool, self.share, Lane::Quick, create).await?.map_err(ReplicaError::from)?;
-        let mut fetch = Fetch::new(self.conversation, self.device);
+        let fetch = Fetch::new(self.conversation, self.device);
+        let mut receiving = Receiving::new(fetch, &self.pool, self.share);
         let mut bytes = Bytes::new();
         let deadline = tokio::time::Instant::now() + FETCH;
         let pack = loop {
             let received = bytes;
             let step = move || {
-                let step = fetch.advance(&repository, &received);
-                (step, fetch, repository)
+                let step = receiving.fetch.advance(&repository, &received);
+                (receiving.keep(step), receiving, repository)
             };
-            let (step, fetch_back, repository_back) = run(&self.pool, self.share, Lane::Bulk, step).await?;
-            (fetch, repository) = (fetch_back, repository_back);
-            let step = step.map_err(ReplicaError::from)?;
-            send_all(&channel, step.send, step.done.is_some()).await?;
-            match step.done {
+            let (send, receiving_back, repository_back) =
+                run(&self.pool, self.share, Lane::Bulk, step).await?;
+            (receiving, repository) = (receiving_back, repository_back);
+            let send = send.map_err(ReplicaError::from)?;
+            send_all(&channel, send, receiving.done.is_some()).await?;
+            match receiving.done.take() {
                 Some(Fetched::New(pack)) => break pack,
                 // Nothing is not up to date with anything.
                 Some(Fetched::UpToDate { .. }) => return Err(ReplicaError::Empty.into()),

@@ -1,6 +1,8 @@
 //! Peers that stop talking in the middle of an exchange, in virtual time.
 
+use skep_protocol::ids::{BlobId, ObjectId};
 use skep_protocol::swarm::git::download::{DownloadOutput, DownloadSession};
+use skep_protocol::swarm::object::{EntryKind, NewObject, ObjectKind, Tree};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::LocalSet;
 use tokio::time::Instant;
@@ -127,6 +129,63 @@ async fn a_client_that_does_not_read_what_it_asked_for_is_given_up_after_a_minut
     tokio::join!(serve(offer, replica, BlockingPool::new(2), Share(1), told), hand_over);
     assert_eq!(begun.elapsed().as_secs(), SERVE_STALL.as_secs());
     drop(silent.outbound);
+}
+
+/// A fetch into `ours` that has received half of a pack, more than is kept in memory.
+fn half_received(ours: &Repository, theirs: &Repository) -> Fetch {
+    let mut state = 1_u32;
+    let noise = std::iter::repeat_with(|| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        state.to_be_bytes()[0]
+    });
+    let file = NewObject::new(ObjectKind::Blob, noise.take(6_000_000).collect::<Vec<u8>>()).unwrap();
+    let mut root = Tree::default();
+    root.put("file", EntryKind::File(BlobId(file.id))).unwrap();
+    let root = NewObject::new(ObjectKind::Tree, root.to_bytes()).unwrap();
+    let who = "n <e> 1 +0000";
+    let first = format!("tree {}\nauthor {who}\ncommitter {who}\n\n", ObjectId(root.id));
+    let first = NewObject::new(ObjectKind::Commit, first.into_bytes()).unwrap();
+    let head = CommitId(first.id);
+    theirs.write_objects(&[file, root, first]).unwrap();
+    theirs.move_main(None, head).unwrap();
+    let (mut fetch, mut serve) = (Fetch::new(ConversationId([1; 20]), PEER), Serve::default());
+    let (mut answers, mut received) = (vec![Bytes::new()], 0);
+    loop {
+        let mut requests = Vec::new();
+        for bytes in std::mem::take(&mut answers) {
+            received += bytes.len();
+            requests.extend(fetch.advance(ours, &bytes).unwrap().send);
+            if received > 4_000_000 {
+                return fetch;
+            }
+        }
+        for request in requests {
+            let mut step = serve.advance(theirs, &request).unwrap();
+            answers.append(&mut step.send);
+            while step.more {
+                step = serve.advance(theirs, &[]).unwrap();
+                answers.append(&mut step.send);
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_a_failed_fetch_received_is_removed_by_the_pool() {
+    let place = tempfile::tempdir().unwrap();
+    let [ours, theirs] = ["ours", "theirs"].map(|name| Repository::create(&place.path().join(name)).unwrap());
+    let (pool, share) = (BlockingPool::new(2), Share(1));
+    let receiving = Receiving::new(half_received(&ours, &theirs), &pool, share);
+    let files = || fs::read_dir(ours.path().join("quarantine")).unwrap().count();
+    let (go, wait) = std::sync::mpsc::channel::<()>();
+    let mut busy = Box::pin(pool.run(share, Lane::Bulk, move || wait.recv()));
+    assert!((&mut busy).now_or_never().is_none());
+    drop(receiving);
+    assert_eq!(files(), 1, "the pool is busy");
+    drop(go);
+    assert!(busy.await.unwrap().is_err());
+    pool.run(share, Lane::Bulk, || ()).await.unwrap();
+    assert_eq!(files(), 0);
 }
 
 #[test]

@@ -150,6 +150,11 @@ impl Fetch {
         self
     }
 
+    /// What was received so far. It may be a file, which goes with it; the fetch is over then.
+    pub fn take_received(&mut self) -> Option<PackReceiver> {
+        self.receiver.take()
+    }
+
     fn decide(&mut self, repository: &impl Access, head: CommitId) -> Result<(), FetchError> {
         if self.refused.contains(&head) {
             return Err(FetchError::RefusedBefore(head));
