@@ -35,6 +35,7 @@ use super::exchange::serve;
 use super::founder::Founder;
 use super::messages::{ConversationError, ConversationMessage, ConversationTold, Left, MAX_PAGE, Outgoing};
 use super::replica::{Moved, Replica, ReplicaError, Sent};
+use super::repository::Consolidation;
 use super::standing::{Standing, describe};
 use super::timeline::Change;
 use crate::account::messages::AccountSettings;
@@ -390,10 +391,14 @@ impl ConversationActor {
             return;
         }
         scope.after(CONSOLIDATE, |conversation, scope| {
-            conversation.with_replica(Lane::Bulk, scope, Replica::consolidate, |conversation, packed, _| {
+            conversation.with_replica(Lane::Bulk, scope, Replica::consolidate, |conversation, packed, scope| {
                 conversation.consolidating = false;
-                if let Ok(Err(error)) = packed {
-                    tracing::warn!(%error, "loose objects could not be packed; they are tried again later");
+                match packed {
+                    Ok(Ok(Consolidation::Viewed)) => conversation.consolidate_later(scope),
+                    Ok(Err(error)) => {
+                        tracing::warn!(%error, "loose objects could not be packed; they are tried again later");
+                    }
+                    _ => {}
                 }
             });
         });

@@ -31,7 +31,7 @@ use super::messages::{ConversationError, MAX_TEXT, MessageView, Outgoing, Page};
 use super::open_copies;
 use super::repository::fetch::{Fetch, FetchError, FetchStep};
 use super::repository::serve::{Serve, ServeError, ServeStep};
-use super::repository::{Access, Repository, RepositoryError};
+use super::repository::{Access, Consolidation, Repository, RepositoryError};
 use super::standing::{Standing, read_members, read_standing};
 use super::timeline::{Change, Timeline, Unreadable};
 
@@ -484,8 +484,8 @@ impl Replica {
         lock(&self.timeline).release(keep);
     }
 
-    /// Packs loose objects when there are many; whether it did.
-    pub(super) fn consolidate(&self) -> Result<bool, ReplicaError> {
+    /// Packs loose objects when there are many.
+    pub(super) fn consolidate(&self) -> Result<Consolidation, ReplicaError> {
         Ok(self.repository.lock().consolidate()?)
     }
 }

@@ -22,21 +22,33 @@ pub(super) const MAX_PACKS: usize = 16;
 /// A pack is taken in if it has at most so many times the objects gathered so far.
 const GROWTH: usize = 2;
 
+/// What came of consolidating.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Consolidation {
+    /// Objects were packed.
+    Done,
+    /// There are few files.
+    Nothing,
+    /// There are many, but something reads them: try again later.
+    Viewed,
+}
+
 impl Repository {
     /// Packs loose objects and small packs if there are more than `MAX_LOOSE` or `MAX_PACKS`.
-    /// A crash at any instant leaves every object in at least one place. Returns whether anything
-    /// was done: not while what was fetched is being validated, as that reads the files of now.
+    /// A crash at any instant leaves every object in at least one place. Nothing is done while what
+    /// was fetched is being validated, as that reads the files of now.
     ///
     /// # Errors
     /// What the system says, or when an object is damaged; nothing is removed then.
-    pub fn consolidate(&mut self) -> Result<bool> {
-        if self.is_viewed() {
-            return Ok(false);
-        }
+    pub fn consolidate(&mut self) -> Result<Consolidation> {
         let loose = self.loose_ids()?;
         let packs = self.packs()?;
         if loose.len() <= MAX_LOOSE && packs.len() <= MAX_PACKS {
-            return Ok(false);
+            return Ok(Consolidation::Nothing);
+        }
+        if self.is_viewed() {
+            return Ok(Consolidation::Viewed);
         }
         let too_many_packs = packs.len() > MAX_PACKS;
         let mut gathered: BTreeSet<ObjectId> = loose.iter().copied().collect();
@@ -63,7 +75,7 @@ impl Repository {
             durable::remove_file(&self.loose_path(id))?;
         }
         self.reload()?;
-        Ok(true)
+        Ok(Consolidation::Done)
     }
 
     /// The names of all packs and the ids in them, smallest first.

@@ -31,20 +31,16 @@ impl Repository {
             }
             let Some(folder) = path.parent() else { continue };
             if !folder.exists() {
-                self.unforced_folders.set(true);
+                self.unforced.borrow_mut().insert(self.objects_folder());
                 storage::make_folder(folder).map_err(at(folder))?;
             }
             let temporary = folder.join(format!("{TEMPORARY}obj_{id}"));
             durable::write_temporary(&temporary, &encode(object))?;
-            batch.folders.insert(folder.to_owned());
             batch.renames.insert(path, temporary);
             batch.ids.push(id);
         }
-        batch.finish()?;
-        if self.unforced_folders.get() {
-            durable::force_folder(&self.objects_folder())?;
-            self.unforced_folders.set(false);
-        }
+        batch.finish(&mut self.unforced.borrow_mut())?;
+        self.force_names()?;
         Ok(std::mem::take(&mut batch.ids))
     }
 
@@ -69,22 +65,22 @@ impl Repository {
 #[derive(Default)]
 struct Batch {
     ids: Vec<ObjectId>,
-    folders: BTreeSet<PathBuf>,
     /// Where each file goes, and where it is until then.
     renames: BTreeMap<PathBuf, PathBuf>,
 }
 
 impl Batch {
-    /// Puts all files into place and forces their names to disk.
-    fn finish(&mut self) -> Result<()> {
+    /// Puts all files into place; adds the folders that their names are in.
+    fn finish(&mut self, unforced: &mut BTreeSet<PathBuf>) -> Result<()> {
         while let Some((to, from)) = self.renames.pop_first() {
+            unforced.extend(to.parent().map(Path::to_owned));
             let renamed = fs::rename(&from, &to).map_err(at(&to));
             if renamed.is_err() {
                 self.renames.insert(to, from);
             }
             renamed?;
         }
-        self.folders.iter().try_for_each(|folder| durable::force_folder(folder))
+        Ok(())
     }
 }
 

@@ -34,7 +34,8 @@ mod walk;
 #[cfg(test)]
 mod tests;
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -46,6 +47,7 @@ use skep_protocol::swarm::object::{
     object_id,
 };
 
+pub use consolidate::Consolidation;
 pub use pack_stream::PackStream;
 pub use quarantine::{Access, Quarantine};
 pub use receive::PackReceiver;
@@ -150,8 +152,8 @@ pub type Result<T> = std::result::Result<T, RepositoryError>;
 pub struct Repository {
     path: PathBuf,
     git: gix::Repository,
-    /// Whether a folder of objects was made whose name may not be on disk yet.
-    unforced_folders: Cell<bool>,
+    /// Folders with names of objects in them that may not be on disk yet.
+    unforced: RefCell<BTreeSet<PathBuf>>,
     cache: RefCell<ObjectCache>,
     /// Counts the times that packs came or went.
     generation: u64,
@@ -204,11 +206,14 @@ impl Repository {
         let repository = Self {
             path: path.to_owned(),
             git,
-            unforced_folders: Cell::new(true),
+            unforced: RefCell::default(),
             cache: RefCell::default(),
             generation: 0,
             views: Arc::default(),
         };
+        // Whoever had it open before may have been killed in between.
+        let folders = [repository.objects_folder(), repository.pack_folder()];
+        repository.unforced.borrow_mut().extend(folders);
         if let Some(head) = repository.head()? {
             repository.check_tree(repository.commit_at(head)?.tree)?;
         }
@@ -338,6 +343,18 @@ impl Repository {
     fn reload(&mut self) -> Result<()> {
         self.git = open_git(&self.path)?;
         self.generation += 1;
+        Ok(())
+    }
+
+    /// Forces to disk what names objects have since it was done last. A folder for which that failed
+    /// is tried again with the next objects, though they be the same: nothing builds upon an object
+    /// that power loss can take away.
+    fn force_names(&self) -> Result<()> {
+        let mut unforced = self.unforced.borrow_mut();
+        while let Some(folder) = unforced.first() {
+            durable::force_folder(folder)?;
+            unforced.pop_first();
+        }
         Ok(())
     }
 

@@ -15,6 +15,7 @@
 //! can write meanwhile. Few objects wait in memory, many in a pack that is on disk already when it is
 //! admitted. A crash after that and before `main` moves leaves validated objects, nothing else.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -170,7 +171,7 @@ impl Repository {
         Self {
             path: self.path.clone(),
             git: self.git.clone(),
-            unforced_folders: self.unforced_folders.clone(),
+            unforced: RefCell::default(),
             cache: self.cache.clone(),
             generation: self.generation,
             views: Arc::clone(&self.views),

@@ -159,15 +159,19 @@ impl Repository {
     pub(super) fn place(&mut self, staged: &StagedPack) -> Result<String> {
         let in_place = |ending| self.pack_folder().join(format!("{}.{ending}", staged.stem));
         let (pack, index) = (in_place("pack"), in_place("idx"));
+        self.unforced.borrow_mut().insert(self.pack_folder());
         if !index.exists() {
+            let from = staged.file("idx");
             let placed = durable::rename(&staged.file("pack"), &pack)
-                .and_then(|()| durable::rename(&staged.file("idx"), &index));
-            if placed.is_err() && !index.exists() {
+                .and_then(|()| fs::rename(&from, &index).map_err(at(&from)));
+            if placed.is_err() {
                 durable::remove_file(&pack)?;
             }
             placed?;
-            self.reload()?;
         }
+        // Also if it was here: whoever placed it may have come no further.
+        self.force_names()?;
+        self.reload()?;
         Ok(staged.stem.clone())
     }
 

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Command, Stdio};
 
-use super::super::{Repository, RepositoryError};
+use super::super::{Consolidation, Repository, RepositoryError};
 use super::*;
 
 #[test]
@@ -57,12 +57,12 @@ fn crashed(repository: &Repository, folder: &Path) -> Repository {
 }
 
 #[test]
-fn a_fetch_cut_off_by_a_crash_leaves_no_objects() {
+fn a_fetch_cut_off_by_a_crash_leaves_no_objects_before_they_are_admitted_and_no_part_of_them_after() {
     let few = vec![blob(b"one")];
     let many: Vec<_> = (0..100).map(|number| blob(format!("{number}").as_bytes())).collect();
     let large = vec![blob(&receive::noise(3_000_000, 1))];
     for objects in [few, many, large] {
-        let (folder, repository) = empty();
+        let (folder, mut repository) = empty();
         let head = append(&repository, 2, "text");
         let before = files_below(repository.path()).len();
         let check = |repository: &Repository, moment: &str| {
@@ -84,8 +84,13 @@ fn a_fetch_cut_off_by_a_crash_leaves_no_objects() {
         if let Some(staged) = staged.iter().find(|file| file.extension().is_some_and(|it| it == "pack")) {
             fs::copy(staged, repository.pack_folder().join(staged.file_name().unwrap())).unwrap();
             check(&repository, "between the pack and its index");
+            fs::remove_file(repository.pack_folder().join(staged.file_name().unwrap())).unwrap();
         }
-        drop(quarantine);
+        repository.admit(quarantine).unwrap();
+        let again = crashed(&repository, folder.path());
+        assert!(objects.iter().all(|object| again.contains(ObjectId(object.id))), "admitted, whole");
+        assert_eq!(again.head().unwrap(), Some(head), "and in no history yet");
+        check_with_git(again.path());
     }
 }
 
@@ -100,7 +105,7 @@ fn a_crash_while_consolidating_leaves_objects_twice_which_is_harmless() {
         .arg(&loose)
         .status();
     assert!(copied.unwrap().success());
-    repository.consolidate().unwrap();
+    assert_eq!(repository.consolidate().unwrap(), Consolidation::Done);
     let path = repository.path().to_owned();
     drop(repository);
     for file in files_below(&loose) {
@@ -110,7 +115,7 @@ fn a_crash_while_consolidating_leaves_objects_twice_which_is_harmless() {
     }
     let mut repository = Repository::open(&path).unwrap();
     check_with_git(&path);
-    assert!(repository.consolidate().unwrap());
+    assert_eq!(repository.consolidate().unwrap(), Consolidation::Done);
     assert_eq!(repository.loose_ids().unwrap(), []);
     assert_eq!(history_length(&repository), 600);
     check_with_git(&path);
@@ -151,7 +156,7 @@ fn a_truncated_repository_is_reported_and_not_repaired() {
 fn a_truncated_pack_is_reported() {
     let (_folder, mut repository) = empty();
     append(&repository, 600, "text");
-    repository.consolidate().unwrap();
+    assert_eq!(repository.consolidate().unwrap(), Consolidation::Done);
     let path = repository.path().to_owned();
     let pack = files_below(&repository.pack_folder());
     let pack = pack.iter().find(|file| file.extension().unwrap() == "pack").unwrap().clone();
@@ -191,7 +196,9 @@ fn writer_to_be_killed() {
         let head = append(&repository, 1, &format!("number {number}"));
         println!("acknowledged {head}");
         std::io::stdout().flush().unwrap();
-        repository.consolidate().unwrap();
+        // What a fetch does: admitted first, then in the history.
+        append_packed(&mut repository, 70, &format!("fetched {number}"));
+        let _ = repository.consolidate().unwrap();
     }
 }
 

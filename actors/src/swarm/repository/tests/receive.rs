@@ -4,7 +4,7 @@ use skep_protocol::ids::BlobId;
 use skep_protocol::swarm::git::pack::{PackError, PackLimit};
 use skep_protocol::swarm::object::ObjectSource as _;
 
-use super::super::RepositoryError;
+use super::super::{Consolidation, RepositoryError};
 use super::*;
 
 /// Bytes that do not compress.
@@ -84,9 +84,9 @@ fn nothing_is_moved_while_a_quarantine_reads_it() {
     let (_folder, mut repository) = empty();
     append(&repository, 600, "text");
     let quarantine = receive(&repository, &pack(&[blob(b"one")])).unwrap();
-    assert!(!repository.consolidate().unwrap());
+    assert_eq!(repository.consolidate().unwrap(), Consolidation::Viewed);
     drop(quarantine);
-    assert!(repository.consolidate().unwrap());
+    assert_eq!(repository.consolidate().unwrap(), Consolidation::Done);
 }
 
 #[test]
@@ -231,4 +231,21 @@ fn of_a_history_that_is_sent_again_only_the_new_part_is_admitted() {
     let packs = repository.packs().unwrap();
     assert_eq!(packs.iter().map(|(_, ids)| ids.len()).collect::<Vec<_>>(), [3]);
     check_with_git(repository.path());
+}
+
+#[test]
+fn a_pack_whose_name_could_not_be_forced_to_disk_is_forced_and_seen_when_it_comes_again() {
+    let (folder, mut repository) = empty();
+    let large = blob(&noise(3_000_000, 1));
+    let both = [(); 2].map(|()| receive(&repository, &pack(std::slice::from_ref(&large))).unwrap());
+    // Its turn is first, and it cannot be forced.
+    let missing = folder.path().join("missing");
+    repository.unforced.borrow_mut().insert(missing.clone());
+    let [first, second] = both;
+    assert!(repository.admit(first).is_err());
+    std::fs::create_dir(&missing).unwrap();
+    assert!(repository.unforced.borrow().contains(&repository.pack_folder()));
+    repository.admit(second).unwrap();
+    assert!(repository.contains(ObjectId(large.id)));
+    assert!(repository.unforced.borrow().is_empty());
 }

@@ -4,7 +4,7 @@ use skep_protocol::ids::BlobId;
 use skep_protocol::swarm::object::{EMPTY_BLOB, ObjectSource, SourceError};
 
 use super::super::consolidate::{MAX_LOOSE, MAX_PACKS};
-use super::super::{Repository, RepositoryError};
+use super::super::{Consolidation, Repository, RepositoryError};
 use super::*;
 
 #[test]
@@ -148,8 +148,8 @@ fn consolidating_keeps_every_object_and_bounds_the_number_of_files() {
     for round in 0..3 {
         append(&repository, MAX_LOOSE + 1, &format!("round {round}"));
         expected += MAX_LOOSE + 1;
-        assert!(repository.consolidate().unwrap());
-        assert!(!repository.consolidate().unwrap());
+        assert_eq!(repository.consolidate().unwrap(), Consolidation::Done);
+        assert_eq!(repository.consolidate().unwrap(), Consolidation::Nothing);
         assert_eq!(repository.loose_ids().unwrap(), []);
         assert_eq!(history_length(&repository), expected);
         assert!(files_below(&repository.path().join("objects")).len() <= 2 * 3);
@@ -167,8 +167,25 @@ fn many_small_packs_are_joined() {
         let quarantine = receive(&repository, &pack(&objects)).unwrap();
         repository.admit(quarantine).unwrap();
     }
-    assert!(repository.consolidate().unwrap());
+    assert_eq!(repository.consolidate().unwrap(), Consolidation::Done);
     assert!(files_below(&repository.pack_folder()).len() <= 4);
     assert!(repository.contains(ObjectId(blob(b"0 0").id)));
     assert!(repository.contains(ObjectId(blob(b"16 69").id)));
+}
+
+#[test]
+fn an_object_whose_name_could_not_be_forced_to_disk_is_forced_when_it_is_written_again() {
+    let (folder, repository) = empty();
+    let objects = [blob(b"one"), blob(b"two")];
+    // Its turn is first, and it cannot be forced.
+    let missing = folder.path().join("missing");
+    repository.unforced.borrow_mut().insert(missing.clone());
+    for _ in 0..2 {
+        assert!(repository.write_objects(&objects).is_err());
+        let place = repository.loose_path(ObjectId(objects[0].id));
+        assert!(repository.unforced.borrow().contains(place.parent().unwrap()));
+    }
+    std::fs::create_dir(&missing).unwrap();
+    assert_eq!(repository.write_objects(&objects).unwrap(), []);
+    assert!(repository.unforced.borrow().is_empty());
 }
