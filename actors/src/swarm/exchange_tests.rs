@@ -177,7 +177,7 @@ async fn what_a_failed_fetch_received_is_removed_by_the_pool() {
     let (pool, share) = (BlockingPool::new(2), Share(1));
     let receiving = Receiving::new(half_received(&ours, &theirs), &pool, share);
     let files = || fs::read_dir(ours.path().join("quarantine")).unwrap().count();
-    let (go, wait) = std::sync::mpsc::channel::<()>();
+    let (go, wait) = std::sync::mpsc::sync_channel::<()>(1);
     let mut busy = Box::pin(pool.run(share, Lane::Bulk, move || wait.recv()));
     assert!((&mut busy).now_or_never().is_none());
     drop(receiving);

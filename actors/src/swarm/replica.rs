@@ -31,7 +31,7 @@ use super::messages::{ConversationError, MAX_TEXT, MessageView, Outgoing, Page};
 use super::open_copies;
 use super::repository::fetch::{Fetch, FetchError, FetchStep};
 use super::repository::serve::{Serve, ServeError, ServeStep};
-use super::repository::{Access, Consolidation, Repository, RepositoryError};
+use super::repository::{Access, Consolidation, Repository, RepositoryError, is_in_history};
 use super::standing::{Standing, read_members, read_standing};
 use super::timeline::{Change, Timeline, Unreadable};
 
@@ -451,9 +451,7 @@ impl Replica {
 
     /// Whether a commit is part of the history.
     pub(super) fn has(&self, commit: CommitId) -> Result<bool, ReplicaError> {
-        let repository = self.repository.lock();
-        let head = repository.head()?.ok_or(ReplicaError::Empty)?;
-        Ok(repository.contains(commit.into()) && repository.is_ancestor(commit, head)?)
+        Ok(is_in_history(&self.repository, commit)?)
     }
 
     /// Who wrote a commit of the history.

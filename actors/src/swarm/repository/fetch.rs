@@ -11,7 +11,7 @@ use skep_protocol::swarm::git::download::{
     DownloadError, DownloadOutput, DownloadSession, MAX_FETCH_BYTES, MAX_HAVES,
 };
 
-use super::{Access, PackReceiver, Quarantine, Repository, RepositoryError};
+use super::{Access, PackReceiver, Quarantine, Repository, RepositoryError, is_in_history};
 
 /// What a fetch brought.
 #[derive(Debug)]
@@ -160,15 +160,15 @@ impl Fetch {
             return Err(FetchError::RefusedBefore(head));
         }
         self.head = Some(head);
-        let haves = repository.access(|repository| match repository.head()? {
-            Some(ours) if has(repository, ours, head)? => Ok(None),
-            Some(ours) => repository.newest_commits(ours, MAX_HAVES).map(Some),
-            None => Ok(Some(Vec::new())),
-        })?;
-        match haves {
-            Some(haves) => self.session.want(head, &haves),
-            None => self.session.up_to_date(),
+        if is_in_history(repository, head)? {
+            self.session.up_to_date();
+            return Ok(());
         }
+        let haves = repository.access(|repository| match repository.head()? {
+            Some(ours) => repository.newest_commits(ours, MAX_HAVES),
+            None => Ok(Vec::new()),
+        })?;
+        self.session.want(head, &haves);
         Ok(())
     }
 
@@ -177,16 +177,10 @@ impl Fetch {
         if let Some(receiver) = self.receiver.take() {
             return Ok(Fetched::New(FetchedPack { head, receiver: Box::new(receiver) }));
         }
-        let known = repository.access(|repository| match repository.head()? {
-            Some(ours) => has(repository, ours, head),
-            None => Ok(false),
-        })?;
-        if known { Ok(Fetched::UpToDate { head }) } else { Err(DownloadError::Vanished.into()) }
+        if is_in_history(repository, head)? {
+            Ok(Fetched::UpToDate { head })
+        } else {
+            Err(DownloadError::Vanished.into())
+        }
     }
-}
-
-/// Whether a commit is part of the history up to `ours`. An object of that name may be here without
-/// being that.
-fn has(repository: &Repository, ours: CommitId, commit: CommitId) -> Result<bool, RepositoryError> {
-    Ok(repository.contains(commit.into()) && repository.is_ancestor(commit, ours)?)
 }

@@ -14,7 +14,7 @@
 //! the next, so a crash at any instant leaves a repository that git calls sound, and what was
 //! acknowledged is there.
 //!
-//! Reading objects and finding merge bases is left to gix. Writing is ours because gix does not
+//! Reading objects is left to gix. Writing is ours because gix does not
 //! force to disk, walking because gix visits hidden histories whole.
 
 mod bundle;
@@ -25,6 +25,7 @@ pub mod fetch;
 mod loose;
 mod pack_stream;
 mod quarantine;
+mod reached;
 mod receive;
 mod references;
 pub mod serve;
@@ -50,10 +51,12 @@ use skep_protocol::swarm::object::{
 pub use consolidate::Consolidation;
 pub use pack_stream::PackStream;
 pub use quarantine::{Access, Quarantine};
+pub use reached::is_in_history;
 pub use receive::PackReceiver;
 pub use references::Advertisement;
 
 use self::cache::ObjectCache;
+use self::reached::Reached;
 use super::damage::refusal_of_system;
 use crate::storage;
 
@@ -157,6 +160,7 @@ pub struct Repository {
     cache: RefCell<ObjectCache>,
     /// Counts the times that packs came or went.
     generation: u64,
+    reached: Arc<Reached>,
     /// Held by this and by each of its views.
     views: Arc<()>,
 }
@@ -209,6 +213,7 @@ impl Repository {
             unforced: RefCell::default(),
             cache: RefCell::default(),
             generation: 0,
+            reached: Arc::default(),
             views: Arc::default(),
         };
         // Whoever had it open before may have been killed in between.

@@ -28,7 +28,7 @@ impl Repository {
     pub fn pack_stream(&self, want: CommitId, haves: &[CommitId]) -> Result<PackStream> {
         let head = self.head()?.ok_or(RepositoryError::NotInHistory(want))?;
         let is_commit = matches!(self.header(want.into())?, Some((ObjectKind::Commit, _)));
-        if !is_commit || !self.is_ancestor(want, head)? {
+        if !is_commit || !self.reaches(head, want)? {
             return Err(RepositoryError::NotInHistory(want));
         }
         let history = self.new_history(want, haves)?;

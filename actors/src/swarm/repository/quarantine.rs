@@ -174,6 +174,7 @@ impl Repository {
             unforced: RefCell::default(),
             cache: self.cache.clone(),
             generation: self.generation,
+            reached: Arc::clone(&self.reached),
             views: Arc::clone(&self.views),
         }
     }

@@ -12,7 +12,7 @@ use std::collections::{BinaryHeap, HashMap, HashSet};
 use skep_protocol::ids::{CommitId, ObjectId, TreeId};
 use skep_protocol::swarm::object::{EntryKind, ObjectKind};
 
-use super::{Repository, RepositoryError, Result, git_id};
+use super::{Repository, RepositoryError, Result};
 
 /// Most new commits of one walk: what 256 MiB can bring, and some hundred MiB of memory.
 pub(super) const MAX_NEW_COMMITS: usize = 1_000_000;
@@ -84,24 +84,6 @@ impl Repository {
     pub fn commits_between(&self, head: CommitId, known: &[CommitId]) -> Result<Vec<CommitId>> {
         let history = self.new_history(head, known)?;
         Ok(parents_first(&history.commits))
-    }
-
-    /// The best common ancestor; none if the histories are unrelated.
-    ///
-    /// # Errors
-    /// When a commit is missing.
-    pub fn merge_base(&self, one: CommitId, other: CommitId) -> Result<Option<CommitId>> {
-        let base = self.git.merge_base(git_id(one.into()), git_id(other.into()));
-        let base = base.map_err(|error| self.store_error(&error))?;
-        Ok(base.and_then(|base| CommitId::from_bytes(base.as_bytes())))
-    }
-
-    /// Whether `ancestor` is `descendant` or one of its ancestors.
-    ///
-    /// # Errors
-    /// When a commit is missing.
-    pub fn is_ancestor(&self, ancestor: CommitId, descendant: CommitId) -> Result<bool> {
-        Ok(ancestor == descendant || self.merge_base(ancestor, descendant)? == Some(ancestor))
     }
 
     /// The newest commits of the history of `head`, newest first, at most `count`: what to tell a

@@ -4,7 +4,7 @@ use skep_protocol::ids::BlobId;
 use skep_protocol::swarm::object::{EMPTY_BLOB, ObjectSource, SourceError};
 
 use super::super::consolidate::{MAX_LOOSE, MAX_PACKS};
-use super::super::{Consolidation, Repository, RepositoryError};
+use super::super::{Consolidation, Repository, RepositoryError, is_in_history};
 use super::*;
 
 #[test]
@@ -51,8 +51,7 @@ fn bundles_of_real_conversations_import_and_walk() {
             let reached = repository.commits_between(*id, &[]).unwrap();
             assert_eq!(rest.len() + reached.len(), commits.len(), "{name}");
             assert!(rest.iter().all(|id| !reached.contains(id)));
-            assert!(repository.is_ancestor(*id, head).unwrap());
-            assert_eq!(repository.is_ancestor(head, *id).unwrap(), *id == head);
+            assert!(is_in_history(&repository, *id).unwrap());
         }
     }
 }
@@ -121,12 +120,9 @@ fn walks_stop_at_what_is_known_and_do_not_trust_times() {
     assert_eq!(repository.commits_between(future, &[base]).unwrap(), [old, future]);
     assert_eq!(repository.commits_between(base, &[future]).unwrap(), []);
     let other = commit(&repository, &[base], 4_000, "other side");
-    assert_eq!(repository.merge_base(future, other).unwrap(), Some(base));
     assert_eq!(repository.commits_between(other, &[future]).unwrap(), [other]);
     let merge = commit(&repository, &[future, other], 4_001, "merge");
     assert_eq!(repository.commits_between(merge, &[future]).unwrap(), [other, merge]);
-    let unrelated = commit(&repository, &[], 1, "unrelated");
-    assert_eq!(repository.merge_base(unrelated, merge).unwrap(), None);
     let newest = repository.newest_commits(merge, 3).unwrap();
     assert_eq!(newest, [merge, future, other]);
 }
@@ -188,4 +184,38 @@ fn an_object_whose_name_could_not_be_forced_to_disk_is_forced_when_it_is_written
     std::fs::create_dir(&missing).unwrap();
     assert_eq!(repository.write_objects(&objects).unwrap(), []);
     assert!(repository.unforced.borrow().is_empty());
+}
+
+#[test]
+fn whether_old_commits_are_in_the_history_is_found_out_by_one_walk() {
+    let (_folder, repository) = empty();
+    let first = append(&repository, 1, "first");
+    let second = append(&repository, 1, "second");
+    append(&repository, 20, "more");
+    assert!(is_in_history(&repository, first).unwrap());
+    // Who walked again would miss it.
+    std::fs::remove_file(repository.loose_path(second.into())).unwrap();
+    let newer = append(&repository, 3, "newer");
+    let newest = append(&repository, 1, "newest");
+    assert!([first, newer, newest].iter().all(|id| is_in_history(&repository, *id).unwrap()));
+    let walk = Repository::open(repository.path()).unwrap();
+    assert!(is_in_history(&walk, first).is_err());
+}
+
+#[test]
+fn a_commit_in_the_store_is_in_the_history_only_while_the_head_reaches_it() {
+    let (_folder, repository) = empty();
+    let base = append(&repository, 5, "base");
+    let ours = commit(&repository, &[base], 5_000, "a merge that is given up");
+    let theirs = commit(&repository, &[base], 5_001, "the other one");
+    assert!(!is_in_history(&repository, ours).unwrap());
+    repository.move_main(Some(base), ours).unwrap();
+    let newer = append(&repository, 1, "newer");
+    assert!(is_in_history(&repository, ours).unwrap());
+    repository.move_main(Some(newer), theirs).unwrap();
+    for (id, is_in) in
+        [(ours, false), (newer, false), (base, true), (theirs, true), (CommitId([1; 20]), false)]
+    {
+        assert_eq!(is_in_history(&repository, id).unwrap(), is_in);
+    }
 }
