@@ -1,11 +1,16 @@
 //! Editions of signed values: the same owner replaces one by the next (`spec: dht 3.1`). Who keeps a
 //! value for others takes no older one, but who asks or listens meets nodes that still have, or replay,
 //! what was replaced.
+//!
+//! A signature covers neither the id of a value nor its key (`spec: dht 3.2`). Whoever keeps a value can
+//! therefore show what its owner signed elsewhere as a later edition of it; the devices of one account of
+//! Jami, which share its key, announce themselves under an id each. So of two editions the earlier is
+//! left out only if fewer nodes have it.
 
-use std::collections::{BTreeMap, btree_map};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::dht::value::{Fingerprint, Value, ValueId};
+use crate::dht::value::{Value, ValueId};
 use crate::ids::DeviceShortId;
 
 /// Which edition of a value, and whose.
@@ -28,28 +33,21 @@ impl Edition {
     }
 }
 
-/// The values without those that a later edition among them replaces.
-pub(super) fn latest(values: BTreeMap<Fingerprint, Arc<Value>>) -> Vec<Arc<Value>> {
-    let mut last: BTreeMap<(ValueId, DeviceShortId), Edition> = BTreeMap::new();
-    let editions: Vec<_> = values.values().map(|value| Edition::of(value)).collect();
-    for (value, edition) in values.values().zip(&editions) {
-        let Some(edition) = *edition else { continue };
-        match last.entry((value.id, edition.owner)) {
-            btree_map::Entry::Vacant(first) => drop(first.insert(edition)),
-            btree_map::Entry::Occupied(mut known) if known.get().is_before(edition) => {
-                known.insert(edition);
-            }
-            btree_map::Entry::Occupied(_) => {}
+/// The values without those that a later edition among them replaces: one that more nodes have. Each
+/// comes with how many nodes have it.
+pub(super) fn latest(values: Vec<(Arc<Value>, usize)>) -> Vec<Arc<Value>> {
+    let mut editions: BTreeMap<(ValueId, DeviceShortId), Vec<(Edition, usize)>> = BTreeMap::new();
+    for (value, nodes) in &values {
+        if let Some(edition) = Edition::of(value) {
+            editions.entry((value.id, edition.owner)).or_default().push((edition, *nodes));
         }
     }
-    let is_last = |value: &Value, edition: Edition| {
-        last.get(&(value.id, edition.owner)).is_none_or(|last| !edition.is_before(*last))
+    let is_replaced = |value: &Value, nodes: usize| {
+        let Some(edition) = Edition::of(value) else { return false };
+        let others = editions.get(&(value.id, edition.owner)).into_iter().flatten();
+        others.into_iter().any(|(other, have)| edition.is_before(*other) && nodes < *have)
     };
-    let values = values.into_values().zip(editions);
-    values
-        .filter(|(value, edition)| edition.is_none_or(|it| is_last(value, it)))
-        .map(|(value, _)| value)
-        .collect()
+    values.into_iter().filter(|(value, nodes)| !is_replaced(value, *nodes)).map(|(value, _)| value).collect()
 }
 
 #[cfg(test)]
@@ -63,22 +61,29 @@ mod tests {
         Value::signed(ValueId(id), content.sign(golden::throw_away_key(), sequence).unwrap()).into()
     }
 
-    fn kept(values: &[&Arc<Value>]) -> Vec<Arc<Value>> {
-        latest(values.iter().map(|value| (value.fingerprint(), Arc::clone(value))).collect())
+    fn kept(values: &[(&Arc<Value>, usize)]) -> Vec<Arc<Value>> {
+        latest(values.iter().map(|(value, nodes)| (Arc::clone(value), *nodes)).collect())
     }
 
     #[test]
-    fn a_later_edition_replaces_those_before_under_the_same_id_only() {
+    fn a_later_edition_of_more_nodes_replaces_those_before_under_the_same_id_only() {
         let [first, second, third] = [1, 2, 3].map(|sequence| signed(1, 0, sequence));
         let plain: Arc<Value> = Value::plain(ValueId(1), Content::new(0, b"plain".to_vec())).into();
-        assert_eq!(kept(&[&first, &third, &second]), [Arc::clone(&third)]);
-        let beside = kept(&[&first, &third, &plain, &signed(2, 0, 1)]);
+        assert_eq!(kept(&[(&first, 1), (&third, 6), (&second, 2)]), [Arc::clone(&third)]);
+        let beside = kept(&[(&first, 1), (&third, 2), (&plain, 1), (&signed(2, 0, 1), 1)]);
         assert!(beside.len() == 3 && !beside.contains(&first), "{beside:?}");
+    }
+
+    #[test]
+    fn what_one_node_shows_as_a_later_edition_hides_nothing() {
+        let (honest, moved) = (signed(1, 0, 1), signed(1, 0, 9));
+        assert_eq!(kept(&[(&honest, 7), (&moved, 1)]).len(), 2);
+        assert_eq!(kept(&[(&honest, 1), (&moved, 1)]).len(), 2);
     }
 
     #[test]
     fn types_whose_signature_nobody_checks_replace_nothing() {
         let (honest, unchecked) = (signed(1, 0, 1), signed(1, 2, 9));
-        assert_eq!(kept(&[&honest, &unchecked]).len(), 2);
+        assert_eq!(kept(&[(&honest, 1), (&unchecked, 5)]).len(), 2);
     }
 }

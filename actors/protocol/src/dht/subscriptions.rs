@@ -4,9 +4,13 @@
 //! node tells of it, and gone when the last node that held it said so or fell silent for the life of
 //! the value. Values are recognised by [`Fingerprint`]: a node that hands out another content under
 //! a known id hides nothing.
+//!
+//! A signature covers neither the id of a value nor its key. So a node can show what an owner signed
+//! elsewhere as a later edition of this value, and a later edition alone is no reason to hide one. Only
+//! what was told before, has been replaced since, and is outdated for two nodes is a replay.
 
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,6 +33,13 @@ const REMEMBERED_PER_KEY: usize = 4 * NODES_PER_KEY;
 /// Values remembered per key and node; with the 8 nodes of the reference its 4,096 per key.
 /// When there are more, the oldest of that node counts as gone.
 pub const VALUES_PER_NODE: usize = 512;
+
+/// Editions remembered per key as told and replaced; the oldest are forgotten, and would be told again.
+const REPLACED_PER_KEY: usize = 32;
+
+/// Nodes that must have a later edition before one that was replaced is taken for a replay: one alone
+/// may have made it of what the owner signed elsewhere.
+const CONFIRMATIONS: usize = 2;
 
 /// Keys listened at: one per contact and a few per account.
 pub const MAX_SUBSCRIPTIONS: usize = 16_384;
@@ -76,6 +87,14 @@ struct Node {
 struct Subscription<P> {
     nodes: BTreeMap<P, Node>,
     values: BTreeMap<Fingerprint, Seen<P>>,
+    /// What was told, and is gone because later editions took its place; the oldest first.
+    replaced: VecDeque<Fingerprint>,
+}
+
+impl<P> Default for Subscription<P> {
+    fn default() -> Self {
+        Self { nodes: BTreeMap::new(), values: BTreeMap::new(), replaced: VecDeque::new() }
+    }
 }
 
 /// The keys listened at. `P` names nodes.
@@ -118,9 +137,7 @@ impl<P: Ord + Clone> Subscriptions<P> {
         if !self.keys.contains_key(&key) && self.keys.len() >= MAX_SUBSCRIPTIONS {
             return Err(TooManySubscriptions);
         }
-        self.keys
-            .entry(key)
-            .or_insert_with(|| Subscription { nodes: BTreeMap::new(), values: BTreeMap::new() });
+        self.keys.entry(key).or_default();
         Ok(())
     }
 
@@ -206,7 +223,7 @@ impl<P: Ord + Clone> Subscriptions<P> {
     }
 
     /// Takes in values that `node` says are at `key`, which must have been admitted. Nodes that were not
-    /// asked are ignored, and so are editions before one that is known, which somebody may replay.
+    /// asked are ignored, and so are editions that were told and replaced, which somebody may replay.
     pub fn found(
         &mut self,
         now: Moment,
@@ -281,7 +298,8 @@ impl<P: Ord + Clone> Subscriptions<P> {
         let replaced: Vec<_> = replaced.collect();
         let Some(subscription) = self.keys.get_mut(&key) else { return };
         let edition = Edition::of(&value);
-        if edition.is_some_and(|edition| subscription.has_later(value.id, edition)) {
+        let outdated = edition.map(|edition| subscription.before(value.id, edition)).unwrap_or_default();
+        if edition.is_some_and(|edition| subscription.is_replay(fingerprint, edition)) {
             return;
         }
         if let Entry::Vacant(unknown) = subscription.values.entry(fingerprint) {
@@ -292,6 +310,9 @@ impl<P: Ord + Clone> Subscriptions<P> {
         // The edition before is gone only after the new one is known, so that nothing flickers.
         for old in replaced {
             self.release(key, node, old, events);
+            if let (true, Some(subscription)) = (outdated.contains(&old), self.keys.get_mut(&key)) {
+                subscription.note_replaced(old);
+            }
         }
         self.bound(key, node, events);
     }
@@ -361,8 +382,30 @@ impl<P: Ord> Subscription<P> {
         self.values.range(Fingerprint { id, digest: [0; 20] }..=Fingerprint { id, digest: [0xff; 20] })
     }
 
-    fn has_later(&self, id: ValueId, edition: Edition) -> bool {
-        self.with_id(id).any(|(_, seen)| seen.edition.is_some_and(|known| edition.is_before(known)))
+    /// The editions under an id that come before this one.
+    fn before(&self, id: ValueId, edition: Edition) -> BTreeSet<Fingerprint> {
+        let is_before = |seen: &Seen<P>| seen.edition.is_some_and(|known| known.is_before(edition));
+        self.with_id(id).filter(|(_, seen)| is_before(seen)).map(|(name, _)| *name).collect()
+    }
+
+    /// Whether an edition was told, replaced, and is outdated for several nodes.
+    fn is_replay(&self, fingerprint: Fingerprint, edition: Edition) -> bool {
+        let is_later = |seen: &Seen<P>| seen.edition.is_some_and(|known| edition.is_before(known));
+        self.replaced.contains(&fingerprint)
+            && self
+                .with_id(fingerprint.id)
+                .any(|(_, seen)| is_later(seen) && seen.holders.len() >= CONFIRMATIONS)
+    }
+
+    /// Notes that a node has a later edition in place of one, which is gone if that node was the last.
+    fn note_replaced(&mut self, fingerprint: Fingerprint) {
+        if self.values.contains_key(&fingerprint) || self.replaced.contains(&fingerprint) {
+            return;
+        }
+        if self.replaced.len() >= REPLACED_PER_KEY {
+            self.replaced.pop_front();
+        }
+        self.replaced.push_back(fingerprint);
     }
 
     fn has_room_for(&self, node: &P) -> bool {

@@ -66,21 +66,53 @@ fn an_edition_takes_the_place_of_the_one_before() {
     assert_eq!(subscriptions.found(at(1), key(), &1, [new]), [gone(&old)]);
 }
 
+fn edition(sequence: u16, data: &[u8]) -> Value {
+    let content = Content::new(0, data.to_vec());
+    Value::signed(ValueId(1), content.sign(golden::throw_away_key(), sequence).unwrap())
+}
+
 #[test]
-fn an_edition_that_is_told_again_after_the_next_one_is_ignored() {
-    let mut subscriptions = subscribed(2);
-    let edition = |sequence, data: &[u8]| {
-        let content = Content::new(0, data.to_vec());
-        Value::signed(ValueId(1), content.sign(golden::throw_away_key(), sequence).unwrap())
-    };
+fn an_edition_that_is_told_again_after_the_next_one_took_its_place_is_ignored() {
+    let mut subscriptions = subscribed(3);
     let (old, new) = (edition(1, b"old"), edition(2, b"new"));
-    assert_eq!(subscriptions.found(at(0), key(), &0, [new.clone()]), [found(&new)]);
-    for node in [0, 1] {
-        assert_eq!(subscriptions.found(at(1), key(), &node, [old.clone()]), []);
+    subscriptions.found(at(0), key(), &0, [old.clone()]);
+    subscriptions.found(at(0), key(), &1, [old.clone()]);
+    assert_eq!(subscriptions.found(at(1), key(), &0, [new.clone()]), [found(&new)]);
+    assert_eq!(subscriptions.found(at(1), key(), &1, [new.clone()]), [gone(&old)]);
+    for node in [0, 1, 2] {
+        assert_eq!(subscriptions.found(at(2), key(), &node, [old.clone()]), []);
     }
     // Once the later one is gone, the former is what there is.
-    assert_eq!(subscriptions.expired(key(), &0, &[ValueId(1)]), [gone(&new)]);
-    assert_eq!(subscriptions.found(at(2), key(), &1, [old.clone()]), [found(&old)]);
+    assert_eq!(subscriptions.expired(key(), &0, &[ValueId(1)]), []);
+    assert_eq!(subscriptions.expired(key(), &1, &[ValueId(1)]), [gone(&new)]);
+    assert_eq!(subscriptions.found(at(3), key(), &2, [old.clone()]), [found(&old)]);
+}
+
+#[test]
+fn what_an_owner_signed_elsewhere_hides_nothing_under_the_id_of_another_value() {
+    // The content of another value, of a higher number, which one node shows under this id.
+    let (honest, moved) = (edition(1, b"honest"), edition(9, b"of another id"));
+    let mut subscriptions = subscribed(3);
+    assert_eq!(subscriptions.found(at(0), key(), &0, [moved.clone()]), [found(&moved)]);
+    assert_eq!(subscriptions.found(at(0), key(), &1, [honest.clone()]), [found(&honest)]);
+    // Nor if that node told the honest one before, and was the first to tell it.
+    let mut subscriptions = subscribed(3);
+    assert_eq!(subscriptions.found(at(0), key(), &0, [honest.clone()]), [found(&honest)]);
+    let replaced = subscriptions.found(at(0), key(), &0, [moved.clone()]);
+    assert_eq!(replaced, [found(&moved), gone(&honest)]);
+    assert_eq!(subscriptions.found(at(1), key(), &1, [honest.clone()]), [found(&honest)]);
+    assert_eq!(subscriptions.found(at(2), key(), &2, [honest.clone()]), []);
+    assert_eq!(subscriptions.found(at(3), key(), &0, [moved]), []);
+    assert!(subscriptions.knows(key(), &honest.fingerprint()));
+}
+
+#[test]
+fn how_many_replaced_editions_are_remembered_is_bounded() {
+    let mut subscriptions = subscribed(1);
+    for sequence in 0..u16::try_from(REPLACED_PER_KEY).unwrap() + 3 {
+        subscriptions.found(at(0), key(), &0, [edition(sequence, b"")]);
+    }
+    assert_eq!(subscriptions.keys[&key()].replaced.len(), REPLACED_PER_KEY);
 }
 
 #[test]

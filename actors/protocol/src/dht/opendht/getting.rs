@@ -2,7 +2,8 @@
 //!
 //! Every node lists the ids it has. Each value is fetched from the first two nodes that list it, and
 //! from all of them as soon as two contents differ or one is wrong: a node that makes up a value under
-//! a known id hides nothing.
+//! a known id hides nothing. Of what all nodes list and hand out, each has a share, so that one with much
+//! to say leaves room for the others.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use super::operation::{Event, Failure, Found, MAX_GETS, OperationId, Rejected};
 use super::publishing::{Progress, is_complete, is_unreachable};
 use crate::dht::edition;
 use crate::dht::filter::Filter;
+use crate::dht::subscriptions::VALUES_PER_NODE;
 use crate::dht::value::{Fingerprint, Value, ValueId};
 use crate::ids::DhtKey;
 use crate::time::Moment;
@@ -28,6 +30,13 @@ pub(super) const MAX_FOUND: usize = 4096;
 
 /// Bytes of the values of one get.
 pub(super) const MAX_FOUND_BYTES: usize = 16 << 20;
+
+/// Of [`MAX_FOUND`], the ids that one node may list, and the values that nobody handed out before it: as
+/// many as for a listening.
+const SHARE: usize = VALUES_PER_NODE;
+
+/// Of [`MAX_FOUND_BYTES`], those of values that nobody handed out before one node.
+const SHARED_BYTES: usize = MAX_FOUND_BYTES / 4;
 
 /// Values fetched from a node at a time: each may come in fifty datagrams.
 const FETCHED_AT_ONCE: usize = 4;
@@ -57,6 +66,21 @@ impl Listed {
     }
 }
 
+/// A value that was handed out.
+#[derive(Debug)]
+struct Copies {
+    value: Arc<Value>,
+    /// Nodes that handed it out; `None` is this one.
+    nodes: BTreeSet<Option<NodeKey>>,
+}
+
+/// How much a node was the first to hand out.
+#[derive(Clone, Copy, Debug, Default)]
+struct Share {
+    values: usize,
+    bytes: usize,
+}
+
 #[derive(Debug)]
 struct Get {
     key: DhtKey,
@@ -65,17 +89,42 @@ struct Get {
     deadline: Moment,
     places: BTreeMap<NodeKey, Place>,
     listed: BTreeMap<ValueId, Listed>,
-    values: BTreeMap<Fingerprint, Arc<Value>>,
+    values: BTreeMap<Fingerprint, Copies>,
     bytes: usize,
+    shares: BTreeMap<NodeKey, Share>,
 }
 
 impl Get {
-    fn take(&mut self, value: Arc<Value>) {
-        let bytes = value.size();
-        let room = self.values.len() < MAX_FOUND && self.bytes.saturating_add(bytes) <= MAX_FOUND_BYTES;
-        if self.filter.matches(&value) && room && self.values.insert(value.fingerprint(), value).is_none() {
-            self.bytes = self.bytes.saturating_add(bytes);
+    /// Takes in a value that `node`, or without one this node itself, hands out.
+    fn take(&mut self, node: Option<NodeKey>, value: Arc<Value>) {
+        if !self.filter.matches(&value) {
+            return;
         }
+        let fingerprint = value.fingerprint();
+        if let Some(copies) = self.values.get_mut(&fingerprint) {
+            copies.nodes.insert(node);
+            return;
+        }
+        let bytes = self.bytes.saturating_add(value.size());
+        if self.values.len() >= MAX_FOUND || bytes > MAX_FOUND_BYTES {
+            return;
+        }
+        if let Some(node) = node {
+            let share = self.shares.entry(node).or_default();
+            let bytes = share.bytes.saturating_add(value.size());
+            if share.values >= SHARE || bytes > SHARED_BYTES {
+                return;
+            }
+            *share = Share { values: share.values + 1, bytes };
+        }
+        self.bytes = bytes;
+        self.values.insert(fingerprint, Copies { value, nodes: BTreeSet::from([node]) });
+    }
+
+    /// What was handed out, without the editions that were replaced.
+    fn found(self) -> Vec<Arc<Value>> {
+        let values = self.values.into_values();
+        edition::latest(values.map(|Copies { value, nodes }| (value, nodes.len())).collect())
     }
 }
 
@@ -110,8 +159,9 @@ impl Getting {
             listed: BTreeMap::new(),
             values: BTreeMap::new(),
             bytes: 0,
+            shares: BTreeMap::new(),
         };
-        own.into_iter().for_each(|value| get.take(value));
+        own.into_iter().for_each(|value| get.take(None, value));
         self.gets.insert(operation, get);
         Ok(())
     }
@@ -153,15 +203,15 @@ impl Getting {
     ) {
         let Some(get) = self.gets.get_mut(&operation) else { return };
         get.places.insert(node, Place::Answered);
+        let wanted = get.filter.id;
+        let ids: BTreeSet<ValueId> =
+            ids.into_iter().filter(|id| wanted.is_none_or(|wanted| wanted == *id)).take(SHARE).collect();
         for id in ids {
-            if get.listed.len() >= MAX_FOUND && !get.listed.contains_key(&id) {
-                break;
-            }
-            if get.filter.id.is_none_or(|wanted| wanted == id) {
+            if get.listed.len() < MAX_FOUND || get.listed.contains_key(&id) {
                 get.listed.entry(id).or_default().holders.push(node);
             }
         }
-        values.into_iter().for_each(|value| get.take(value));
+        values.into_iter().for_each(|value| get.take(Some(node), value));
     }
 
     /// The values to fetch now, and from which nodes. They count as asked from here on.
@@ -202,7 +252,7 @@ impl Getting {
         let values: Vec<_> = values.into_iter().filter(|value| value.id == id).collect();
         listed.copies += usize::from(!values.is_empty());
         listed.contents.extend(values.iter().map(|value| value.fingerprint()));
-        values.into_iter().for_each(|value| get.take(value));
+        values.into_iter().for_each(|value| get.take(Some(node), value));
     }
 
     /// Notes that a node did not list what it has.
@@ -236,7 +286,7 @@ impl Getting {
         let result = match (answered, asked) {
             (0, 0) if get.values.is_empty() => Err(Failure::Alone { waited: now.since(get.started) }),
             (0, asked) if get.values.is_empty() => Err(Failure::NoAnswer { asked }),
-            _ => Ok(Found { values: edition::latest(get.values), answered }),
+            _ => Ok(Found { values: get.found(), answered }),
         };
         Some(Event::Got { operation, result })
     }
@@ -353,13 +403,36 @@ mod tests {
     }
 
     #[test]
-    fn what_nodes_list_and_hand_out_is_bounded() {
+    fn a_node_that_lists_and_hands_out_a_flood_leaves_room_for_what_others_have() {
         let mut getting = started(Vec::new());
         getting.listed(GET, node(1), (1..100_000).map(ValueId), Vec::new());
-        assert_eq!(getting.gets[&GET].listed.len(), MAX_FOUND);
+        assert_eq!(getting.gets[&GET].listed.len(), SHARE);
         assert_eq!(getting.fetch(GET).len(), FETCHED_AT_ONCE);
-        let values = (0..400).map(|id| value(id, &vec![0; 60_000])).collect();
-        getting.listed(GET, node(2), [], values);
+        let rare = ValueId(200_000);
+        for number in 2..=5 {
+            getting.listed(GET, node(number), [rare], Vec::new());
+        }
+        assert_eq!(getting.fetch(GET), [(node(2), rare), (node(3), rare)]);
+        for (flood, taken) in [(vec![0; 60_000], SHARED_BYTES / 60_000), (vec![0], SHARE)] {
+            let mut getting = started(Vec::new());
+            let values = (0..SHARE as u64 + 9).map(|id| value(id, &flood)).collect();
+            getting.listed(GET, node(1), [], values);
+            assert_eq!(getting.gets[&GET].values.len(), taken);
+            getting.listed(GET, node(2), [rare], Vec::new());
+            getting.fetched(GET, node(2), rare, vec![value(rare.0, b"true")]);
+            assert_eq!(getting.gets[&GET].values.len(), taken + 1);
+        }
+    }
+
+    #[test]
+    fn what_all_nodes_list_and_hand_out_together_is_bounded() {
+        let mut getting = started(Vec::new());
+        for number in 1..=20 {
+            let id = |place: u64| u64::from(number) * 1000 + place;
+            let values = (1..60).map(|place| value(id(place), &[0; 60_000])).collect();
+            getting.listed(GET, node(number), (1..1000).map(|place| ValueId(id(place))), values);
+        }
+        assert_eq!(getting.gets[&GET].listed.len(), MAX_FOUND);
         assert_eq!(getting.gets[&GET].values.len(), MAX_FOUND_BYTES / 60_000);
         for number in 2..2 + MAX_GETS as u64 - 1 {
             let operation = OperationId(number);

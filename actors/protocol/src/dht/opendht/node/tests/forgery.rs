@@ -82,6 +82,21 @@ fn forged_and_replaced_values_are_not_got_and_hide_no_true_one() {
 }
 
 #[test]
+fn what_an_owner_signed_elsewhere_hides_nothing_under_the_id_of_another_value() {
+    let mut world = World::settled(74, Weather::FINE, 20);
+    let (honest, moved) = (edition(3, b"true"), edition(9, b"signed for another id"));
+    let_lie(&mut world, address(900), vec![moved]);
+    let listening = world.listen(5, key());
+    world.run(seconds(5));
+    assert!(world.put_and_wait(8, key(), honest, true).is_ok());
+    world.run(seconds(5));
+    for reader in [3, 11, 19] {
+        assert!(found(world.get_and_wait(reader, key())).contains(&b"true".to_vec()), "{reader}");
+    }
+    assert!(world.told(5, listening).iter().any(|(_, data)| data == b"true"));
+}
+
+#[test]
 fn an_update_with_forged_values_or_of_a_stranger_tells_a_listener_nothing() {
     let mut world = World::settled(71, Weather::FINE, 20);
     let honest = edition(3, b"true");
