@@ -1,7 +1,7 @@
 //! Where a node to join through is, as people write it.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
 /// Port of nodes that are given without one (`spec: dht 1`).
@@ -50,8 +50,16 @@ impl HostAddress {
         if let Ok(address) = text.parse::<SocketAddr>() {
             return (address.port() != 0).then_some(Self::Address(address));
         }
+        if let Some(bare) = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')) {
+            let address = bare.parse::<Ipv6Addr>().ok()?;
+            return Some(Self::Address(SocketAddr::from((address, DEFAULT_PORT))));
+        }
         let (host, port) = match text.rsplit_once(':') {
-            Some((host, port)) => (host, port.parse().ok().filter(|port| *port != 0)?),
+            // The parser takes a sign, too.
+            Some((host, port)) if port.bytes().all(|digit| digit.is_ascii_digit()) => {
+                (host, port.parse().ok().filter(|port| *port != 0)?)
+            }
+            Some(_) => return None,
             None => (text, DEFAULT_PORT),
         };
         let legal = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '-' | '.' | '_');
@@ -86,6 +94,7 @@ mod tests {
             ("127.0.0.1:7", "127.0.0.1:7"),
             ("[::1]:7", "[::1]:7"),
             ("::1", "[::1]:4222"),
+            ("[::1]", "[::1]:4222"),
         ] {
             assert_eq!(text.parse::<HostAddress>().unwrap().to_string(), expected);
         }
@@ -93,9 +102,23 @@ mod tests {
 
     #[test]
     fn wrong_addresses_are_refused_with_their_beginning() {
-        for text in
-            ["", ":1", "host:", "host:0", "1.2.3.4:0", "host:99999", "a b", "/ip4/1.2.3.4", &"a".repeat(400)]
-        {
+        for text in [
+            "",
+            ":1",
+            "host:",
+            "host:0",
+            "host:+80",
+            "1.2.3.4:0",
+            "1.2.3.4:+80",
+            "[::1]:+80",
+            "[host]",
+            "[1.2.3.4]",
+            "[::1",
+            "host:99999",
+            "a b",
+            "/ip4/1.2.3.4",
+            &"a".repeat(400),
+        ] {
             let error = text.parse::<HostAddress>().unwrap_err().to_string();
             assert!(error.contains(&excerpt(text)) && error.len() < 200, "{error}");
         }

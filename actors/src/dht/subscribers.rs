@@ -1,6 +1,6 @@
 //! The listeners on this machine, told as fast as each of them takes it.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use skep_protocol::time::Moment;
@@ -61,8 +61,9 @@ impl Subscribers {
 
     /// Does what is due: tells those with a backlog again, and looks for those that are gone. Returns
     /// these; the caller [removes](Self::remove) them.
-    pub(super) fn due(&mut self, now: Moment) -> Vec<ListenId> {
-        let mut gone = Vec::new();
+    pub(super) fn due(&mut self, now: Moment) -> BTreeSet<ListenId> {
+        // Who is told in vain and then looked for is gone once.
+        let mut gone = BTreeSet::new();
         if self.retell.is_some_and(|moment| moment <= now) {
             self.retell = None;
             let waiting = self.subscribers.iter().filter(|(_, subscriber)| !subscriber.backlog.is_empty());
@@ -152,7 +153,21 @@ mod tests {
         let (silent, events) = listener(&mut subscribers);
         drop(events);
         assert_eq!(subscribers.next_deadline(), Some(at(60_000)));
-        assert_eq!(subscribers.due(at(60_000)), [silent]);
+        assert_eq!(subscribers.due(at(60_000)), BTreeSet::from([silent]));
         assert_eq!(subscribers.next_deadline(), None);
+    }
+
+    #[test]
+    fn a_listener_that_is_gone_with_a_backlog_does_not_end_the_search_for_others() {
+        let mut subscribers = Subscribers::default();
+        let (busy, events) = listener(&mut subscribers);
+        let (staying, _events) = listener(&mut subscribers);
+        for number in 0..3 {
+            assert!(subscribers.tell(at(0), busy, event(number)));
+        }
+        drop(events);
+        assert_eq!(subscribers.due(at(60_000)), BTreeSet::from([busy]));
+        subscribers.remove(busy);
+        assert_eq!(subscribers.next_deadline(), Some(at(120_000)), "{staying:?} may go too");
     }
 }

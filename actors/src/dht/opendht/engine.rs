@@ -131,7 +131,7 @@ impl Engine {
                 () = sockets.readable() => self.receive(),
                 () = writable => {}
                 () = nearby => self.receive_nearby(),
-                addresses = bootstrap.found() => self.node.add_bootstrap(now(&self.environment), addresses),
+                () = bootstrap.found() => self.join(),
                 () = tokio::time::sleep(wait) => {}
             }
         }
@@ -250,13 +250,16 @@ impl Engine {
     fn add_bootstrap(&mut self, address: &str) -> Result<(), DhtError> {
         let now = now(&self.environment);
         let host = address.parse::<HostAddress>().map_err(|error| DhtError::Address(error.to_string()))?;
-        match self.bootstrap.add(now.moment, host) {
-            None => Err(DhtError::TooMany { what: "bootstrap nodes", limit: MAX_BOOTSTRAP }),
-            Some(address) => {
-                self.node.add_bootstrap(now, address);
-                Ok(())
-            }
+        if !self.bootstrap.add(now.moment, host) {
+            return Err(DhtError::TooMany { what: "bootstrap nodes", limit: MAX_BOOTSTRAP });
         }
+        self.join();
+        Ok(())
+    }
+
+    /// Lets the node join through what is known to join through.
+    fn join(&mut self) {
+        self.node.set_bootstrap(now(&self.environment), self.bootstrap.addresses());
     }
 
     fn cancel(&mut self, listener: ListenId) {

@@ -18,7 +18,8 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use rustix::net::sockopt::{
-    set_ip_add_membership_with_ifindex, set_ip_multicast_if_with_ifindex, set_ipv6_add_membership,
+    set_ip_add_membership_with_ifindex, set_ip_drop_membership_with_ifindex,
+    set_ip_multicast_if_with_ifindex, set_ipv6_add_membership, set_ipv6_drop_membership,
     set_ipv6_multicast_if, set_ipv6_v6only, set_socket_reuseaddr,
 };
 use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, bind, ipproto, sendto, socket_with};
@@ -56,8 +57,10 @@ struct Channel {
     /// Without it, nodes are found that were there before, but do not find this one.
     shared: Option<UdpSocket>,
     own: UdpSocket,
-    /// The interfaces on which the group was joined.
+    /// The interfaces on which the node is reached: there the group is asked.
     interfaces: Vec<u32>,
+    /// Those on which the group was joined.
+    joined: BTreeSet<u32>,
 }
 
 impl LocalNetwork {
@@ -86,8 +89,8 @@ impl LocalNetwork {
 
     fn join(&mut self) {
         self.channels.iter_mut().for_each(Channel::join);
-        let joined = self.channels.iter().any(|channel| !channel.interfaces.is_empty());
-        if !joined && !self.lamented {
+        let reached = self.channels.iter().any(|channel| !channel.interfaces.is_empty());
+        if !reached && !self.lamented {
             self.lamented = true;
             tracing::warn!("this machine is in no network with multicast: nodes nearby are not looked for");
         }
@@ -158,28 +161,54 @@ impl Channel {
             tracing::warn!(%group, %error, "who comes into the local network later does not find this node");
         }
         let own = open(SocketAddr::new(node.ip(), 0), false)?;
-        Ok(Self { node, group, shared: shared.ok(), own, interfaces: Vec::new() })
+        Ok(Self { node, group, shared: shared.ok(), own, interfaces: Vec::new(), joined: BTreeSet::new() })
     }
 
-    /// Joins the group on every interface on which the node is reached.
+    /// Joins the group on every interface on which the node is reached, and leaves it on the others:
+    /// also where an interface is gone, its group counts among those that a socket may join.
     fn join(&mut self) {
         self.interfaces = interfaces(self.node.ip());
-        let Some(shared) = &self.shared else { return };
-        self.interfaces.retain(|interface| {
-            let joined = match self.group {
-                IpAddr::V4(group) => {
-                    set_ip_add_membership_with_ifindex(shared, &group, &Ipv4Addr::UNSPECIFIED, *interface)
+        let left: Vec<u32> = self.joined.iter().filter(|it| !self.interfaces.contains(it)).copied().collect();
+        for interface in left {
+            self.joined.remove(&interface);
+            if let Err(error) = self.leave_group(interface) {
+                tracing::debug!(interface, group = %self.group, %error, "a group cannot be left");
+            }
+        }
+        for interface in &self.interfaces {
+            if self.joined.contains(interface) {
+                continue;
+            }
+            match self.join_group(*interface) {
+                Ok(()) | Err(rustix::io::Errno::ADDRINUSE) => {
+                    self.joined.insert(*interface);
                 }
-                IpAddr::V6(group) => set_ipv6_add_membership(shared, &group, *interface),
-            };
-            match joined {
-                Ok(()) | Err(rustix::io::Errno::ADDRINUSE) => true,
+                // Others are found all the same.
                 Err(error) => {
                     tracing::debug!(interface, group = %self.group, %error, "a group cannot be joined");
-                    false
                 }
             }
-        });
+        }
+    }
+
+    fn join_group(&self, interface: u32) -> rustix::io::Result<()> {
+        let Some(shared) = &self.shared else { return Ok(()) };
+        match self.group {
+            IpAddr::V4(group) => {
+                set_ip_add_membership_with_ifindex(shared, &group, &Ipv4Addr::UNSPECIFIED, interface)
+            }
+            IpAddr::V6(group) => set_ipv6_add_membership(shared, &group, interface),
+        }
+    }
+
+    fn leave_group(&self, interface: u32) -> rustix::io::Result<()> {
+        let Some(shared) = &self.shared else { return Ok(()) };
+        match self.group {
+            IpAddr::V4(group) => {
+                set_ip_drop_membership_with_ifindex(shared, &group, &Ipv4Addr::UNSPECIFIED, interface)
+            }
+            IpAddr::V6(group) => set_ipv6_drop_membership(shared, &group, interface),
+        }
     }
 
     /// Asks who is there and says that this node is, on every interface.
@@ -237,4 +266,42 @@ fn open(address: SocketAddr, shared: bool) -> io::Result<UdpSocket> {
     }
     bind(&socket, &address)?;
     UdpSocket::from_std(std::net::UdpSocket::from(socket))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A channel of a node on loopback.
+    fn channel() -> Channel {
+        Channel::open(SocketAddr::from((Ipv4Addr::LOCALHOST, 4222))).unwrap()
+    }
+
+    #[tokio::test]
+    async fn where_the_group_cannot_be_joined_it_is_asked_all_the_same() {
+        let mut channel = channel();
+        let shared = channel.shared.as_ref().unwrap();
+        let loopback = interfaces(channel.node.ip());
+        // As many other groups as the system lets a socket join.
+        let full = (1..=u8::MAX).any(|number| {
+            let group = Ipv4Addr::new(239, 192, 1, number);
+            let any = Ipv4Addr::UNSPECIFIED;
+            set_ip_add_membership_with_ifindex(shared, &group, &any, loopback[0]).is_err()
+        });
+        channel.join();
+        assert_eq!((channel.joined.is_empty(), channel.interfaces), (full, loopback));
+    }
+
+    #[tokio::test]
+    async fn the_group_is_left_where_the_node_is_not_reached_any_more() {
+        let mut channel = channel();
+        channel.join();
+        let loopback = channel.interfaces[0];
+        assert_eq!(channel.join_group(loopback), Err(rustix::io::Errno::ADDRINUSE));
+        // An address that no machine has.
+        channel.node = SocketAddr::from(([192, 0, 2, 1], 4222));
+        channel.join();
+        assert!(channel.joined.is_empty() && channel.interfaces.is_empty());
+        assert_eq!(channel.join_group(loopback), Ok(()), "it was left");
+    }
 }

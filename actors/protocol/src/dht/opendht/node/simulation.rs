@@ -132,7 +132,7 @@ impl World {
     pub(super) fn start(&mut self, number: usize, id: NodeId) {
         self.start_with(number, id, BTreeSet::from([Family::V4]));
         if number > 0 {
-            self.act(number, |node, now| node.add_bootstrap(now, [address(0)]));
+            self.act(number, |node, now| node.set_bootstrap(now, [address(0)]));
         }
     }
 

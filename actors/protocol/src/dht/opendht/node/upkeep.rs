@@ -53,7 +53,7 @@ pub(super) struct Upkeep {
     purge: Moment,
     bootstrap: BTreeSet<SocketAddr>,
     retry: Option<Moment>,
-    wait: Duration,
+    pub(super) wait: Duration,
     /// Strangers that are being asked whether they are there.
     pub(super) strangers: usize,
 }
@@ -76,16 +76,20 @@ impl Upkeep {
 }
 
 impl OpenDhtNode {
-    /// Joins through these addresses as well, and again through them whenever no node is left. Some
-    /// dozens are remembered.
-    pub fn add_bootstrap(&mut self, now: Now, addresses: impl IntoIterator<Item = SocketAddr>) {
+    /// Joins through these addresses from now on, in place of those before, and again through them
+    /// whenever no node is left. Some dozens are remembered.
+    pub fn set_bootstrap(&mut self, now: Now, addresses: impl IntoIterator<Item = SocketAddr>) {
         self.now = now;
+        let mut set = BTreeSet::new();
         for address in addresses.into_iter().map(compact::canonical) {
-            if self.upkeep.bootstrap.len() < MAX_BOOTSTRAP && !compact::is_martian(&address) {
-                self.upkeep.bootstrap.insert(address);
+            if set.len() < MAX_BOOTSTRAP && !compact::is_martian(&address) {
+                set.insert(address);
             }
         }
-        self.upkeep.wait = FIRST_RETRY;
+        if !set.is_subset(&self.upkeep.bootstrap) {
+            self.upkeep.wait = FIRST_RETRY;
+        }
+        self.upkeep.bootstrap = set;
         self.bootstrap();
         self.work();
     }

@@ -145,7 +145,7 @@ fn both_networks_are_used_and_one_without_nodes_delays_nothing() {
     let mut world = World::new(11, Weather::FINE);
     for number in 0..4 {
         world.start_with(number, id(number), BTreeSet::from(Family::ALL));
-        world.act(number, |node, now| node.add_bootstrap(now, [address(0)]));
+        world.act(number, |node, now| node.set_bootstrap(now, [address(0)]));
     }
     world.run(seconds(60));
     let begin = world.moment;
@@ -179,4 +179,29 @@ fn joining_is_tried_again_until_somebody_is_there() {
     world.start(0, id(0));
     world.run(seconds(100));
     assert_eq!(world.connected(), 2);
+}
+
+#[test]
+fn only_the_last_addresses_to_join_through_are_asked_and_the_same_ones_do_not_shorten_the_wait() {
+    let mut world = World::new(14, Weather::FINE);
+    world.start_with(1, id(1), BTreeSet::from([Family::V4]));
+    let mut asked = |numbers: &[usize], time| {
+        world.act(1, |node, now| node.set_bootstrap(now, numbers.iter().map(|number| address(*number))));
+        let sent = world.recorded(time);
+        sent.iter().map(|sent| sent.to).collect::<BTreeSet<_>>()
+    };
+    // More than are remembered, over time.
+    for round in 0..100 {
+        asked(&[1000 + round], seconds(1));
+    }
+    // What was sent before is sent again a few times.
+    asked(&[2000, 2001], seconds(10));
+    assert_eq!(asked(&[2000, 2001], seconds(60)), BTreeSet::from([address(2000), address(2001)]));
+    let wait = |world: &World| world.node(1).upkeep.wait;
+    let before = wait(&world);
+    assert!(before > seconds(10));
+    world.act(1, |node, now| node.set_bootstrap(now, [address(2000)]));
+    assert_eq!(wait(&world), before);
+    world.act(1, |node, now| node.set_bootstrap(now, [address(2002)]));
+    assert_eq!(wait(&world), seconds(10));
 }
