@@ -20,14 +20,19 @@ impl Samples {
         self.add(millis(duration));
     }
 
-    /// The samples, by rising size.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = f64> {
-        self.sorted.iter().copied()
-    }
-
     /// How many samples there are.
     pub(crate) fn count(&self) -> usize {
         self.sorted.len()
+    }
+
+    /// These or the others, whichever have the higher median. Where one side has none, that is the worse.
+    pub(crate) fn or_worse<'s>(&'s self, other: &'s Self) -> &'s Self {
+        match self.median().zip(other.median()) {
+            Some((own, others)) if own >= others => self,
+            Some(_) => other,
+            None if self.count() == 0 => self,
+            None => other,
+        }
     }
 
     /// The smallest sample that `percent` of them do not exceed (nearest rank); `None` without any.
@@ -66,6 +71,14 @@ mod tests {
         assert_eq!(samples.percentile(99), Some(99.0));
         assert_eq!(samples.percentile(100), Some(100.0));
         assert_eq!(samples.percentile(0), Some(1.0));
+    }
+
+    #[test]
+    fn of_two_directions_the_slow_one_counts_and_one_without_samples_most() {
+        let of = |samples: &[f64]| samples.iter().copied().collect::<Samples>();
+        let (fast, slow, none) = (of(&[1.0, 2.0, 3.0]), of(&[8.0]), of(&[]));
+        assert_eq!((fast.or_worse(&slow), slow.or_worse(&fast)), (&slow, &slow));
+        assert_eq!((fast.or_worse(&none), none.or_worse(&fast)), (&none, &none));
     }
 
     #[test]

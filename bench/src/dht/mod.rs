@@ -194,6 +194,11 @@ impl Run<'_> {
             [|latencies| &latencies.put, |latencies| &latencies.get, |latencies| &latencies.push];
         let measured = quantities.into_iter().zip(conditions).zip(parts);
         let measured = measured.map(|((quantity, conditions), part)| {
+            let of_daemon = match part(&both.daemon).count() {
+                0 => String::new(),
+                count => format!("; dhtnode n = {count}{}", trouble(&both.daemon.failures)),
+            };
+            let conditions = conditions + &of_daemon;
             let own = Measurement::new(quantity, part(&both.skep), conditions);
             own.beside(&dhtnode(part(&both.daemon), &both.daemon.failures)).with_failures(&both.skep.failures)
         });
@@ -213,34 +218,32 @@ impl Run<'_> {
     }
 
     fn cpu_ratio(&self, measured: &load::Both) -> Measurement {
-        let load::Both { skep, daemon, .. } = measured;
+        let load::Both { skep, daemon, elapsed, .. } = measured;
         if daemon.busy.is_zero() {
             return Measurement::skipped(CPU_RATIO, "there is no dhtnode to compare with");
         }
-        let share =
-            |time: Duration, nodes: f64| time.as_secs_f64() / nodes / load::SPAN.as_secs_f64() * 1000.0;
+        let share = |time: Duration, nodes: f64| time.as_secs_f64() / nodes / elapsed.as_secs_f64() * 1000.0;
         let nodes = f64::from(u8::try_from(MEASURED).unwrap_or(u8::MAX));
         let conditions = format!(
             "{}; each of {MEASURED} of either kind puts {} bytes and gets every {} ms and listens at {} \
-             keys, for {} s; {} and {} operations, {} and {} failed; processor ms a second of each: {:.2} and \
-             {:.2}, of those that only serve: {:.2} and {:.2}; \
-             dhtnode without the thread of its console",
+             keys, for {:.1} s; {} and {} operations; processor ms a second of each: {:.2} and {:.2}, of those \
+             that only serve: {:.2} and {:.2}; dhtnode without the thread of its console{}",
             self.network(),
             load::TEXT,
             load::INTERVAL.as_millis(),
             load::LISTENED,
-            load::SPAN.as_secs(),
+            elapsed.as_secs_f64(),
             skep.operations,
             daemon.operations,
-            skep.failures,
-            daemon.failures,
             share(skep.busy, nodes),
             share(daemon.busy, nodes),
             share(skep.served, 1.0),
             share(daemon.served, 1.0),
+            trouble(&daemon.failures),
         );
         let ratio = std::iter::once(skep.busy.as_secs_f64() / daemon.busy.as_secs_f64()).collect();
-        Measurement::new(CPU_RATIO, &ratio, conditions)
+        // What fails may be cheap.
+        Measurement::new(CPU_RATIO, &ratio, conditions).with_failures(&skep.failures)
     }
 
     fn memory(&self, measured: &load::Both) -> Measurement {
@@ -251,7 +254,7 @@ impl Run<'_> {
                 .map(|bytes| megabytes(bytes.saturating_sub(idle)))
                 .collect::<Samples>()
         };
-        let load::Both { skep, daemon, alone, daemon_alone } = measured;
+        let load::Both { skep, daemon, alone, daemon_alone, .. } = measured;
         let conditions = format!(
             "{}, after the load of cpu_ratio; {MEASURED} busy nodes, above one that knows of nobody, which \
              has {:.1} MB; all nodes of Skep at most {:.1} MB",
@@ -284,11 +287,15 @@ impl Run<'_> {
             Ok(measured) => measured,
             Err(error) => return quantities.map(|quantity| Measurement::failed(quantity, &error)).into(),
         };
+        // Each direction has to be as fast: the slow one is not made up for by the other.
         let ways = |part: fn(&ContactTimes) -> &Samples| -> (Samples, String) {
             let (out, home) = (part(&there), part(&back));
             let medians = [out, home].map(|way| way.median().unwrap_or_default());
-            let text = format!("; Skep to jamid {:.0} ms, jamid to Skep {:.0} ms", medians[0], medians[1]);
-            (out.iter().chain(home.iter()).collect(), text)
+            let text = format!(
+                "; the slower direction; Skep to jamid {:.0} ms, jamid to Skep {:.0} ms",
+                medians[0], medians[1]
+            );
+            (out.or_worse(home).clone(), text)
         };
         let measured = |quantity, part: fn(&ContactTimes) -> &Samples, text: &str| {
             let (samples, ways) = ways(part);
@@ -371,6 +378,14 @@ fn dhtnode(samples: &Samples, failures: &[String]) -> Peer<Samples> {
         (None, Some(failure)) if samples.count() == 0 => Peer::Failed(failure.clone()),
         (None, _) => Peer::Measured(samples.clone()),
     }
+}
+
+/// What went wrong with `dhtnode`, to be added to the conditions.
+fn trouble(failures: &[String]) -> String {
+    let first = failures.first();
+    first.map_or_else(String::new, |first| {
+        format!("; dhtnode FAILED {} times, first: {first}", failures.len())
+    })
 }
 
 /// There is no `dhtnode`.

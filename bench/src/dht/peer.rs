@@ -34,6 +34,7 @@ pub(crate) trait DhtPeer {
 
 impl DhtPeer for DhtNode {
     async fn put(&mut self, key: DhtKey, text: &str) -> Result<()> {
+        self.skip_waiting();
         self.command(&format!("p {key} {text}")).await?;
         let outcome = self.until("the end of a put", |line| line.strip_prefix("Put: ").map(str::to_owned));
         let outcome = outcome.await?;
@@ -41,6 +42,7 @@ impl DhtPeer for DhtNode {
     }
 
     async fn get(&mut self, key: DhtKey, text: &str) -> Result<bool> {
+        self.skip_waiting();
         self.command(&format!("g {key}")).await?;
         let (wanted, found) = (format!("\"{text}\""), Cell::new(false));
         self.until("the end of a get", |line| {
@@ -52,6 +54,7 @@ impl DhtPeer for DhtNode {
     }
 
     async fn listen(&mut self, key: DhtKey) -> Result<()> {
+        self.skip_waiting();
         self.command(&format!("l {key}")).await?;
         self.until("a token", |line| line.starts_with("Listening, token").then_some(())).await
     }

@@ -8,7 +8,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::sync::mpsc;
 
-use crate::harness::{Failure, PATIENCE, Place, Result};
+use crate::harness::{Failure, PATIENCE, Place, Result, child};
 
 /// Lines that wait to be read; what comes beyond waits in the program.
 const LINES: usize = 1024;
@@ -28,8 +28,7 @@ impl Console {
     /// # Errors
     /// [`Failure::File`] when it cannot be started.
     pub(super) fn start(place: &Place, program: &Path, arguments: &[&str]) -> Result<Self> {
-        let mut command = Command::from(place.command("setpriv"));
-        command.args(["--pdeathsig", "KILL", "--"]).arg(program).args(arguments);
+        let mut command = Command::from(child(place, program, arguments, &[]));
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true);
         let mut child = command.spawn().map_err(Failure::file(program))?;
         let (Some(input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
@@ -56,6 +55,11 @@ impl Console {
     /// [`Failure`] when it has ended.
     pub(super) fn process(&self) -> Result<u32> {
         self.child.id().ok_or_else(|| Failure::Expected(format!("{} to run", self.program.display())))
+    }
+
+    /// Passes over the lines that wait to be read.
+    pub(super) fn skip_waiting(&mut self) {
+        while self.lines.try_recv().is_ok() {}
     }
 
     /// Types a line.
@@ -89,5 +93,44 @@ impl Console {
             }
         };
         tokio::time::timeout(time, search).await.ok().flatten()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::harness::run;
+
+    #[test]
+    fn a_console_sees_no_environment_of_ours_and_has_a_process_group_of_its_own() {
+        run(async {
+            // The fifth word of it is the process group.
+            let script = "env; cut -d ' ' -f 5 /proc/$$/stat; echo done $$; exec cat";
+            let mut console = Console::start(&Place::loopback(), Path::new("sh"), &["-c", script]).unwrap();
+            let mut seen = Vec::new();
+            loop {
+                let line = console.until("a line", |line| Some(line.to_owned())).await.unwrap();
+                if let Some(id) = line.strip_prefix("done ") {
+                    assert_eq!(seen.last().map(|group: &String| group.trim()), Some(id));
+                    break;
+                }
+                seen.push(line);
+            }
+            assert!(!seen.iter().any(|line| line.starts_with("CARGO")), "{seen:?}");
+        });
+    }
+
+    #[test]
+    fn what_was_not_read_can_be_passed_over() {
+        run(async {
+            let mut console = Console::start(&Place::loopback(), Path::new("cat"), &[]).unwrap();
+            console.command("late").await.unwrap();
+            while console.lines.is_empty() {
+                tokio::task::yield_now().await;
+            }
+            console.skip_waiting();
+            console.command("next").await.unwrap();
+            assert_eq!(console.until("a line", |line| Some(line.to_owned())).await.unwrap(), "next");
+        });
     }
 }

@@ -109,6 +109,12 @@ impl DhtNode {
         &self.key_id
     }
 
+    /// Passes over what it has printed and nobody has read: late answers to commands before, which the
+    /// next one must not take for its own.
+    pub fn skip_waiting(&mut self) {
+        self.console.skip_waiting();
+    }
+
     /// Types a line.
     ///
     /// # Errors

@@ -25,7 +25,7 @@ pub use node::{Node, NodeSetup};
 pub(crate) use owner::Owner;
 pub use person::{Burst, Person, import_params, same_history};
 pub use process::Process;
-pub(crate) use process::show_log_of_failure;
+pub(crate) use process::{child, show_log_of_failure};
 pub use program::{example, find_program, program, run_to_end};
 pub use relay::{Relay, Weather};
 

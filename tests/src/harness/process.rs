@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
-use std::process::{Child, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -45,11 +45,8 @@ impl Process {
     ) -> Result<Self> {
         let output = File::options().create(true).append(true).open(log).map_err(Failure::file(log))?;
         let errors = output.try_clone().map_err(Failure::file(log))?;
-        let mut command = place.command("setpriv");
-        command.args(["--pdeathsig", "KILL", "--"]).arg(program).args(arguments).env_clear();
-        command.envs(INHERITED.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
-        command.envs(variables.iter().map(|(name, value)| (name, value)));
-        command.stdin(Stdio::null()).stdout(output).stderr(errors).process_group(0);
+        let mut command = child(place, program, arguments, variables);
+        command.stdin(Stdio::null()).stdout(output).stderr(errors);
         let child = command.spawn().map_err(Failure::file(program))?;
         Ok(Self { name: name.to_owned(), child })
     }
@@ -134,6 +131,20 @@ impl Drop for Process {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// The command of a child at a place, with these `variables` in its environment: see [`Process`].
+pub(crate) fn child<A: AsRef<OsStr>>(
+    place: &Place,
+    program: &Path,
+    arguments: &[A],
+    variables: &[(&str, String)],
+) -> Command {
+    let mut command = place.command("setpriv");
+    command.args(["--pdeathsig", "KILL", "--"]).arg(program).args(arguments).env_clear();
+    command.envs(INHERITED.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
+    command.envs(variables.iter().map(|(name, value)| (name, value))).process_group(0);
+    command
 }
 
 /// Lines of a log that are shown when a test fails.

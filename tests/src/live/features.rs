@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!   live test ── Trial ──▶ target/live/results.jsonl ── FeatureTable ──▶ README.md
-//!               a line each, the last one of a feature counts           between two markers
+//!               a line at the beginning, "fails", and one when it works; the last one of a feature counts           between two markers
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -146,9 +146,9 @@ struct Line {
     result: Outcome,
 }
 
-/// A feature that is being tried. Unless it is told to work, it fails.
+/// A feature that is being tried. Until it is told to work, it fails: also if the test is killed.
 #[derive(Debug)]
-#[must_use = "dropped at once, the feature counts as failing"]
+#[must_use = "until it is told to work, the feature counts as failing"]
 pub struct Trial {
     line: Line,
     file: PathBuf,
@@ -161,30 +161,31 @@ impl Trial {
     }
 
     fn begin_in(file: PathBuf, feature: Feature, direction: Direction, daemon: String) -> Self {
-        Self { line: Line { feature, daemon, direction, result: Outcome::Fails }, file }
+        let trial = Self { line: Line { feature, daemon, direction, result: Outcome::Fails }, file };
+        trial.record();
+        trial
     }
 
     /// It ended as it should.
     pub fn works(mut self) {
         self.line.result = Outcome::Works;
+        self.record();
     }
 
-    fn record(&self) -> io::Result<()> {
+    #[allow(clippy::print_stderr, reason = "shown with a test that fails; the others need not care")]
+    fn record(&self) {
+        if let Err(error) = self.append() {
+            eprintln!("{}: {error}; the table of features will lack a result", self.file.display());
+        }
+    }
+
+    fn append(&self) -> io::Result<()> {
         if let Some(folder) = self.file.parent() {
             fs::create_dir_all(folder)?;
         }
         let line = serde_json::to_string(&self.line)? + "\n";
         // A line is appended in one piece, so tests that run at once do not mix theirs.
         File::options().create(true).append(true).open(&self.file)?.write_all(line.as_bytes())
-    }
-}
-
-impl Drop for Trial {
-    #[allow(clippy::print_stderr, reason = "shown with a test that fails; the others need not care")]
-    fn drop(&mut self) {
-        if let Err(error) = self.record() {
-            eprintln!("{}: {error}; the table of features will lack a result", self.file.display());
-        }
     }
 }
 
@@ -308,7 +309,7 @@ mod tests {
     const ARCHIVE: &str = r#"{"feature":"archive","daemon":"13.7.0","direction":"to_daemon","result":"#;
 
     #[test]
-    fn a_trial_that_is_given_up_fails_and_the_last_one_counts() {
+    fn a_trial_that_is_given_up_or_killed_fails_and_the_last_one_counts() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("live/results.jsonl");
         let begin =
@@ -316,7 +317,8 @@ mod tests {
         drop(begin(Direction::ToDaemon));
         begin(Direction::ToDaemon).works();
         begin(Direction::FromDaemon).works();
-        drop(begin(Direction::FromDaemon));
+        // A test that is killed drops nothing.
+        std::mem::forget(begin(Direction::FromDaemon));
         let lines = fs::read_to_string(&file).unwrap();
         assert_eq!(lines.lines().next(), Some(&*format!("{ARCHIVE}\"fails\"}}")));
         let table = FeatureTable::read(&file).unwrap();

@@ -1,9 +1,11 @@
 //! Contacts that are refused, removed and banned, and come back.
 
-use skep::Event;
+use std::collections::BTreeMap;
+
 use skep::rpc::schema::method;
+use skep::{ConversationId, Event};
 use skep_tests::daemon::Signal;
-use skep_tests::harness::{Mark, run};
+use skep_tests::harness::{Mark, Person, run};
 use skep_tests::live::{Direction, Feature};
 
 use super::pair::Pair;
@@ -141,10 +143,51 @@ fn a_daemon_that_skep_has_removed_asks_again() {
     });
 }
 
+/// Carol, on Skep, who talks with both Ada and Bob: what passes by way of her shows that a message of one
+/// to the other would have had the time to come.
+struct Carol {
+    person: Person,
+    with_ada: ConversationId,
+    with_bob: ConversationId,
+}
+
+impl Carol {
+    async fn befriend(pair: &mut Pair) -> Self {
+        let node = pair.lab.skep_on_opendht("carol").unwrap().start().await.unwrap();
+        let mut person = Person::create(node, "Carol", None).await.unwrap();
+        person.announced().await.unwrap();
+        let with_ada = pair.ada.befriend(&mut person).await.unwrap();
+        let with_bob = person.add(pair.bob.id).await.unwrap();
+        assert_eq!(pair.jamid.request(&pair.bob, person.id).await.unwrap(), with_bob);
+        pair.jamid.accept(&pair.bob, person.id).await.unwrap();
+        pair.jamid.ready(&pair.bob, with_bob).await.unwrap();
+        person.confirmed(pair.bob.id).await.unwrap();
+        person.joined(pair.bob.id, with_bob).await.unwrap();
+        Self { person, with_ada, with_bob }
+    }
+
+    /// Ada tells her something, and she tells Bob.
+    async fn tells_bob(&mut self, pair: &mut Pair) {
+        pair.ada.send(self.with_ada, "tell Bob").await.unwrap();
+        self.person.receives(self.with_ada, "tell Bob").await.unwrap();
+        self.person.send(self.with_bob, "from Ada").await.unwrap();
+        pair.jamid.received(&pair.bob, self.with_bob, "from Ada").await.unwrap();
+    }
+
+    /// Bob tells her something, and she tells Ada.
+    async fn tells_ada(&mut self, pair: &mut Pair) {
+        pair.jamid.send(&pair.bob, self.with_bob, "tell Ada").await.unwrap();
+        self.person.receives(self.with_bob, "tell Ada").await.unwrap();
+        self.person.send(self.with_ada, "from Bob").await.unwrap();
+        pair.ada.receives(self.with_ada, "from Bob").await.unwrap();
+    }
+}
+
 #[test]
 fn skep_that_a_daemon_has_banned_is_not_heard_until_it_is_allowed_again() {
     run(async {
         let Some((mut pair, id)) = Pair::befriended().await else { return };
+        let mut carol = Carol::befriend(&mut pair).await;
         let tried = pair.lab.attempt(Feature::Ban, Direction::FromDaemon);
         let (bob, banned) = (pair.bob.id, pair.ada.node.events().mark());
         bob_removes(&pair, true).await;
@@ -152,11 +195,18 @@ fn skep_that_a_daemon_has_banned_is_not_heard_until_it_is_allowed_again() {
             |event: &Event| matches!(event, Event::LinkDown { contact, .. } if *contact == bob).then_some(());
         pair.ada.told(banned, "the link to be closed", down).await.unwrap();
         pair.ada.send(id, "do you hear me?").await.unwrap();
+        carol.tells_bob(&mut pair).await;
+        let heard = |commit: &BTreeMap<String, String>| {
+            commit.get("body").is_some_and(|body| body == "do you hear me?")
+        };
+        let history = pair.jamid.history(&pair.bob, id).await.unwrap();
+        assert!(!history.is_empty() && !history.iter().any(heard), "{history:#?}");
 
         pair.jamid.add_contact(&pair.bob, pair.ada.id).await.unwrap();
         pair.bob_has(id, &[("body", "do you hear me?")]).await;
         pair.bob_says(id, "now I do").await;
         tried.works();
+        carol.person.node.stop().await.unwrap();
         pair.ada.node.stop().await.unwrap();
     });
 }
@@ -165,6 +215,7 @@ fn skep_that_a_daemon_has_banned_is_not_heard_until_it_is_allowed_again() {
 fn a_daemon_that_skep_has_banned_is_not_heard_until_it_is_allowed_again() {
     run(async {
         let Some((mut pair, id)) = Pair::befriended().await else { return };
+        let mut carol = Carol::befriend(&mut pair).await;
         let tried = pair.lab.attempt(Feature::Ban, Direction::ToDaemon);
         let (bob, banned) = (pair.bob.id, pair.ada.node.events().mark());
         let about = pair.ada.about(bob);
@@ -174,6 +225,10 @@ fn a_daemon_that_skep_has_banned_is_not_heard_until_it_is_allowed_again() {
         pair.ada.told(banned, "the link to be closed", down).await.unwrap();
         pair.jamid.send(&pair.bob, id, "do you hear me?").await.unwrap();
         pair.bob_has(id, &[("body", "do you hear me?")]).await;
+        carol.tells_ada(&mut pair).await;
+        let history = pair.ada.messages(id).await.unwrap();
+        assert!(history.iter().any(|message| message.body == "good morning"), "{history:#?}");
+        assert!(!history.iter().any(|message| message.body == "do you hear me?"), "{history:#?}");
 
         let allowed = pair.ada.node.events().mark();
         assert_eq!(pair.ada.add(bob).await.unwrap(), id, "it was kept");
@@ -183,6 +238,7 @@ fn a_daemon_that_skep_has_banned_is_not_heard_until_it_is_allowed_again() {
         pair.ada.told(allowed, "what was said meanwhile", heard).await.unwrap();
         pair.ada_says(id, "now I do").await;
         tried.works();
+        carol.person.node.stop().await.unwrap();
         pair.ada.node.stop().await.unwrap();
     });
 }

@@ -3,7 +3,8 @@
 
 use std::time::Duration;
 
-use skep::{AccountId, ConversationId, Event};
+use skep::{AccountId, ConversationId, Event, NodeEvent};
+use skep_tests::daemon::Signal;
 use skep_tests::harness::{Mark, Person, run};
 use tokio::time::timeout;
 
@@ -17,8 +18,9 @@ const COUNT: usize = 30;
 
 /// Ada on Skep talks with Bob on a daemon, and with Carol, who is on Skep, too.
 struct Three {
-    pair: Pair,
     carol: Person,
+    /// Dropped after her: its laboratory has her folder.
+    pair: Pair,
     with_carol: ConversationId,
     said: usize,
 }
@@ -31,7 +33,7 @@ impl Three {
         let mut carol = Person::create(node, "Carol", None).await.unwrap();
         carol.announced().await.unwrap();
         let with_carol = pair.ada.befriend(&mut carol).await.unwrap();
-        Some(Self { pair, carol, with_carol, said: 0 })
+        Some(Self { carol, pair, with_carol, said: 0 })
     }
 
     /// All are Ada's contacts.
@@ -80,6 +82,14 @@ async fn linked(ada: &Person, contact: AccountId, since: Mark) {
     ada.told(since, "a link", up).await.unwrap();
 }
 
+/// Whether there was such a link until now.
+fn has_linked(ada: &Person, contact: AccountId, since: Mark) -> bool {
+    let up = |told: &NodeEvent| {
+        matches!(told.event, Event::LinkUp { contact: it, .. } if it == contact).then_some(())
+    };
+    ada.node.events().find(since, up).is_some()
+}
+
 #[test]
 fn a_daemon_that_stops_before_it_is_connected_to_holds_up_nobody() {
     run(async {
@@ -101,11 +111,16 @@ fn a_daemon_that_stops_while_it_connects_and_clones_holds_up_nobody() {
         jamid.request_after(since, bob, ada.id).await.unwrap();
         jamid.accept(bob, ada.id).await.unwrap();
         jamid.halt();
+        assert!(!has_linked(ada, bob.id, linking), "it was to be stopped before");
         let while_connecting = three.nobody_notices(id).await;
 
         let Pair { ada, jamid, bob, .. } = &mut three.pair;
         linked(ada, bob.id, linking).await;
         jamid.halt();
+        let cloned = |signal: &Signal| {
+            matches!(signal, Signal::Ready { conversation, .. } if *conversation == id).then_some(())
+        };
+        assert!(jamid.events().find(since, cloned).is_none(), "it was to be stopped before");
         let while_cloning = three.nobody_notices(id).await;
 
         let Pair { ada, jamid, bob, .. } = &mut three.pair;
@@ -127,6 +142,10 @@ fn a_daemon_that_stops_while_it_fetches_holds_up_nobody() {
         burst.acknowledged(1).await.unwrap();
         three.pair.jamid.halt();
         assert_eq!(burst.end().await.unwrap().len(), COUNT);
+        let last = |signal: &Signal| {
+            matches!(signal, Signal::Message { body, .. } if *body == sent[COUNT - 1]).then_some(())
+        };
+        assert!(three.pair.jamid.events().find(Mark::BEGINNING, last).is_none(), "it had everything");
         three.only_bob_notices(id).await;
         three.pair.same_history(id, &sent).await;
         three.end().await;
@@ -138,11 +157,18 @@ fn a_daemon_that_stops_while_skep_fetches_from_it_holds_up_nobody() {
     run(async {
         let Some((mut three, id)) = Three::befriended().await else { return };
         let sent = texts("Bob", COUNT);
-        for text in &sent {
+        let (first, rest) = sent.split_at(COUNT / 2);
+        for text in first {
             three.pair.jamid.send(&three.pair.bob, id, text).await.unwrap();
         }
         three.pair.ada.receives(id, &sent[0]).await.unwrap();
+        for text in rest {
+            three.pair.jamid.send(&three.pair.bob, id, text).await.unwrap();
+        }
         three.pair.jamid.halt();
+        let here = three.pair.ada.messages(id).await.unwrap();
+        let lacks = rest.iter().any(|text| here.iter().all(|message| message.body != *text));
+        assert!(lacks, "she had everything");
         three.only_bob_notices(id).await;
         // That release does not tell of its merges; of a message after them it does.
         three.pair.bob_says(id, "that was all").await;
