@@ -11,6 +11,7 @@
 //!   dht/                          values, keys, storage rules, publishing, listening
 //!   link/                         connection requests, framing, STUN, multiplexed socket
 //!   contact/                      trust requests, contact list, whose devices may talk to us, presence
+//!   drt/                          the overlay of a conversation's devices: whom to connect to, whom to tell
 //!   swarm/                        commits, tree rules, validation, history, git sessions and packs
 //!   sync/                         what an account remembers of its conversations
 //!   sip/                          SIP messages; what Jami of 2023 says over them
@@ -25,6 +26,7 @@
 
 pub mod contact;
 pub mod dht;
+pub mod drt;
 pub mod identity;
 pub mod ids;
 pub mod keys;

@@ -160,6 +160,16 @@ impl Certificate {
         })))
     }
 
+    /// The first of several DER certificates one behind the other, and the bytes behind it.
+    ///
+    /// # Errors
+    /// As [`Self::from_der`].
+    pub(super) fn split_der(bytes: &[u8]) -> Result<(Self, &[u8]), CertificateError> {
+        let (rest, _) = X509Certificate::from_der(bytes).map_err(|_| CertificateError::Malformed)?;
+        let first = bytes.len().checked_sub(rest.len()).and_then(|length| bytes.get(..length));
+        Ok((Self::from_der(first.ok_or(CertificateError::Malformed)?)?, rest))
+    }
+
     /// From the first certificate block of a PEM text; bytes before it are skipped.
     ///
     /// # Errors

@@ -156,6 +156,38 @@ impl Chain {
         Self::new(leaf?, blocks.take(MAX_CHAIN_LENGTH).collect::<Result<_, _>>()?)
     }
 
+    /// From DER certificates one behind the other, leaf first, as the overlay of a conversation carries
+    /// them (`spec: drt 3`).
+    ///
+    /// # Errors
+    /// [`ChainError`] says which certificate was wrong and how.
+    pub fn parse_der(bytes: &[u8]) -> Result<Self, ChainError> {
+        if bytes.len() > MAX_CHAIN_BYTES {
+            return Err(ChainError::TooLong(bytes.len()));
+        }
+        let mut certificates = Vec::new();
+        let mut rest = bytes;
+        while !rest.is_empty() || certificates.is_empty() {
+            if certificates.len() >= MAX_CHAIN_LENGTH {
+                return Err(ChainError::TooManyCertificates);
+            }
+            let position = certificates.len();
+            let (first, tail) =
+                Certificate::split_der(rest).map_err(|error| ChainError::Certificate { position, error })?;
+            certificates.push(first);
+            rest = tail;
+        }
+        let leaf = certificates.remove(0);
+        Self::new(leaf, certificates)
+    }
+
+    /// The DER of all certificates one behind the other, leaf first: the way back from
+    /// [`Self::parse_der`].
+    #[must_use]
+    pub fn to_der(&self) -> Vec<u8> {
+        self.certificates().flat_map(Certificate::der).copied().collect()
+    }
+
     /// The lowest certificate: a device's in a device chain, an account's in an archive.
     #[must_use]
     pub fn leaf(&self) -> &Certificate {
