@@ -32,3 +32,18 @@ pub mod random;
 pub mod reader;
 pub mod router;
 pub mod table;
+
+#[cfg(test)]
+mod fuzz_tests;
+#[cfg(test)]
+mod golden;
+#[cfg(test)]
+mod lease_tests;
+#[cfg(test)]
+mod recorded_tests;
+#[cfg(test)]
+mod simulation;
+#[cfg(test)]
+mod simulation_tests;
+#[cfg(test)]
+mod table_tests;

@@ -120,14 +120,14 @@ impl Parked {
     /// The peer has answered: what it did not answer is looked for in the DHT from now on.
     pub(super) fn answered(&mut self, channel: ChannelId) -> Vec<DeviceId> {
         self.asked.retain(|(asked, _)| *asked != channel);
-        self.to_dht(|waiting| waiting.channel == channel && waiting.stage == Stage::Asked)
+        self.move_to_dht(|waiting| waiting.channel == channel && waiting.stage == Stage::Asked)
     }
 
     /// The channel is gone, or its peer knows no such requests.
     pub(super) fn cannot_ask(&mut self, channel: ChannelId) -> Vec<DeviceId> {
         self.asked.retain(|(asked, _)| *asked != channel);
         let before_dht = [Stage::Queued, Stage::Asked];
-        self.to_dht(|waiting| waiting.channel == channel && before_dht.contains(&waiting.stage))
+        self.move_to_dht(|waiting| waiting.channel == channel && before_dht.contains(&waiting.stage))
     }
 
     /// What peers were asked for and did not answer in time.
@@ -142,7 +142,7 @@ impl Parked {
         self.asked.iter().map(|(_, deadline)| *deadline).min()
     }
 
-    fn to_dht(&mut self, which: impl Fn(&Waiting) -> bool) -> Vec<DeviceId> {
+    fn move_to_dht(&mut self, which: impl Fn(&Waiting) -> bool) -> Vec<DeviceId> {
         let moved = self.leases.iter_mut().filter(|waiting| which(waiting));
         moved
             .map(|waiting| {

@@ -147,6 +147,12 @@ impl RoutingTable {
         self.get(id).is_some_and(|node| node.is(CONNECTED))
     }
 
+    /// Whether channels to `count` nodes are open.
+    #[must_use]
+    pub fn has_links(&self, count: usize) -> bool {
+        self.connected().take(count).count() >= count
+    }
+
     /// Whether a channel to anybody is open.
     #[must_use]
     pub fn has_connected(&self) -> bool {
@@ -305,24 +311,33 @@ impl RoutingTable {
     /// The buckets that want links: the known nodes of each that may be dialled now, and how many
     /// (`spec: drt 5`).
     pub(super) fn wanting(&self, now: Moment) -> Vec<(Vec<DeviceId>, usize)> {
-        let wants = |bucket: usize| {
-            let own = bucket == usize::from(self.splits);
-            let nodes = self.nodes.get(self.range(bucket)).unwrap_or_default();
-            let counted = if own { CONNECTING } else { CONNECTED | CONNECTING };
-            let busy = nodes.iter().filter(|node| node.is(counted)).count();
-            let wanted = BUCKET_SIZE.checked_sub(busy).filter(|wanted| *wanted > 0)?;
-            let may_dial = |node: &&Node| node.is(KNOWN) && !node.is(CONNECTING) && node.is_due(now);
-            let known: Vec<DeviceId> = nodes.iter().filter(may_dial).map(|node| node.id).collect();
+        let dialable = |(nodes, wanted): (&[Node], usize)| {
+            let due = nodes.iter().filter(|node| node.is(KNOWN) && node.is_due(now));
+            let known: Vec<DeviceId> = due.map(|node| node.id).collect();
             (!known.is_empty()).then_some((known, wanted))
         };
-        (0..self.bucket_count()).filter_map(wants).collect()
+        self.buckets_wanting().filter_map(dialable).collect()
     }
 
-    /// When the first known node with at most `failures` failed dials may be dialled again.
+    /// When the first known node that failed, `failures` times at most, and that a bucket wants may be
+    /// dialled again.
     pub(super) fn next_retry(&self, failures: u8) -> Option<Moment> {
-        let waiting = self.nodes.iter().filter(|node| node.is(KNOWN) && node.failures <= failures);
+        let nodes = self.buckets_wanting().flat_map(|(nodes, _)| nodes);
+        let waiting = nodes.filter(|node| node.is(KNOWN) && (1..=failures).contains(&node.failures));
         let at = waiting.map(|node| node.retry_at).min()?;
         Some(Moment(Duration::from_secs(at.into())))
+    }
+
+    /// The nodes of every bucket in which links are to be made, and how many.
+    fn buckets_wanting(&self) -> impl Iterator<Item = (&[Node], usize)> {
+        (0..self.bucket_count()).filter_map(|bucket| {
+            let nodes = self.nodes.get(self.range(bucket)).unwrap_or_default();
+            let is_own = bucket == usize::from(self.splits);
+            let counted = if is_own { CONNECTING } else { CONNECTED | CONNECTING };
+            let busy = nodes.iter().filter(|node| node.is(counted)).count();
+            let wanted = BUCKET_SIZE.checked_sub(busy).filter(|wanted| *wanted > 0)?;
+            Some((nodes, wanted))
+        })
     }
 
     /// Bytes of memory that the nodes take.
@@ -331,9 +346,9 @@ impl RoutingTable {
         self.nodes.capacity() * size_of::<Node>()
     }
 
-    /// Makes room for one more known node in the bucket of `id`, at the cost of one that failed and was
-    /// never connected, or else of one that failed. What never failed stays, so that a flood of ids
-    /// that do not exist displaces nobody.
+    /// Makes room for one more known node in the bucket of `id`, at the cost of one that failed, first of
+    /// those never connected. What never failed stays, so that a flood of ids that do not exist displaces
+    /// nobody; and what failed often stays, so that hearing of it again does not make it new.
     fn make_room(&mut self, id: &DeviceId) -> bool {
         let bucket = self.range(self.bucket_of(id));
         let in_bucket = self.count(bucket.clone(), KNOWN);
@@ -346,7 +361,7 @@ impl RoutingTable {
         };
         let nodes = self.nodes.get(crowded.clone()).unwrap_or_default().iter().zip(crowded);
         let failed = nodes.filter(|(node, _)| node.is(KNOWN) && node.failures > 0);
-        let worst = failed.max_by_key(|(node, _)| (!node.is(PROVED), node.failures)).map(|(node, _)| node.id);
+        let worst = failed.min_by_key(|(node, _)| (node.is(PROVED), node.failures)).map(|(node, _)| node.id);
         worst.is_some_and(|worst| {
             self.clear(&worst, KNOWN);
             true

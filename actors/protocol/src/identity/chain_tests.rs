@@ -255,3 +255,21 @@ fn a_chain_with_a_bit_changed_in_every_certificate_is_not_believed() {
         assert!(!believed);
     }
 }
+
+#[test]
+fn chains_of_der_one_behind_the_other_are_read_and_written() {
+    for device in devices() {
+        let chain = Chain::parse(device.chain).unwrap();
+        assert_eq!(Chain::parse_der(&chain.to_der()).unwrap(), chain, "{}", device.name);
+    }
+    let der = chain_b().to_der();
+    assert!(matches!(Chain::parse_der(&[]), Err(ChainError::Certificate { position: 0, .. })));
+    let cut = Chain::parse_der(&der[..der.len() - 1]);
+    assert!(matches!(cut, Err(ChainError::Certificate { position: 2, .. })));
+    let twice = [&der[..], &der].concat();
+    assert_eq!(Chain::parse_der(&twice), Err(ChainError::TooManyCertificates));
+    assert_eq!(
+        Chain::parse_der(&vec![0; MAX_CHAIN_BYTES + 1]),
+        Err(ChainError::TooLong(MAX_CHAIN_BYTES + 1))
+    );
+}

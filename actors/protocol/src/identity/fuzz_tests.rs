@@ -20,8 +20,9 @@ fn fuzz_certificate(data: &[u8]) {
 }
 
 fn fuzz_chain(data: &[u8]) {
-    if let Ok(chain) = Chain::parse(data) {
+    for chain in [Chain::parse(data), Chain::parse_der(data)].into_iter().flatten() {
         let _ = (chain.verify(RECORDED), format!("{chain:?}"));
+        assert_eq!(Chain::parse_der(&chain.to_der()), Ok(chain));
     }
 }
 
@@ -60,6 +61,7 @@ fn damaged_chains_and_certificates_are_read_or_refused() {
     let chain = Chain::parse(CHAIN_B).unwrap();
     with_mutations(CHAIN_B, 2000, fuzz_pem);
     with_mutations(CHAIN_B, 3000, fuzz_chain);
+    with_mutations(&chain.to_der(), 1000, fuzz_chain);
     for certificate in chain.certificates() {
         with_mutations(certificate.der(), 2000, fuzz_certificate);
         with_mutations(certificate.der(), 2000, fuzz_chain);

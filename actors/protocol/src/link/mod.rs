@@ -23,6 +23,6 @@ pub mod stun;
 #[cfg(test)]
 mod fuzz_tests;
 #[cfg(test)]
-mod golden;
+pub(crate) mod golden;
 #[cfg(test)]
 mod two_nodes_tests;

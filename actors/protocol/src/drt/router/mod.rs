@@ -12,7 +12,8 @@
 //!
 //! Where this differs from the reference: a node that could not be reached is not dialled again by every
 //! event, but after a wait that doubles; while nobody is connected, all known nodes are tried and not two
-//! only; peers are answered within a budget. None of it can be told from outside by a peer that behaves.
+//! only; with few links, those that failed are tried again some times by the clock; peers are answered
+//! within a budget. A peer that behaves sees none of it but a few more dials.
 
 use std::time::Duration;
 
@@ -31,6 +32,15 @@ mod links;
 mod messages;
 mod sleepers;
 
+#[cfg(test)]
+mod bad_input_tests;
+#[cfg(test)]
+mod links_tests;
+#[cfg(test)]
+mod sleepers_tests;
+#[cfg(test)]
+mod testing;
+
 /// Nodes asked for in every question (`spec: drt 1`).
 pub const FIND_COUNT: u64 = 2;
 
@@ -44,8 +54,11 @@ pub const MAX_CHANNELS_PER_PEER: usize = 4;
 /// not dialled in a loop.
 pub const STABLE: Duration = Duration::from_secs(30);
 
-/// While nobody is connected, a node is dialled again this many times by the clock alone: for twenty
-/// minutes. Later, only a sign of it does.
+/// With fewer links than this, nodes that failed are dialled again by the clock alone: two or three
+/// nodes that found each other and nobody else would otherwise stay apart from all others.
+pub const FEW_LINKS: usize = 3;
+
+/// How many times the clock alone dials a node again: for twenty minutes. Later, an event has to.
 pub const TIMED_RETRIES: u8 = 8;
 
 /// Leases are looked at no more often than this.
@@ -316,7 +329,7 @@ impl Router {
         self.expire(context);
         let late = self.parked.timed_out(context.moment);
         self.find_in_dht(late);
-        if !self.table.has_connected() {
+        if !self.table.has_links(FEW_LINKS) {
             self.maintain(context, &[]);
         }
     }
@@ -331,8 +344,8 @@ impl Router {
             at(end).max(soonest)
         });
         let renewal = self.renewal().filter(|_| !self.signing).map(at);
-        let is_alone = !self.table.has_connected() && !self.table.has_connecting();
-        let retry = is_alone.then(|| self.table.next_retry(TIMED_RETRIES)).flatten();
+        let has_few = !self.table.has_links(FEW_LINKS);
+        let retry = has_few.then(|| self.table.next_retry(TIMED_RETRIES)).flatten();
         [expiry, renewal, retry, self.parked.deadline()].into_iter().flatten().min()
     }
 
