@@ -1,21 +1,29 @@
 //! Making commits (`spec: swarm 2, 3, 6`): the trees and messages of everything a member can do.
 //!
-//! Nothing is written and nothing signed here. A [`Draft`] holds what to write; the actor signs
-//! its commit on the blocking pool, writes all of it, then moves the branch.
+//! Nothing is written here. A [`Draft`] holds what to write; the actor signs its commit on the
+//! blocking pool, writes all of it, then moves the branch. What may not be done fails with a
+//! [`CreateError`] that says why not; [`Writer::may`] asks without making anything.
 
-use std::collections::BTreeSet;
+mod may;
+mod voting;
+
+pub use may::Act;
 
 use super::diff::{ReadError, TreeReader};
 use super::edit::TreeEdit;
-use super::layout::{Folder, MAX_CERTIFICATE_FILE, TreePath, VoteAction, admins_of};
+use super::layout::{Folder, MAX_CERTIFICATE_FILE, TreePath};
 use super::message::{
     CommitMessage, Content, MAX_SENT_TEXT, MemberAction, Mode, Relation, Target, document_initial,
     merge_message,
 };
-use super::object::{Commit, EntryKind, MemoryObjects, NewObject, ObjectError, ObjectSource, UnsignedCommit};
+use super::object::{
+    Commit, EntryKind, MemoryObjects, NewObject, ObjectError, ObjectSource, SignError, SignedCommit,
+    UnsignedCommit,
+};
 use super::validate::Founding;
 use crate::identity::{Certificate, Chain};
 use crate::ids::{AccountId, BlobId, CommitId, ConversationId, DeviceId, TreeId};
+use crate::keys::PrivateKey;
 use crate::profile::ConversationProfile;
 use crate::time::UnixMillis;
 
@@ -44,9 +52,18 @@ pub enum CreateError {
     /// Nobody else may join a one-to-one conversation.
     #[error("nobody else may join a one-to-one conversation")]
     OneToOne,
-    /// The target is not there, or oneself.
-    #[error("there is nobody like this to vote on")]
+    /// Nobody invites, bans or unbans oneself.
+    #[error("nobody can do this to oneself")]
+    Yourself,
+    /// The target is not in the conversation.
+    #[error("there is nobody like this in the conversation")]
     NoTarget,
+    /// The target is banned already.
+    #[error("{} is banned already", .0.to_hex())]
+    AlreadyBanned(Target),
+    /// The target is in the conversation, so there is no ban to lift.
+    #[error("{} is not banned", .0.to_hex())]
+    NotBanned(Target),
     /// This admin has voted already.
     #[error("this account has voted already")]
     VotedAlready,
@@ -56,10 +73,22 @@ pub enum CreateError {
     /// The commit referred to is not there.
     #[error("commit {0} is not in the conversation")]
     UnknownCommit(CommitId),
+    /// Only texts, files on offer and documents can be edited.
+    #[error("commit {0} cannot be edited")]
+    NotEditable(CommitId),
+    /// Only its author may edit a message.
+    #[error("commit {0} is by somebody else")]
+    NotYours(CommitId),
+    /// Nothing is said in a collaborative document.
+    #[error("a document holds no messages")]
+    Document,
     /// This device has not written yet; it has to make another commit first, because neither a
     /// leave nor a merge may introduce a device.
     #[error("this device has to write something else first")]
     NewDevice,
+    /// The commit could not be signed.
+    #[error(transparent)]
+    Sign(#[from] SignError),
     /// The conversation could not be read.
     #[error(transparent)]
     Read(#[from] ReadError),
@@ -78,6 +107,25 @@ pub struct Draft {
     pub objects: Vec<NewObject>,
     /// The commit, to be signed.
     pub commit: UnsignedCommit,
+}
+
+/// What to write for one local operation, signed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignedDraft {
+    /// New files and folders.
+    pub objects: Vec<NewObject>,
+    /// The commit.
+    pub commit: SignedCommit,
+}
+
+impl Draft {
+    /// Signs it. RSA takes milliseconds: not for a thread that must not wait.
+    ///
+    /// # Errors
+    /// [`SignError`] when the key is not the device's.
+    pub fn sign(self, key: &PrivateKey) -> Result<SignedDraft, SignError> {
+        Ok(SignedDraft { commit: self.commit.sign(key)?, objects: self.objects })
+    }
 }
 
 /// Who we are: one device of one account.
@@ -206,9 +254,12 @@ impl<'w, S: ObjectSource> Writer<'w, S> {
     /// Says something that touches no file: a call, a file offer, anything of [`CommitMessage`].
     ///
     /// # Errors
-    /// [`CreateError`] when we are no member.
+    /// [`CreateError`] when we are no member, or the message edits what we may not edit.
     pub fn say(&self, message: &CommitMessage) -> Result<Draft, CreateError> {
         self.require_member()?;
+        if let Some(edited) = message.edited() {
+            self.require_editable(edited)?;
+        }
         let mut edit = self.edit()?;
         self.renew_account(&mut edit)?;
         self.draft(edit, message.to_bytes())
@@ -217,8 +268,8 @@ impl<'w, S: ObjectSource> Writer<'w, S> {
     /// A text, reply, edit, deletion (edit with an empty body) or reaction.
     ///
     /// # Errors
-    /// [`CreateError`] when we are no member, the text is too long or the commit it refers to is
-    /// not there.
+    /// [`CreateError`] when we are no member, the text is too long, or the commit it refers to is
+    /// not there or not ours to edit.
     pub fn text(&self, body: &str, relation: Relation) -> Result<Draft, CreateError> {
         if body.len() > MAX_SENT_TEXT {
             return Err(CreateError::TooLong(body.len()));
@@ -229,17 +280,14 @@ impl<'w, S: ObjectSource> Writer<'w, S> {
             return Err(CreateError::UnknownCommit(id));
         }
         let content = Content::Text { body: body.to_owned(), relation };
-        match CommitMessage::from_content(&content) {
-            Some(message) => self.say(&message),
-            None => Err(CreateError::NoTarget),
-        }
+        self.say(&CommitMessage::parse(&message_of(&content)).map_err(|_| CreateError::TooLong(body.len()))?)
     }
 
     /// Invites somebody.
     ///
     /// # Errors
     /// [`CreateError::Banned`] (vote to unban instead), [`CreateError::AlreadyThere`],
-    /// [`CreateError::OneToOne`], or we are no member, or no admin where only admins invite.
+    /// [`CreateError::Yourself`], [`CreateError::OneToOne`], or we are no member, or no admin where only admins invite.
     pub fn invite(&self, person: AccountId, founding: &Founding) -> Result<Draft, CreateError> {
         self.require_member()?;
         match founding.mode {
@@ -250,10 +298,13 @@ impl<'w, S: ObjectSource> Writer<'w, S> {
             _ => {}
         }
         let target = Target::Account(person);
+        if person == self.local.account {
+            return Err(CreateError::Yourself);
+        }
         if self.where_banned(target)?.is_some() {
             return Err(CreateError::Banned(person));
         }
-        if person == self.local.account || self.where_standing(target)?.is_some() {
+        if self.where_standing(target)?.is_some() {
             return Err(CreateError::AlreadyThere(person));
         }
         let mut edit = self.edit()?;
@@ -295,58 +346,6 @@ impl<'w, S: ObjectSource> Writer<'w, S> {
             edit.remove(path);
         }
         self.draft(edit, member_message(MemberAction::Remove, Target::Account(own)))
-    }
-
-    /// Votes to ban or unban. Afterwards see whether [`Writer::resolve`] has something to do.
-    ///
-    /// # Errors
-    /// [`CreateError::NotAdmin`], [`CreateError::NoTarget`], [`CreateError::VotedAlready`].
-    pub fn vote(&self, action: VoteAction, target: Target) -> Result<Draft, CreateError> {
-        self.require_admin()?;
-        let own = [Target::Account(self.local.account), Target::Device(self.local.device)];
-        let folder = self.voted_folder(action, target)?.filter(|_| !own.contains(&target));
-        let folder = folder.ok_or(CreateError::NoTarget)?;
-        let vote = TreePath::Vote { action, folder, target, voter: self.local.account };
-        if self.file(vote)?.is_some() {
-            return Err(CreateError::VotedAlready);
-        }
-        let mut edit = self.edit()?;
-        edit.put(vote, b"")?;
-        self.draft(edit, message_of(&Content::Vote(target)))
-    }
-
-    /// Bans or unbans, if more than half of the admins voted for it.
-    ///
-    /// # Errors
-    /// [`CreateError::NotAdmin`], [`CreateError::NoTarget`].
-    pub fn resolve(&self, action: VoteAction, target: Target) -> Result<Option<Draft>, CreateError> {
-        self.require_admin()?;
-        let folder = self.voted_folder(action, target)?.ok_or(CreateError::NoTarget)?;
-        let reader = TreeReader::new(self.source);
-        let votes = reader.folder(self.tree, &["votes", action.word(), folder.name(), &target.to_hex()])?;
-        let voters: BTreeSet<AccountId> = votes
-            .iter()
-            .flat_map(|votes| votes.entries())
-            .filter(|vote| matches!(vote.kind, EntryKind::File(_)))
-            .filter_map(|vote| vote.name.parse().ok())
-            .collect();
-        let admins = admins_of(&reader, self.tree)?;
-        let for_it = admins.iter().filter(|admin| voters.contains(*admin)).count();
-        if for_it.saturating_mul(2) <= admins.len() {
-            return Ok(None);
-        }
-        let (standing, banned) = (TreePath::Standing(folder, target), TreePath::Banned(folder, target));
-        let (from, to) = match action {
-            VoteAction::Ban => (standing, banned),
-            VoteAction::Unban => (banned, standing),
-        };
-        let mut edit = self.edit()?;
-        edit.place(to, self.file(from)?.ok_or(CreateError::NoTarget)?);
-        edit.remove(from);
-        for voter in voters {
-            edit.remove(TreePath::Vote { action, folder, target, voter });
-        }
-        self.draft(edit, member_message(action.member_action(), target)).map(Some)
     }
 
     /// Changes the profile.
@@ -425,9 +424,8 @@ impl<'w, S: ObjectSource> Writer<'w, S> {
         let mut paths = Vec::new();
         for entry in folder.iter().flat_map(|folder| folder.entries()) {
             let EntryKind::File(file) = entry.kind else { continue };
-            let owner = self.certificate(file).and_then(|it| it.issuer_uid()?.parse::<AccountId>().ok());
             let path = TreePath::parse(&format!("{}/{}", Folder::Devices.name(), entry.name));
-            paths.extend(path.filter(|_| owner == Some(account)));
+            paths.extend(path.filter(|_| self.owner(file) == Some(account)));
         }
         Ok(paths)
     }
@@ -457,13 +455,6 @@ impl<'w, S: ObjectSource> Writer<'w, S> {
         Ok(None)
     }
 
-    fn voted_folder(&self, action: VoteAction, target: Target) -> Result<Option<Folder>, ReadError> {
-        match action {
-            VoteAction::Ban => self.where_standing(target),
-            VoteAction::Unban => self.where_banned(target),
-        }
-    }
-
     fn require_member(&self) -> Result<(), CreateError> {
         match self.where_standing(Target::Account(self.local.account))? {
             Some(Folder::Admins | Folder::Members) => Ok(()),
@@ -476,6 +467,26 @@ impl<'w, S: ObjectSource> Writer<'w, S> {
             Some(_) => Ok(()),
             None => Err(CreateError::NotAdmin),
         }
+    }
+
+    /// Others would refuse an edit of anything else (`spec: swarm 7.3 I`).
+    fn require_editable(&self, id: CommitId) -> Result<(), CreateError> {
+        let raw = self.source.commit(id).map_err(ReadError::from)?.ok_or(CreateError::UnknownCommit(id))?;
+        let edited = Commit::parse(raw)?;
+        if edited.parents.len() != 1
+            || !CommitMessage::parse(&edited.message).is_ok_and(|it| it.is_editable())
+        {
+            return Err(CreateError::NotEditable(id));
+        }
+        let device = edited.author.device().ok_or(CreateError::NotEditable(id))?;
+        let certificate = self.reader().file(edited.tree, TreePath::device(device))?;
+        let author = certificate.and_then(|file| self.owner(file));
+        if author == Some(self.local.account) { Ok(()) } else { Err(CreateError::NotYours(id)) }
+    }
+
+    /// Whose the device in this file is.
+    fn owner(&self, device: BlobId) -> Option<AccountId> {
+        self.certificate(device)?.issuer_uid()?.parse().ok()
     }
 
     fn draft(&self, edit: TreeEdit<'w, S>, message: Vec<u8>) -> Result<Draft, CreateError> {

@@ -140,7 +140,7 @@ fn what_is_not_allowed_is_not_made() {
     let vote = writer("carla").vote(VoteAction::Ban, Target::Account(alice));
     assert!(matches!(vote, Err(CreateError::NotAdmin)));
     let vote = writer("alice").vote(VoteAction::Ban, Target::Account(alice));
-    assert!(matches!(vote, Err(CreateError::NoTarget)));
+    assert!(matches!(vote, Err(CreateError::Yourself)));
     assert!(matches!(writer("alice").invite(carla, &lab.founding()), Err(CreateError::AlreadyThere(_))));
     let stranger = AccountId([9; 20]);
     let pair = Founding { mode: Mode::OneToOne, author: alice, invited: Some(carla) };

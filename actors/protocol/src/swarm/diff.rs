@@ -1,8 +1,11 @@
 //! Reading trees: looking a path up, and what differs between two trees.
 //!
-//! Equal subtrees are skipped by their ids, so the cost is that of what changed. Every tree that
-//! is new to a history is read in full by [`TreeReader::changes`] once, which is where its form
-//! is checked; look-ups only scan.
+//! Equal subtrees are skipped by their ids, so the cost is that of the folders that changed: git
+//! stores a folder whole, and so it is read whole. Every tree that is new to a history is read in
+//! full by [`TreeReader::changes`], which is where its form is checked. Look-ups of a reader that
+//! remembers what it read ([`super::tree_cache`]) read no tree twice; those of others only scan.
+
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -10,6 +13,7 @@ use super::layout::TreePath;
 use super::object::{
     EntryKind, MAX_TREE_DEPTH, ObjectError, ObjectSource, SourceError, Tree, TreeEntry, find_entry,
 };
+use super::tree_cache::TreeCache;
 use crate::ids::{BlobId, TreeId};
 
 /// Most files one commit may change. A leaving member takes the devices along, a ban the votes;
@@ -55,6 +59,7 @@ pub struct Change {
 #[derive(Debug)]
 pub struct TreeReader<'s, S> {
     source: &'s S,
+    cache: Option<&'s TreeCache>,
 }
 
 /// Entries of one name in two folders.
@@ -64,7 +69,12 @@ impl<'s, S: ObjectSource> TreeReader<'s, S> {
     /// Reads from `source`.
     #[must_use]
     pub const fn new(source: &'s S) -> Self {
-        Self { source }
+        Self { source, cache: None }
+    }
+
+    /// Reads from `source` what is not in `cache`, and leaves there what it reads.
+    pub(super) const fn remembering(source: &'s S, cache: &'s TreeCache) -> Self {
+        Self { source, cache: Some(cache) }
     }
 
     fn bytes(&self, id: TreeId) -> Result<Bytes, ReadError> {
@@ -75,23 +85,42 @@ impl<'s, S: ObjectSource> TreeReader<'s, S> {
     ///
     /// # Errors
     /// [`ReadError`] when it is missing or malformed.
-    pub fn tree(&self, id: TreeId) -> Result<Tree, ReadError> {
-        Ok(Tree::parse(&self.bytes(id)?)?)
+    pub fn tree(&self, id: TreeId) -> Result<Arc<Tree>, ReadError> {
+        if let Some(tree) = self.cache.and_then(|cache| cache.get(id)) {
+            return Ok(tree);
+        }
+        let tree = Arc::new(Tree::parse(&self.bytes(id)?)?);
+        if let Some(cache) = self.cache {
+            cache.put(id, Arc::clone(&tree));
+        }
+        Ok(tree)
+    }
+
+    fn entry(&self, folder: TreeId, name: &str) -> Result<Option<EntryKind>, ReadError> {
+        match self.cache {
+            Some(_) => Ok(self.tree(folder)?.get(name)),
+            None => Ok(find_entry(&self.bytes(folder)?, name)),
+        }
+    }
+
+    /// The id of the folder at `path` below `root`, if there is one.
+    pub(super) fn folder_id(&self, root: TreeId, path: &[&str]) -> Result<Option<TreeId>, ReadError> {
+        let mut id = root;
+        for name in path {
+            match self.entry(id, name)? {
+                Some(EntryKind::Folder(next)) => id = next,
+                _ => return Ok(None),
+            }
+        }
+        Ok(Some(id))
     }
 
     /// The folder at `path` below `root`, if there is one.
     ///
     /// # Errors
     /// [`ReadError`] when a tree on the way is missing or malformed.
-    pub fn folder(&self, root: TreeId, path: &[&str]) -> Result<Option<Tree>, ReadError> {
-        let mut id = root;
-        for name in path {
-            match find_entry(&self.bytes(id)?, name) {
-                Some(EntryKind::Folder(next)) => id = next,
-                _ => return Ok(None),
-            }
-        }
-        self.tree(id).map(Some)
+    pub fn folder(&self, root: TreeId, path: &[&str]) -> Result<Option<Arc<Tree>>, ReadError> {
+        self.folder_id(root, path)?.map(|id| self.tree(id)).transpose()
     }
 
     /// The file at `path` below `root`, if there is one.
@@ -103,7 +132,7 @@ impl<'s, S: ObjectSource> TreeReader<'s, S> {
         let mut id = root;
         let mut names = text.split('/').peekable();
         while let Some(name) = names.next() {
-            match find_entry(&self.bytes(id)?, name) {
+            match self.entry(id, name)? {
                 Some(EntryKind::Folder(next)) if names.peek().is_some() => id = next,
                 Some(EntryKind::File(blob)) if names.peek().is_none() => return Ok(Some(blob)),
                 _ => return Ok(None),
@@ -147,40 +176,36 @@ impl<'s, S: ObjectSource> TreeReader<'s, S> {
         Ok(changes)
     }
 
-    /// The entries that differ between two folders, by name.
+    /// The entries that differ between two folders. A name that was a file and is a folder comes
+    /// twice: as the file that is gone, and as the folder that is new.
     pub(super) fn pairs(
         &self,
         old: Option<TreeId>,
         new: Option<TreeId>,
         depth: usize,
     ) -> Result<Vec<Pair>, ReadError> {
-        let read = |id: Option<TreeId>| -> Result<Vec<TreeEntry>, ReadError> {
-            let Some(id) = id else { return Ok(Vec::new()) };
+        let read = |id: Option<TreeId>| -> Result<Arc<Tree>, ReadError> {
+            let Some(id) = id else { return Ok(Arc::default()) };
             let tree = self.tree(id)?;
-            if tree.is_empty() && depth > 0 {
-                return Err(ReadError::Folder);
-            }
-            let mut entries = tree.into_entries();
-            entries.sort_unstable_by(|left, right| left.name.cmp(&right.name));
-            Ok(entries)
+            if tree.is_empty() && depth > 0 { Err(ReadError::Folder) } else { Ok(tree) }
         };
-        let mut old = read(old)?.into_iter().peekable();
-        let mut new = read(new)?.into_iter().peekable();
+        let (old, new) = (read(old)?, read(new)?);
+        let (mut old, mut new) = (old.entries().iter().peekable(), new.entries().iter().peekable());
         let mut pairs = Vec::new();
         loop {
             let order = match (old.peek(), new.peek()) {
-                (Some(left), Some(right)) => left.name.cmp(&right.name),
+                (Some(left), Some(right)) => left.cmp_in_git(right),
                 (Some(_), None) => std::cmp::Ordering::Less,
                 (None, Some(_)) => std::cmp::Ordering::Greater,
                 (None, None) => return Ok(pairs),
             };
-            let left = if order.is_le() { old.next() } else { None };
+            let left: Option<&TreeEntry> = if order.is_le() { old.next() } else { None };
             let right = if order.is_ge() { new.next() } else { None };
-            let kinds = (left.as_ref().map(|entry| entry.kind), right.as_ref().map(|entry| entry.kind));
+            let kinds = (left.map(|entry| entry.kind), right.map(|entry| entry.kind));
             if kinds.0 != kinds.1
                 && let Some(entry) = left.or(right)
             {
-                pairs.push((entry.name, kinds.0, kinds.1));
+                pairs.push((entry.name.clone(), kinds.0, kinds.1));
             }
         }
     }

@@ -1,6 +1,7 @@
 //! Changing a tree: a few files put or removed, the folders on their way written anew.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::diff::{ReadError, TreeReader};
 use super::layout::TreePath;
@@ -78,7 +79,8 @@ impl<'s, S: ObjectSource> TreeEdit<'s, S> {
     /// Writes one folder, its paths being relative to it; as deep as the paths of the layout.
     /// `None` if nothing remains in it.
     fn write(&mut self, folder: Option<TreeId>, edits: &Edits<'_>) -> Result<Option<TreeId>, ReadError> {
-        let mut tree = folder.map(|id| self.reader.tree(id)).transpose()?.unwrap_or_default();
+        let tree = folder.map(|id| self.reader.tree(id)).transpose()?.unwrap_or_default();
+        let mut tree = Arc::unwrap_or_clone(tree);
         let mut below: BTreeMap<&str, Vec<(&str, Option<BlobId>)>> = BTreeMap::new();
         for (path, file) in edits {
             match (path.split_once('/'), file) {

@@ -214,26 +214,41 @@ impl CommitGraph {
     /// unknown.
     #[must_use]
     pub fn merge_bases(&self, left: CommitId, right: CommitId) -> Vec<CommitId> {
+        let mut steps = usize::MAX;
+        self.merge_bases_within(left, right, &mut steps).unwrap_or_default()
+    }
+
+    /// [`CommitGraph::merge_bases`], taking one off `steps` for each commit looked at; `None` when
+    /// they are used up.
+    pub(super) fn merge_bases_within(
+        &self,
+        left: CommitId,
+        right: CommitId,
+        steps: &mut usize,
+    ) -> Option<Vec<CommitId>> {
         const LEFT: u8 = 1;
         const RIGHT: u8 = 2;
         const BELOW_BASE: u8 = 4;
         let (Some(&left), Some(&right)) = (self.places.get(&left), self.places.get(&right)) else {
-            return Vec::new();
+            return Some(Vec::new());
         };
-        let mut marks: HashMap<u32, u8> = HashMap::new();
+        let mut marks = vec![0_u8; left.max(right) as usize + 1];
         let mut open = BinaryHeap::new();
         // How many open commits could still lead to a base.
         let mut undecided = 0_usize;
         for (place, mark) in [(left, LEFT), (right, RIGHT)] {
-            if marks.insert(place, marks.get(&place).copied().unwrap_or(0) | mark).is_none() {
+            let Some(marked) = marks.get_mut(place as usize) else { continue };
+            if *marked == 0 {
                 open.push(place);
                 undecided += 1;
             }
+            *marked |= mark;
         }
         let mut bases = Vec::new();
         while undecided > 0 {
             let Some(place) = open.pop() else { break };
-            let mut mark = marks.get(&place).copied().unwrap_or(0);
+            *steps = steps.checked_sub(1)?;
+            let mut mark = marks.get(place as usize).copied().unwrap_or(0);
             let Some(node) = self.nodes.get(place as usize) else { break };
             if mark & BELOW_BASE == 0 {
                 undecided -= 1;
@@ -243,20 +258,18 @@ impl CommitGraph {
                 }
             }
             for &parent in self.parents_of(node) {
-                let known = marks.get(&parent).copied();
-                let next = known.unwrap_or(0) | mark;
-                marks.insert(parent, next);
-                match known {
-                    None => {
-                        open.push(parent);
-                        undecided += usize::from(next & BELOW_BASE == 0);
-                    }
-                    Some(old) if old & BELOW_BASE == 0 && next & BELOW_BASE != 0 => undecided -= 1,
-                    Some(_) => {}
+                let Some(marked) = marks.get_mut(parent as usize) else { continue };
+                let old = *marked;
+                *marked |= mark;
+                if old == 0 {
+                    open.push(parent);
+                    undecided += usize::from(mark & BELOW_BASE == 0);
+                } else if old & BELOW_BASE == 0 && mark & BELOW_BASE != 0 {
+                    undecided -= 1;
                 }
             }
         }
-        bases
+        Some(bases)
     }
 }
 

@@ -241,7 +241,7 @@ fn bans_against_the_rules_are_refused() {
             edit.put(banned, b"another file").unwrap();
         },
     );
-    assert_refused(&refusal, unexpected(standing));
+    assert_refused(&refusal, unexpected(banned));
     let promoted = TreePath::admin(carla);
     let refusal = lab.refused(
         |lab| &lab.alice,

@@ -17,6 +17,10 @@ use crate::ids::{CommitId, TreeId};
 /// How often the base of a merge may itself be made of several bases. Crossing merges make two.
 const MAX_VIRTUAL_BASES: usize = 2;
 
+/// Most bases of one merge that are merged themselves, the latest ones; devices that merge across
+/// each other leave two or three.
+const MAX_BASES: usize = 8;
+
 /// What to do with another head.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Merge {
@@ -101,7 +105,7 @@ impl<S: ObjectSource> Merger<'_, S> {
         let [first, rest @ ..] = bases else { return Err(MergeError::Unrelated) };
         let mut tree = self.tree_of(*first)?;
         if level < MAX_VIRTUAL_BASES {
-            for other in rest {
+            for other in rest.iter().take(MAX_BASES - 1) {
                 let below = self.graph.merge_bases(*first, *other);
                 let below = self.base(&below, level + 1)?;
                 let other_tree = self.tree_of(*other)?;

@@ -147,8 +147,23 @@ impl CommitMessage {
     /// Whether the message claims to edit another one.
     #[must_use]
     pub fn is_edit(&self) -> bool {
-        self.message_type() == "application/edited-message"
-            || self.text("edit").is_some_and(|edit| !edit.is_empty())
+        let names_something = match self.fields.get("edit") {
+            None | Some(Value::Null) => false,
+            Some(Value::String(edit)) => !edit.is_empty(),
+            // The reference reads numbers and the like as texts.
+            Some(_) => true,
+        };
+        names_something || self.message_type() == "application/edited-message"
+    }
+
+    /// Whether its author may edit it: texts, files on offer, documents (`spec: swarm 7.3 I`).
+    #[must_use]
+    pub fn is_editable(&self) -> bool {
+        match self.message_type() {
+            "text/plain" | "application/collab-doc+json" => true,
+            "application/data-transfer+json" => self.text("tid").is_some_and(|tid| !tid.is_empty()),
+            _ => false,
+        }
     }
 
     /// What the message means.

@@ -4,7 +4,7 @@
 //!   object     commits and trees as bytes, ids, where they are read from
 //!   message    what a commit says: JSON in and out
 //!   layout     which file means what; members and roles of a tree
-//!   diff       what changed between two trees
+//!   diff       what changed between two trees; tree_cache keeps those read before
 //!   validate   whether a commit may enter the history; rules/ and refusal belong to it
 //!   graph      which commit follows which: order, merge bases
 //!   git        what is said on git channels: packet lines, sessions, packs
@@ -29,6 +29,7 @@ pub mod object;
 pub mod reconcile;
 pub mod refusal;
 mod rules;
+mod tree_cache;
 pub mod typing;
 pub mod validate;
 

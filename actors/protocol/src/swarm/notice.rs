@@ -10,7 +10,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::message::{Mode, ascii_json};
-use crate::ids::{CommitId, ConversationId, DeviceId};
+use crate::ids::{AccountId, CommitId, ConversationId, DeviceId};
+use crate::profile::{ConversationProfile, Picture};
 use crate::time::UnixMillis;
 
 /// Longest notice read, in bytes: an invitation with all its metadata.
@@ -69,6 +70,42 @@ pub struct Invitation {
 }
 
 impl Invitation {
+    /// An invitation that says what the profile says. `received` is when the person was first
+    /// invited; without it the text is that of releases before 2026.
+    #[must_use]
+    pub fn new(
+        conversation: ConversationId,
+        mode: Mode,
+        profile: &ConversationProfile,
+        received: Option<UnixMillis>,
+    ) -> Self {
+        let avatar = profile.avatar.as_ref().map(|avatar| avatar.as_base64().to_owned());
+        let fields = [
+            ("mode", mode.number().to_string()),
+            ("title", profile.title.clone()),
+            ("description", profile.description.clone()),
+            ("avatar", avatar.unwrap_or_default()),
+            ("rdvAccount", profile.call_host.map(|host| host.to_hex()).unwrap_or_default()),
+            ("rdvDevice", profile.call_host_device.map(|device| device.to_hex()).unwrap_or_default()),
+        ];
+        let said = fields.into_iter().filter(|(_, value)| !value.is_empty());
+        let metadata = said.map(|(key, value)| (key.to_owned(), value)).collect();
+        Self { conversation, metadata, received }
+    }
+
+    /// What it says of the conversation; whatever is missing or malformed stays empty.
+    #[must_use]
+    pub fn profile(&self) -> ConversationProfile {
+        let text = |key| self.metadata.get(key).map(String::as_str).unwrap_or_default();
+        ConversationProfile {
+            title: text("title").to_owned(),
+            description: text("description").to_owned(),
+            avatar: Picture::from_base64(text("avatar")),
+            call_host: AccountId::from_uri(text("rdvAccount")).ok(),
+            call_host_device: text("rdvDevice").trim().parse().ok(),
+        }
+    }
+
     /// How the conversation works; one to one if that is missing or unreadable.
     #[must_use]
     pub fn mode(&self) -> Mode {
@@ -238,7 +275,7 @@ pub(super) mod tests {
     use super::*;
 
     /// Types and texts that real daemons sent.
-    pub(crate) const RECORDED: [(&str, &str); 5] = [
+    pub(crate) const RECORDED: [(&str, &str); 6] = [
         (
             TYPING,
             "<?xml version=\"1.0\" encoding=\"utf-8\" ?>\n<isComposing><state>active</state><conversation>0237426a15a050a06868d6636d6edc6e6f185951</conversation></isComposing>",
@@ -250,6 +287,10 @@ pub(super) mod tests {
         (
             INVITATION,
             "{\"conversationId\":\"2ce39c209b93cc91155160136e010d9a3cc2077e\",\"metadatas\":{\"mode\":\"2\"},\"received\":1795343807,\"receivedMs\":1795343807863}",
+        ),
+        (
+            INVITATION,
+            "{\"conversationId\":\"0af7aff6997b5f18f0370dc218f5fc7ce8b73c56\",\"metadatas\":{\"mode\":\"2\"}}",
         ),
         (
             ANNOUNCEMENT,
@@ -264,6 +305,35 @@ pub(super) mod tests {
             let notice = Notice::parse(mime_type, text).unwrap();
             assert_eq!((notice.mime_type(), notice.to_text()), (mime_type, text.to_owned()));
         }
+    }
+
+    #[test]
+    fn invitations_of_both_generations_are_made_byte_for_byte() {
+        let profile = ConversationProfile::default();
+        for (id, received, text) in [
+            ("0af7aff6997b5f18f0370dc218f5fc7ce8b73c56", None, RECORDED[3].1),
+            ("2ce39c209b93cc91155160136e010d9a3cc2077e", Some(UnixMillis(1_795_343_807_863)), RECORDED[2].1),
+        ] {
+            let made = Invitation::new(id.parse().unwrap(), Mode::InvitesOnly, &profile, received);
+            assert_eq!(Notice::Invitation(made).to_text(), text);
+        }
+    }
+
+    #[test]
+    fn an_invitation_carries_the_profile() {
+        let profile = ConversationProfile {
+            title: "Bees".to_owned(),
+            description: "and honey".to_owned(),
+            avatar: Some(Picture::from_bytes(b"x")),
+            call_host: Some(AccountId([1; 20])),
+            call_host_device: Some(DeviceId([2; 32])),
+        };
+        let made = Invitation::new(ConversationId([3; 20]), Mode::AdminInvitesOnly, &profile, None);
+        let Ok(Notice::Invitation(read)) = Notice::parse(INVITATION, &Notice::Invitation(made).to_text())
+        else {
+            panic!("no invitation");
+        };
+        assert_eq!((read.mode(), read.profile()), (Mode::AdminInvitesOnly, profile));
     }
 
     #[test]

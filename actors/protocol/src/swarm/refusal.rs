@@ -1,5 +1,6 @@
-//! Why a commit is refused. Verdicts are permanent: they depend on nothing but the commit and its
-//! ancestors, so they are the same on every device and on every day.
+//! Why a commit is refused. Verdicts depend on nothing but the commit, its ancestors and what it
+//! edits, so they are the same on every device and on every day. Almost all of them are final; see
+//! [`Refusal::is_final`].
 
 use super::diff::ReadError;
 use super::layout::TreePath;
@@ -110,9 +111,12 @@ pub enum Refusal {
     /// A ban or unban that moves nobody.
     #[error("it neither bans nor unbans anybody")]
     NobodyBanned,
-    /// The edited commit is unknown or cannot be edited.
+    /// The edited commit cannot be edited, or `edit` is no id.
     #[error("it edits {0:?}, which cannot be edited")]
     NotEditable(Option<CommitId>),
+    /// The edited commit is not here.
+    #[error("it edits {0}, which is not here")]
+    EditedIsMissing(CommitId),
     /// The edited commit is by somebody else.
     #[error("it edits a message of somebody else")]
     ForeignEdit,
@@ -130,13 +134,26 @@ pub enum Refusal {
     /// A merge changed something by itself.
     #[error("the merge itself changes {0:?}")]
     MergeChanges(String),
+    /// Merges of this history leave lifted bans out so often, each time reaching back so far, that
+    /// finding out whether they may takes more steps than any honest history does.
+    #[error("its history merges forks from before lifted bans too often")]
+    TooManyForks,
+}
+
+impl Refusal {
+    /// Whether it stays refused whatever else arrives, so that it need not be asked for again. Not
+    /// so when something is missing: another peer may have it.
+    #[must_use]
+    pub const fn is_final(&self) -> bool {
+        !matches!(self, Self::Missing(_) | Self::EditedIsMissing(_))
+    }
 }
 
 /// A commit that could not be accepted.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ValidationError {
-    /// It is refused, for ever.
+    /// It is refused; for ever if [`ValidationError::is_final`].
     #[error("commit {commit} is refused: {refusal}")]
     Refused {
         /// Which commit.
@@ -153,6 +170,17 @@ pub enum ValidationError {
         #[source]
         error: SourceError,
     },
+}
+
+impl ValidationError {
+    /// Whether the commit stays refused for ever: [`Refusal::is_final`], and not a store that failed.
+    #[must_use]
+    pub const fn is_final(&self) -> bool {
+        match self {
+            Self::Refused { refusal, .. } => refusal.is_final(),
+            Self::Store { .. } => false,
+        }
+    }
 }
 
 /// What a rule finds: a refusal, or a store that failed.

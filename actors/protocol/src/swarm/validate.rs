@@ -30,11 +30,17 @@ use super::message::{CommitMessage, Content, MemberAction, Mode, Target};
 use super::object::{Commit, ObjectSource};
 use super::refusal::{Problem, Refusal, ValidationError, Verdict, require};
 use super::rules::{author, bans, content, initial, member, merge, vote};
+use super::tree_cache::TreeCache;
 use crate::identity::Certificate;
 use crate::ids::{AccountId, BlobId, CommitId, ConversationId, DeviceId, TreeId};
 
 /// Most entries of each cache; beyond it the cache starts afresh.
 const MAX_CACHED: usize = 20_000;
+
+/// Most steps, for each commit of the history, of searching where the sides of merges parted that
+/// leave lifted bans out. One such search takes at most one step a commit, and honest histories
+/// need one for each device that was away when a ban was lifted.
+pub const MAX_SEARCH_STEPS: usize = 1000;
 
 /// A commit that passed all rules. Only a [`Validator`] makes one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -95,6 +101,7 @@ pub struct Founding {
 pub struct Validator<S> {
     source: S,
     conversation: ConversationId,
+    trees: TreeCache,
     memory: Memory,
 }
 
@@ -103,14 +110,21 @@ struct Memory {
     founding: Option<Founding>,
     certificates: HashMap<BlobId, Option<Certificate>>,
     authors: HashMap<(TreeId, DeviceId), Result<author::Author, Refusal>>,
+    /// Whether the account of one file issued the device of another: RSA takes its time.
+    issued: HashMap<(BlobId, BlobId), bool>,
+    /// Trees of commits examined.
+    roots: HashMap<CommitId, TreeId>,
     /// Filled when a merge needs it; most histories never do.
     graph: CommitGraph,
+    /// Steps of searches in `graph` so far.
+    searched: usize,
 }
 
 /// What the rules work with: a source to read from and what was read before.
 pub(super) struct Desk<'v, S> {
     pub(super) source: &'v S,
     conversation: ConversationId,
+    trees: &'v TreeCache,
     memory: &'v mut Memory,
 }
 
@@ -132,7 +146,7 @@ pub(super) struct Step<'c> {
 impl<S: ObjectSource> Validator<S> {
     /// For the conversation that begins with this commit.
     pub fn new(source: S, conversation: ConversationId) -> Self {
-        Self { source, conversation, memory: Memory::default() }
+        Self { source, conversation, trees: TreeCache::default(), memory: Memory::default() }
     }
 
     /// Where it reads from.
@@ -172,13 +186,18 @@ impl<S: ObjectSource> Validator<S> {
     }
 
     fn desk(&mut self) -> Desk<'_, S> {
-        Desk { source: &self.source, conversation: self.conversation, memory: &mut self.memory }
+        Desk {
+            source: &self.source,
+            conversation: self.conversation,
+            trees: &self.trees,
+            memory: &mut self.memory,
+        }
     }
 }
 
 impl<'v, S: ObjectSource> Desk<'v, S> {
     pub(super) const fn reader(&self) -> TreeReader<'v, S> {
-        TreeReader::new(self.source)
+        TreeReader::remembering(self.source, self.trees)
     }
 
     pub(super) fn commit(&self, id: CommitId) -> Verdict<Commit> {
@@ -186,8 +205,21 @@ impl<'v, S: ObjectSource> Desk<'v, S> {
         Ok(Commit::parse(raw)?)
     }
 
+    /// The tree of a commit.
+    pub(super) fn tree_of(&mut self, id: CommitId) -> Verdict<TreeId> {
+        if let Some(root) = self.memory.roots.get(&id) {
+            return Ok(*root);
+        }
+        let root = self.commit(id)?.tree;
+        make_room(&mut self.memory.roots);
+        self.memory.roots.insert(id, root);
+        Ok(root)
+    }
+
     fn examine(&mut self, id: CommitId) -> Verdict<ValidCommit> {
         let commit = self.commit(id)?;
+        make_room(&mut self.memory.roots);
+        self.memory.roots.insert(id, commit.tree);
         let device = commit.author.device().ok_or(Refusal::AuthorIsNoDevice)?;
         require(commit.signature.is_some(), || Refusal::NoSignature)?;
         let (author, message) = match *commit.parents.as_slice() {
@@ -202,8 +234,9 @@ impl<'v, S: ObjectSource> Desk<'v, S> {
             }
             [first, second] => {
                 let user = author::check(self, &commit, device, commit.tree)?;
-                merge::check(self, commit.tree, first, second)?;
-                bans::check(self, commit.tree, first, second)?;
+                let sides = [self.tree_of(first)?, self.tree_of(second)?];
+                merge::check(self, commit.tree, sides)?;
+                bans::check(self, commit.tree, [first, second], sides)?;
                 (user, None)
             }
             _ => return Err(Refusal::TooManyParents(commit.parents.len()).into()),
@@ -218,7 +251,7 @@ impl<'v, S: ObjectSource> Desk<'v, S> {
         parent: CommitId,
         message: &CommitMessage,
     ) -> Verdict<AccountId> {
-        let old = self.commit(parent)?.tree;
+        let old = self.tree_of(parent)?;
         let action = message.text("action").and_then(MemberAction::from_word);
         let leaving = message.message_type() == "member" && action == Some(MemberAction::Remove);
         let user = author::check(self, commit, device, if leaving { old } else { commit.tree })?;
@@ -264,7 +297,28 @@ impl<'v, S: ObjectSource> Desk<'v, S> {
                 entered.map_err(|_| Refusal::TooManyChanges)?;
             }
         }
-        Ok(self.memory.graph.merge_bases(left, right))
+        let memory = &mut *self.memory;
+        let allowed = memory.graph.len().saturating_mul(MAX_SEARCH_STEPS);
+        let mut left_over = allowed.saturating_sub(memory.searched);
+        let bases = memory.graph.merge_bases_within(left, right, &mut left_over);
+        memory.searched = allowed.saturating_sub(left_over);
+        bases.ok_or_else(|| Refusal::TooManyForks.into())
+    }
+
+    /// Whether the account in file `account` issued the device in file `device`.
+    pub(super) fn is_issued(
+        &mut self,
+        files: (BlobId, BlobId),
+        device: &Certificate,
+        account: &Certificate,
+    ) -> bool {
+        if let Some(known) = self.memory.issued.get(&files) {
+            return *known;
+        }
+        let issued = device.is_issued_by(account);
+        make_room(&mut self.memory.issued);
+        self.memory.issued.insert(files, issued);
+        issued
     }
 
     /// The certificate in a file: of several the first.

@@ -219,7 +219,8 @@ fn edits_of_what_is_not_one_s_own_or_not_there_are_refused() {
     assert_eq!(refusal, Refusal::ForeignEdit);
     let missing = CommitId([7; 20]);
     let refusal = lab.refused(|lab| &lab.carla, &edit(missing), |_| ());
-    assert_eq!(refusal, Refusal::NotEditable(Some(missing)));
+    assert_eq!(refusal, Refusal::EditedIsMissing(missing));
+    assert!(!refusal.is_final(), "it may come with another branch");
     let refusal = lab.refused(|lab| &lab.carla, r#"{"edit":"x","type":"text/plain"}"#, |_| ());
     assert_eq!(refusal, Refusal::NotEditable(None));
     let bob = lab.bob.account();

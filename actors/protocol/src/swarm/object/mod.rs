@@ -217,6 +217,27 @@ impl ObjectSource for MemoryObjects {
     }
 }
 
+/// New objects on top of a source, as if they were written already.
+#[derive(Debug)]
+pub struct Overlay<'o, S> {
+    /// What is new.
+    pub above: MemoryObjects,
+    /// Where everything else is.
+    pub below: &'o S,
+}
+
+impl<S: ObjectSource> ObjectSource for Overlay<'_, S> {
+    fn commit(&self, id: CommitId) -> Result<Option<Bytes>, SourceError> {
+        self.above.commit(id)?.map_or_else(|| self.below.commit(id), |found| Ok(Some(found)))
+    }
+    fn tree(&self, id: TreeId) -> Result<Option<Bytes>, SourceError> {
+        self.above.tree(id)?.map_or_else(|| self.below.tree(id), |found| Ok(Some(found)))
+    }
+    fn blob(&self, id: BlobId, limit: usize) -> Result<Option<Bytes>, SourceError> {
+        self.above.blob(id, limit)?.map_or_else(|| self.below.blob(id, limit), |found| Ok(Some(found)))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -51,6 +51,11 @@ impl TreeEntry {
     fn sort_key(&self) -> (&[u8], bool) {
         (self.name.as_bytes(), matches!(self.kind, EntryKind::Folder(_)))
     }
+
+    /// Which of two entries comes first in a tree. Equal: both files, or both folders, of one name.
+    pub(in crate::swarm) fn cmp_in_git(&self, other: &Self) -> std::cmp::Ordering {
+        git_order(self.sort_key(), other.sort_key())
+    }
 }
 
 /// Whether a folder may hold this name: ASCII letters, digits, `-`, `_` and inner dots. All names
@@ -108,12 +113,19 @@ impl Tree {
             }
             entries.push(entry);
         }
-        let mut names: Vec<&str> = entries.iter().map(|entry| entry.name.as_str()).collect();
-        names.sort_unstable();
-        if names.windows(2).any(|pair| pair[0] == pair[1]) {
+        let tree = Self { entries };
+        // Sorted as they are, only a file and a folder can still have one name.
+        let folders = tree.entries.iter().filter(|entry| matches!(entry.kind, EntryKind::Folder(_)));
+        if folders.into_iter().any(|folder| tree.find(&folder.name, false).is_some()) {
             return Err(ObjectError::Tree("a name twice"));
         }
-        Ok(Self { entries })
+        Ok(tree)
+    }
+
+    fn find(&self, name: &str, folder: bool) -> Option<EntryKind> {
+        let wanted = (name.as_bytes(), folder);
+        let place = self.entries.binary_search_by(|entry| git_order(entry.sort_key(), wanted)).ok()?;
+        self.entries.get(place).map(|entry| entry.kind)
     }
 
     /// The content of the tree object.
@@ -146,7 +158,7 @@ impl Tree {
     /// The entry of this name.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<EntryKind> {
-        self.entries.iter().find(|entry| entry.name == name).map(|entry| entry.kind)
+        self.find(name, false).or_else(|| self.find(name, true))
     }
 
     /// Puts an entry in its place, instead of one of the same name.

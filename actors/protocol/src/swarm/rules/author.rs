@@ -39,7 +39,7 @@ pub(crate) fn check<S: ObjectSource>(
 
 fn find<S: ObjectSource>(desk: &mut Desk<'_, S>, device: DeviceId, tree: TreeId) -> Verdict<Author> {
     let path = TreePath::device(device);
-    let certificate = device_certificate(desk, tree, device)?;
+    let (certificate, device_file) = device_certificate(desk, tree, device)?;
     require(certificate.device_id() == device, || Refusal::ForeignCertificate(path))?;
     // Else a banned device would simply bring its certificate again.
     let banned = desk.reader().file(tree, TreePath::Banned(Folder::Devices, Target::Device(device)))?;
@@ -48,7 +48,8 @@ fn find<S: ObjectSource>(desk: &mut Desk<'_, S>, device: DeviceId, tree: TreeId)
     let (account, file) = standing(desk, tree, user)?.ok_or(Refusal::NotMember(user))?;
     let account_certificate = desk.certificate(account, file)?;
     require(account_certificate.account_id() == user, || Refusal::ForeignCertificate(account))?;
-    require(certificate.is_issued_by(&account_certificate), || Refusal::ForeignCertificate(path))?;
+    let issued = desk.is_issued((device_file, file), &certificate, &account_certificate);
+    require(issued, || Refusal::ForeignCertificate(path))?;
     Ok(Author {
         user,
         key: certificate.public_key().clone(),
@@ -62,10 +63,10 @@ fn device_certificate<S: ObjectSource>(
     desk: &mut Desk<'_, S>,
     tree: TreeId,
     device: DeviceId,
-) -> Verdict<Certificate> {
+) -> Verdict<(Certificate, BlobId)> {
     let path = TreePath::device(device);
     let file = desk.reader().file(tree, path)?.ok_or(Refusal::UnknownDevice(device))?;
-    desk.certificate(path, file)
+    Ok((desk.certificate(path, file)?, file))
 }
 
 /// The file that makes `user` an admin or member in `tree`.
@@ -88,7 +89,7 @@ pub(crate) fn user_of<S: ObjectSource>(
     tree: TreeId,
     device: DeviceId,
 ) -> Verdict<AccountId> {
-    let certificate = device_certificate(desk, tree, device)?;
+    let (certificate, _) = device_certificate(desk, tree, device)?;
     issuer(&certificate).ok_or_else(|| Refusal::ForeignCertificate(TreePath::device(device)).into())
 }
 
@@ -104,7 +105,7 @@ pub(crate) fn require_admin<S: ObjectSource>(desk: &Desk<'_, S>, tree: TreeId, u
 }
 
 /// The certificate rule: a certificate put into the tree belongs to `user`, and one that replaces
-/// another has its key.
+/// another has its key and, for a device, its issuer.
 pub(crate) fn certificate_rule<S: ObjectSource>(
     desk: &mut Desk<'_, S>,
     change: &Change,
@@ -113,15 +114,15 @@ pub(crate) fn certificate_rule<S: ObjectSource>(
     let foreign = || Refusal::ForeignCertificate(change.path);
     let file = change.new.ok_or_else(foreign)?;
     let certificate = desk.certificate(change.path, file)?;
+    let is_device = matches!(change.path, TreePath::Standing(Folder::Devices, _));
     if let Some(old) = change.old {
         let old = desk.certificate(change.path, old)?;
         require(old.account_id() == certificate.account_id(), foreign)?;
+        let same_issuer = !is_device || issuer(&old) == issuer(&certificate);
+        require(same_issuer, foreign)?;
     }
-    let owned = match change.path {
-        TreePath::Standing(Folder::Devices, _) => issuer(&certificate) == Some(user),
-        _ => certificate.account_id() == user,
-    };
-    require(owned, foreign)
+    let owner = if is_device { issuer(&certificate) } else { Some(certificate.account_id()) };
+    require(owner == Some(user), foreign)
 }
 
 /// Whether the change is the author's device being added or renewed; fails if it is another

@@ -2,11 +2,15 @@
 //! who was banned could fork from before the ban, merge the rest of the history into that fork
 //! and keep the old list of members. Honest merges never do that, so this refuses none of them.
 
-use std::collections::BTreeSet;
+//!
+//! Only bans that differ between the sides are looked at, so an honest merge costs no more for a
+//! thousand bans than for none. Whether a ban that is gone was lifted is told by where the sides
+//! parted; that search goes back as far as the older side forked, within
+//! [`crate::swarm::validate::MAX_SEARCH_STEPS`].
 
 use crate::ids::{CommitId, TreeId};
 use crate::swarm::layout::{Folder, TreePath};
-use crate::swarm::object::ObjectSource;
+use crate::swarm::object::{EntryKind, ObjectSource};
 use crate::swarm::refusal::{Refusal, Verdict, require};
 use crate::swarm::validate::Desk;
 
@@ -15,45 +19,51 @@ use crate::swarm::validate::Desk;
 pub(crate) fn check<S: ObjectSource>(
     desk: &mut Desk<'_, S>,
     merged: TreeId,
-    first: CommitId,
-    second: CommitId,
+    parents: [CommitId; 2],
+    sides: [TreeId; 2],
 ) -> Verdict {
-    let mut dropped = BTreeSet::new();
-    for side in [first, second] {
-        let side = desk.commit(side)?.tree;
+    let mut dropped = Vec::new();
+    for side in sides {
         if side != merged {
-            dropped.extend(bans_in(desk, side)?);
+            dropped_from(desk, side, merged, &mut dropped)?;
         }
     }
     if dropped.is_empty() {
         return Ok(());
     }
-    for kept in bans_in(desk, merged)? {
-        dropped.remove(&kept);
+    let [first, second] = parents;
+    let mut bases = Vec::new();
+    for base in desk.merge_bases(first, second)? {
+        bases.push(desk.tree_of(base)?);
     }
-    if dropped.is_empty() {
-        return Ok(());
-    }
-    let bases = desk.merge_bases(first, second)?;
     for path in dropped {
         let mut was_there = false;
         for base in &bases {
-            let base = desk.commit(*base)?.tree;
-            was_there |= desk.reader().file(base, path)?.is_some();
+            was_there = was_there || desk.reader().file(*base, path)?.is_some();
         }
         require(was_there, || Refusal::MergeDropsBan(path))?;
     }
     Ok(())
 }
 
-fn bans_in<S: ObjectSource>(desk: &Desk<'_, S>, tree: TreeId) -> Verdict<Vec<TreePath>> {
-    let mut bans = Vec::new();
+fn dropped_from<S: ObjectSource>(
+    desk: &Desk<'_, S>,
+    side: TreeId,
+    merged: TreeId,
+    dropped: &mut Vec<TreePath>,
+) -> Verdict {
+    let reader = desk.reader();
     for folder in Folder::ALL {
-        let found = desk.reader().folder(tree, &["banned", folder.name()])?;
-        let names = found.iter().flat_map(|found| found.entries());
-        bans.extend(
-            names.filter_map(|entry| TreePath::parse(&format!("banned/{}/{}", folder.name(), entry.name))),
-        );
+        let place = ["banned", folder.name()];
+        let (before, after) = (reader.folder_id(side, &place)?, reader.folder_id(merged, &place)?);
+        if before.is_none() || before == after {
+            continue;
+        }
+        let gone = reader.pairs(before, after, place.len())?.into_iter().filter_map(|(name, old, new)| {
+            let is_gone = matches!((old, new), (Some(EntryKind::File(_)), None));
+            is_gone.then(|| TreePath::parse(&format!("banned/{}/{name}", folder.name()))).flatten()
+        });
+        dropped.extend(gone);
     }
-    Ok(bans)
+    Ok(())
 }

@@ -3,7 +3,7 @@
 use super::author::{certificate_rule, is_own_device, require_admin, user_of};
 use crate::swarm::layout::TreePath;
 use crate::swarm::message::{CommitMessage, Mode};
-use crate::swarm::object::ObjectSource;
+use crate::swarm::object::{Commit, ObjectSource};
 use crate::swarm::refusal::{Refusal, Verdict, require};
 use crate::swarm::validate::{Desk, Step};
 
@@ -33,26 +33,21 @@ pub(crate) fn checkpoint<S: ObjectSource>(desk: &mut Desk<'_, S>, step: &Step<'_
 }
 
 /// I: somebody edits an own message.
+///
+/// The edited commit is looked up by its id and need not be an ancestor, as in the reference: the
+/// cost is that of one look-up whatever the length of the history. One that is not here may come
+/// with another branch, so [`Refusal::EditedIsMissing`] is not final.
 pub(crate) fn edit<S: ObjectSource>(desk: &mut Desk<'_, S>, step: &Step<'_>) -> Verdict {
     let id = step.message.edited().ok_or(Refusal::NotEditable(None))?;
-    let raw = desk.source.commit(id)?;
-    require(raw.is_some(), || Refusal::NotEditable(Some(id)))?;
-    let edited = desk.commit(id)?;
+    let raw = desk.source.commit(id)?.ok_or(Refusal::EditedIsMissing(id))?;
+    let edited = Commit::parse(raw)?;
     let editable = edited.parents.len() == 1
-        && CommitMessage::parse(&edited.message).is_ok_and(|message| is_editable(&message));
+        && CommitMessage::parse(&edited.message).is_ok_and(|message| message.is_editable());
     require(editable, || Refusal::NotEditable(Some(id)))?;
     let device = edited.author.device().ok_or(Refusal::NotEditable(Some(id)))?;
     let author = user_of(desk, edited.tree, device)?;
     require(author == step.user, || Refusal::ForeignEdit)?;
     message(desk, step)
-}
-
-fn is_editable(message: &CommitMessage) -> bool {
-    match message.message_type() {
-        "text/plain" | "application/collab-doc+json" => true,
-        "application/data-transfer+json" => message.text("tid").is_some_and(|tid| !tid.is_empty()),
-        _ => false,
-    }
 }
 
 /// J: anything that is just said. The author's certificates may be renewed on the way.

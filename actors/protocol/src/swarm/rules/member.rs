@@ -51,10 +51,9 @@ fn add<S: ObjectSource>(desk: &mut Desk<'_, S>, step: &Step<'_>, person: Account
     let invited = desk.reader().file(step.commit.tree, invitation)?;
     require(invited == Some(EMPTY_BLOB), || Refusal::ExpectedChange { kind: KIND, path: invitation })?;
     require(person != step.user, || Refusal::WrongTarget)?;
-    for folder in Folder::OF_PERSONS {
-        let banned = desk.reader().file(step.old, TreePath::Banned(folder, Target::Account(person)))?;
-        require(banned.is_none(), || Refusal::WrongTarget)?;
-    }
+    // Only this folder: whom the reference lets in again after another ban we may not keep out.
+    let banned = TreePath::Banned(Folder::Members, Target::Account(person));
+    require(desk.reader().file(step.old, banned)?.is_none(), || Refusal::WrongTarget)?;
     let founding = desk.founding()?;
     let of_the_pair = person == founding.author || founding.invited == Some(person);
     require(founding.mode != Mode::OneToOne || of_the_pair, || Refusal::WrongTarget)
@@ -125,11 +124,15 @@ fn ban<S: ObjectSource>(
             }
             TreePath::Banned(folder, who) if who == target => {
                 moved = true;
-                is_moved(step, change, TreePath::Standing(folder, who), action)
+                match action {
+                    VoteAction::Ban => comes_from(step, change, TreePath::Standing(folder, who)),
+                    VoteAction::Unban => change.new.is_none(),
+                }
             }
-            TreePath::Standing(folder, who) if who == target => {
-                is_moved(step, change, TreePath::Banned(folder, who), action.opposite())
-            }
+            TreePath::Standing(folder, who) if who == target => match action {
+                VoteAction::Ban => change.new.is_none(),
+                VoteAction::Unban => comes_from(step, change, TreePath::Banned(folder, who)),
+            },
             TreePath::Revocations(account) => Target::Account(account) == target,
             path if path == TreePath::device(step.device) => is_own_device(desk, step, change)?,
             TreePath::Standing(Folder::Devices, _) => is_device_of(desk, change, target, action)?,
@@ -147,19 +150,12 @@ fn ban<S: ObjectSource>(
     })
 }
 
-/// Whether the file of `change` appears (`Ban`) or vanishes (`Unban`) while its `other` place
-/// vanishes or holds the very same file.
-fn is_moved(step: &Step<'_>, change: &Change, other: TreePath, action: VoteAction) -> bool {
-    let counterpart = step.changes.iter().find(|candidate| candidate.path == other);
-    match action {
-        VoteAction::Ban => {
-            change.old.is_none()
-                && counterpart.is_some_and(|from| from.old == change.new && from.new.is_none())
-        }
-        VoteAction::Unban => {
-            change.new.is_none() && counterpart.is_some_and(|to| to.new == change.old && to.old.is_none())
-        }
-    }
+/// Whether the file of `change` is new, and the very file that vanishes at `origin`. Nobody is
+/// banned or unbanned into another role this way. Files that only vanish need no such check: after
+/// merges a person can be both invited and a member, and then a ban takes both away.
+fn comes_from(step: &Step<'_>, change: &Change, origin: TreePath) -> bool {
+    let vanished = |from: &Change| from.path == origin && from.old == change.new && from.new.is_none();
+    change.old.is_none() && step.changes.iter().any(vanished)
 }
 
 /// Whether the change takes a device of the banned person away, or gives one back.

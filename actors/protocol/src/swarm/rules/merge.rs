@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::ids::{CommitId, TreeId};
+use crate::ids::TreeId;
 use crate::swarm::object::{EntryKind, MAX_TREE_DEPTH, ObjectSource};
 use crate::swarm::refusal::{Refusal, Verdict, require};
 use crate::swarm::validate::Desk;
@@ -10,13 +10,7 @@ use crate::swarm::validate::Desk;
 type Entries = BTreeMap<String, EntryKind>;
 
 /// No file may differ from both parents' files.
-pub(crate) fn check<S: ObjectSource>(
-    desk: &Desk<'_, S>,
-    merged: TreeId,
-    first: CommitId,
-    second: CommitId,
-) -> Verdict {
-    let sides = [desk.commit(first)?.tree, desk.commit(second)?.tree];
+pub(crate) fn check<S: ObjectSource>(desk: &Desk<'_, S>, merged: TreeId, sides: [TreeId; 2]) -> Verdict {
     let mut open = vec![(String::new(), 0_usize, Some(merged), sides.map(Some))];
     while let Some((prefix, depth, merged, sides)) = open.pop() {
         if sides.contains(&merged) {
@@ -44,7 +38,7 @@ fn read<S: ObjectSource>(desk: &Desk<'_, S>, id: Option<TreeId>, depth: usize) -
     let Some(id) = id else { return Ok(Entries::new()) };
     let tree = desk.reader().tree(id)?;
     require(depth == 0 || !tree.is_empty(), || Refusal::Folder)?;
-    Ok(tree.into_entries().into_iter().map(|entry| (entry.name, entry.kind)).collect())
+    Ok(tree.entries().iter().map(|entry| (entry.name.clone(), entry.kind)).collect())
 }
 
 const fn file(kind: Option<EntryKind>) -> Option<EntryKind> {

@@ -35,7 +35,13 @@ fn check_vote<S: ObjectSource>(desk: &Desk<'_, S>, step: &Step<'_>, change: &Cha
     require(voter == step.user && new_and_empty, unexpected)?;
     let right = match target {
         Target::Device(device) => {
-            device != step.device && desk.reader().file(step.old, TreePath::device(device))?.is_some()
+            // The reference asks for the device among the others for either vote, which leaves it
+            // no way to unban one.
+            let place = match action {
+                VoteAction::Ban => TreePath::device(device),
+                VoteAction::Unban => TreePath::Banned(Folder::Devices, target),
+            };
+            device != step.device && desk.reader().file(step.old, place)?.is_some()
         }
         Target::Account(person) if person == step.user => false,
         Target::Account(_) if action == VoteAction::Unban => true,
