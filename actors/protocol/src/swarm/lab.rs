@@ -2,13 +2,15 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use super::create::{Draft, LocalDevice, Writer};
+use super::diff::TreeReader;
 use super::edit::TreeEdit;
 use super::golden;
+use super::layout::{Members, Role, TreePath};
 use super::object::{Commit, MemoryObjects, ObjectSource, UnsignedCommit};
 use super::refusal::{Refusal, ValidationError};
 use super::validate::{Founding, ValidCommit, Validator};
 use crate::identity::Chain;
-use crate::ids::{AccountId, CommitId, ConversationId, DeviceId, TreeId};
+use crate::ids::{AccountId, BlobId, CommitId, ConversationId, DeviceId, TreeId};
 use crate::keys::PrivateKey;
 use crate::time::UnixMillis;
 
@@ -187,6 +189,34 @@ impl Lab {
     ) -> Refusal {
         let id = self.forge(who, message, change);
         self.verdict(id).unwrap_err()
+    }
+
+    /// Forges a commit that must be accepted; it does not become the head.
+    #[track_caller]
+    pub(super) fn accepted(
+        &mut self,
+        who: fn(&Self) -> &Actor,
+        message: &str,
+        change: impl FnOnce(&mut TreeEdit<'_, MemoryObjects>),
+    ) -> CommitId {
+        let id = self.forge(who, message, change);
+        self.verdict(id).unwrap_or_else(|refusal| panic!("{refusal}"));
+        id
+    }
+
+    /// Makes any tree the head's, past all rules: for what takes long to come about, or cannot.
+    pub(super) fn arrange(&mut self, change: impl FnOnce(&mut TreeEdit<'_, MemoryObjects>)) {
+        self.head = self.forge(|lab| &lab.alice, r#"{"type":"arranged"}"#, change);
+    }
+
+    /// The file at a path of the head's tree.
+    pub(super) fn file(&self, path: TreePath) -> Option<BlobId> {
+        TreeReader::new(&self.objects).file(self.tree_of(self.head), path).unwrap()
+    }
+
+    /// What a person is at the head.
+    pub(super) fn role(&self, person: AccountId) -> Option<Role> {
+        Members::read(&self.objects, self.tree_of(self.head), []).unwrap().role(person)
     }
 
     /// The certificate file of an actor: the account's if `account`, else the device's.

@@ -48,4 +48,8 @@ mod member_tests;
 #[cfg(test)]
 mod message_tests;
 #[cfg(test)]
+mod person_tests;
+#[cfg(test)]
 mod validate_tests;
+#[cfg(test)]
+mod voting_tests;
