@@ -82,8 +82,9 @@ pub enum CreateError {
     /// Nothing is said in a collaborative document.
     #[error("a document holds no messages")]
     Document,
-    /// This device has not written yet; it has to make another commit first, because neither a
-    /// leave nor a merge may introduce a device.
+    /// This device has not written yet, or its certificate or that of the account was renewed. It has
+    /// to write a message first: neither a leave nor a merge may introduce a device, and only a
+    /// message may renew the account.
     #[error("this device has to write something else first")]
     NewDevice,
     /// The commit could not be signed.
@@ -260,8 +261,10 @@ impl<'w, S: ObjectSource> Writer<'w, S> {
         if let Some(edited) = message.edited() {
             self.require_editable(edited)?;
         }
-        let mut edit = self.edit()?;
-        self.renew_account(&mut edit)?;
+        let mut edit = self.edit_with_device()?;
+        for path in self.expired_account()? {
+            edit.put(path, self.local.account_file.as_bytes())?;
+        }
         self.draft(edit, message.to_bytes())
     }
 
@@ -336,7 +339,8 @@ impl<'w, S: ObjectSource> Writer<'w, S> {
     pub fn leave(&self) -> Result<Draft, CreateError> {
         self.require_member()?;
         let own = self.local.account;
-        if self.file(TreePath::device(self.local.device))?.is_none() {
+        let device = self.file(TreePath::device(self.local.device))?;
+        if device.is_none_or(|file| self.has_expired(file)) || !self.expired_account()?.is_empty() {
             return Err(CreateError::NewDevice);
         }
         let mut edit = TreeEdit::new(self.source, Some(self.tree));
@@ -374,7 +378,7 @@ impl<'w, S: ObjectSource> Writer<'w, S> {
             .into_iter()
             .map(|side| self.reader().file(side, TreePath::device(self.local.device)))
             .collect::<Result<Vec<_>, _>>()?;
-        if known.iter().all(Option::is_none) {
+        if !known.into_iter().flatten().any(|file| !self.has_expired(file)) {
             return Err(CreateError::NewDevice);
         }
         let parents = vec![self.head, theirs];
@@ -390,8 +394,13 @@ impl<'w, S: ObjectSource> Writer<'w, S> {
         self.reader().file(self.tree, path)
     }
 
-    /// An edit that begins with our device: added at its first commit, replaced once expired.
+    /// An edit of anything but a message: it begins with our device, and cannot renew the account.
     fn edit(&self) -> Result<TreeEdit<'w, S>, CreateError> {
+        if self.expired_account()?.is_empty() { self.edit_with_device() } else { Err(CreateError::NewDevice) }
+    }
+
+    /// An edit that begins with our device: added at its first commit, replaced once expired.
+    fn edit_with_device(&self) -> Result<TreeEdit<'w, S>, CreateError> {
         let mut edit = TreeEdit::new(self.source, Some(self.tree));
         let path = TreePath::device(self.local.device);
         let present = self.file(path)?;
@@ -401,13 +410,15 @@ impl<'w, S: ObjectSource> Writer<'w, S> {
         Ok(edit)
     }
 
-    fn renew_account(&self, edit: &mut TreeEdit<'w, S>) -> Result<(), CreateError> {
+    /// Where our account's certificate has expired.
+    fn expired_account(&self) -> Result<Vec<TreePath>, ReadError> {
+        let mut expired = Vec::new();
         for path in [TreePath::admin(self.local.account), TreePath::member(self.local.account)] {
             if self.file(path)?.is_some_and(|file| self.has_expired(file)) {
-                edit.put(path, self.local.account_file.as_bytes())?;
+                expired.push(path);
             }
         }
-        Ok(())
+        Ok(expired)
     }
 
     fn has_expired(&self, file: BlobId) -> bool {

@@ -34,6 +34,8 @@ pub mod typing;
 pub mod validate;
 
 #[cfg(test)]
+mod certificate_tests;
+#[cfg(test)]
 mod create_tests;
 #[cfg(test)]
 mod fuzz_tests;
