@@ -283,11 +283,27 @@ pub fn unseen_commits<S: ObjectSource>(
     head: CommitId,
     known: impl Fn(CommitId) -> bool,
 ) -> Result<Vec<CommitId>, ValidationError> {
+    Ok(unseen(source, head, known)?.into_iter().map(|commit| commit.id).collect())
+}
+
+/// What a graph needs to know of a commit.
+pub(super) struct Found {
+    pub(super) id: CommitId,
+    pub(super) parents: Vec<CommitId>,
+    pub(super) seconds: i64,
+}
+
+/// [`unseen_commits`] with what they say of themselves. Each is read once.
+pub(super) fn unseen<S: ObjectSource>(
+    source: &S,
+    head: CommitId,
+    known: impl Fn(CommitId) -> bool,
+) -> Result<Vec<Found>, ValidationError> {
     let read = |id: CommitId| -> Result<(Vec<CommitId>, i64), Problem> {
         let raw = source.commit(id)?.ok_or_else(|| Refusal::Missing(id.to_hex()))?;
         let commit = Commit::parse(raw)?;
         let seconds = commit.seconds();
-        Ok((commit.parents.into_iter().filter(|parent| !known(*parent)).collect(), seconds))
+        Ok((commit.parents, seconds))
     };
     let mut graph = CommitGraph::default();
     let mut facts: HashMap<CommitId, (Vec<CommitId>, i64)> = HashMap::new();
@@ -295,16 +311,19 @@ pub fn unseen_commits<S: ObjectSource>(
     while let Some(&id) = open.last() {
         if let Some((parents, seconds)) = facts.get(&id) {
             // Its parents have been entered in the meantime.
-            let entered = graph.insert(id, parents, *seconds);
+            let parents: Vec<CommitId> = parents.iter().copied().filter(|parent| !known(*parent)).collect();
+            let entered = graph.insert(id, &parents, *seconds);
             entered.map_err(|_| Problem::from(Refusal::TooManyChanges).at(id))?;
             open.pop();
             continue;
         }
         let (parents, seconds) = read(id).map_err(|problem| problem.at(id))?;
-        open.extend(parents.iter().rev().filter(|parent| !facts.contains_key(*parent)));
+        let unread = |parent: &&CommitId| !known(**parent) && !facts.contains_key(*parent);
+        open.extend(parents.iter().rev().filter(unread));
         facts.insert(id, (parents, seconds));
     }
-    let mut order = graph.order(head);
-    order.reverse();
-    Ok(order)
+    let order = graph.order(head).into_iter().rev();
+    let found =
+        order.filter_map(|id| facts.remove(&id).map(|(parents, seconds)| Found { id, parents, seconds }));
+    Ok(found.collect())
 }

@@ -46,11 +46,15 @@ mod history_tests;
 #[cfg(test)]
 mod lab;
 #[cfg(test)]
+mod life_tests;
+#[cfg(test)]
 mod member_tests;
 #[cfg(test)]
 mod message_tests;
 #[cfg(test)]
 mod person_tests;
+#[cfg(test)]
+mod scale_tests;
 #[cfg(test)]
 mod validate_tests;
 #[cfg(test)]

@@ -290,10 +290,9 @@ impl<'v, S: ObjectSource> Desk<'v, S> {
     /// Where the histories of two commits parted.
     pub(super) fn merge_bases(&mut self, left: CommitId, right: CommitId) -> Verdict<Vec<CommitId>> {
         for head in [left, right] {
-            let fresh = graph::unseen_commits(self.source, head, |id| self.memory.graph.contains(id));
-            for id in fresh.map_err(Problem::from)? {
-                let commit = self.commit(id)?;
-                let entered = self.memory.graph.insert(id, &commit.parents, commit.seconds());
+            let fresh = graph::unseen(self.source, head, |id| self.memory.graph.contains(id));
+            for commit in fresh.map_err(Problem::from)? {
+                let entered = self.memory.graph.insert(commit.id, &commit.parents, commit.seconds);
                 entered.map_err(|_| Refusal::TooManyChanges)?;
             }
         }

@@ -122,10 +122,13 @@ impl Tree {
         Ok(tree)
     }
 
-    fn find(&self, name: &str, folder: bool) -> Option<EntryKind> {
+    fn place(&self, name: &str, folder: bool) -> Option<usize> {
         let wanted = (name.as_bytes(), folder);
-        let place = self.entries.binary_search_by(|entry| git_order(entry.sort_key(), wanted)).ok()?;
-        self.entries.get(place).map(|entry| entry.kind)
+        self.entries.binary_search_by(|entry| git_order(entry.sort_key(), wanted)).ok()
+    }
+
+    fn find(&self, name: &str, folder: bool) -> Option<EntryKind> {
+        self.entries.get(self.place(name, folder)?).map(|entry| entry.kind)
     }
 
     /// The content of the tree object.
@@ -171,17 +174,18 @@ impl Tree {
         }
         self.remove(name);
         let entry = TreeEntry { name: name.to_owned(), kind };
-        let place =
-            self.entries.partition_point(|other| git_order(other.sort_key(), entry.sort_key()).is_lt());
+        let place = self.entries.partition_point(|other| other.cmp_in_git(&entry).is_lt());
         self.entries.insert(place, entry);
         Ok(())
     }
 
     /// Takes the entry of this name away; says whether there was one.
     pub fn remove(&mut self, name: &str) -> bool {
-        let before = self.entries.len();
-        self.entries.retain(|entry| entry.name != name);
-        self.entries.len() != before
+        let place = self.place(name, false).or_else(|| self.place(name, true));
+        if let Some(place) = place {
+            self.entries.remove(place);
+        }
+        place.is_some()
     }
 
     /// Whether the folder is empty; git has no empty folders but the root.
