@@ -6,7 +6,7 @@ use super::edit::TreeEdit;
 use super::lab::{Actor, Lab, NOW};
 use super::layout::TreePath;
 use super::message::{Mode, Relation};
-use super::object::MemoryObjects;
+use super::object::{MemoryObjects, UnsignedCommit};
 use super::refusal::Refusal;
 use super::validate_tests::{TEXT, assert_refused, member, unexpected};
 use crate::identity::{
@@ -156,6 +156,27 @@ fn certificates_that_expired_stop_their_device_until_they_are_renewed() {
     assert!(matches!(writer.leave(), Err(CreateError::NewDevice)));
     lab.honest(|lab| &lab.alice, |writer| writer.text("back", Relation::None).unwrap());
     lab.accepted(|lab| &lab.alice, TEXT, |_| ());
+}
+
+#[test]
+fn clocks_that_are_a_day_off_do_not_matter() {
+    const DAY: i64 = 86_400;
+    let mut lab = Lab::group();
+    let tree = lab.tree_of(lab.head);
+    for skew in [-DAY, DAY, -DAY, DAY] {
+        let commit = UnsignedCommit {
+            tree,
+            parents: vec![lab.head],
+            name: "Somebody".to_owned(),
+            device: lab.carla.device(),
+            seconds: NOW.seconds() + skew,
+            message: TEXT.as_bytes().to_vec(),
+        };
+        let signed = commit.sign(&lab.carla.key).unwrap();
+        lab.objects.insert_commit(&signed);
+        lab.verdict(signed.id).unwrap();
+        lab.head = signed.id;
+    }
 }
 
 #[test]

@@ -4,25 +4,26 @@
 //! blocking pool, writes all of it, then moves the branch. What may not be done fails with a
 //! [`CreateError`] that says why not; [`Writer::may`] asks without making anything.
 
+mod local;
 mod may;
 mod voting;
 
+pub use local::LocalDevice;
 pub use may::Act;
 
 use super::diff::{ReadError, TreeReader};
 use super::edit::TreeEdit;
 use super::layout::{Folder, MAX_CERTIFICATE_FILE, TreePath};
 use super::message::{
-    CommitMessage, Content, MAX_SENT_TEXT, MemberAction, Mode, Relation, Target, document_initial,
-    merge_message,
+    CommitMessage, Content, MAX_SENT_TEXT, MemberAction, Mode, Relation, Target, merge_message,
 };
 use super::object::{
-    Commit, EntryKind, MemoryObjects, NewObject, ObjectError, ObjectSource, SignError, SignedCommit,
+    Commit, EntryKind, MemoryObjects, NewObject, ObjectError, ObjectSource, Overlay, SignError, SignedCommit,
     UnsignedCommit,
 };
 use super::validate::Founding;
-use crate::identity::{Certificate, Chain};
-use crate::ids::{AccountId, BlobId, CommitId, ConversationId, DeviceId, TreeId};
+use crate::identity::Certificate;
+use crate::ids::{AccountId, BlobId, CommitId, TreeId};
 use crate::keys::PrivateKey;
 use crate::profile::ConversationProfile;
 use crate::time::UnixMillis;
@@ -46,6 +47,9 @@ pub enum CreateError {
     /// The person was banned; an admin can vote to unban.
     #[error("{0} is banned from the conversation")]
     Banned(AccountId),
+    /// This very device was banned.
+    #[error("this device is banned from the conversation")]
+    BannedDevice,
     /// The person is in the conversation already.
     #[error("{0} is in the conversation already")]
     AlreadyThere(AccountId),
@@ -126,103 +130,6 @@ impl Draft {
     /// [`SignError`] when the key is not the device's.
     pub fn sign(self, key: &PrivateKey) -> Result<SignedDraft, SignError> {
         Ok(SignedDraft { commit: self.commit.sign(key)?, objects: self.objects })
-    }
-}
-
-/// Who we are: one device of one account.
-#[derive(Clone, Debug)]
-pub struct LocalDevice {
-    account: AccountId,
-    device: DeviceId,
-    name: String,
-    device_file: String,
-    account_file: String,
-}
-
-impl LocalDevice {
-    /// From the device's chain (device, account, CA) and the display name of the account.
-    ///
-    /// # Errors
-    /// [`CreateError::NoAccount`] when the chain ends with the device.
-    pub fn new(chain: &Chain, name: &str) -> Result<Self, CreateError> {
-        let [account, ..] = chain.issuers() else { return Err(CreateError::NoAccount) };
-        Ok(Self {
-            account: account.account_id(),
-            device: chain.leaf().device_id(),
-            name: name.to_owned(),
-            device_file: chain.leaf().to_pem(),
-            account_file: chain.issuers().iter().map(Certificate::to_pem).collect(),
-        })
-    }
-
-    /// The account.
-    #[must_use]
-    pub const fn account(&self) -> AccountId {
-        self.account
-    }
-
-    /// The device.
-    #[must_use]
-    pub const fn device(&self) -> DeviceId {
-        self.device
-    }
-
-    /// The first commit of a conversation. `invited` is the other one if it is one-to-one (or
-    /// oneself).
-    ///
-    /// # Errors
-    /// [`CreateError::Read`] never happens with honest certificates.
-    pub fn begin(
-        &self,
-        mode: Mode,
-        invited: Option<AccountId>,
-        now: UnixMillis,
-    ) -> Result<Draft, CreateError> {
-        let invited = invited.filter(|_| mode == Mode::OneToOne);
-        let message = message_of(&Content::Initial { mode, invited });
-        self.begin_with(&message, invited.filter(|person| *person != self.account), now)
-    }
-
-    /// The first commit of a collaborative document of conversation `parent`.
-    ///
-    /// # Errors
-    /// As [`LocalDevice::begin`].
-    pub fn begin_document(
-        &self,
-        parent: ConversationId,
-        mime_type: &str,
-        now: UnixMillis,
-    ) -> Result<Draft, CreateError> {
-        self.begin_with(&document_initial(parent, mime_type).to_bytes(), None, now)
-    }
-
-    fn begin_with(
-        &self,
-        message: &[u8],
-        invited: Option<AccountId>,
-        now: UnixMillis,
-    ) -> Result<Draft, CreateError> {
-        let nothing = MemoryObjects::default();
-        let mut edit = TreeEdit::new(&nothing, None);
-        edit.put(TreePath::admin(self.account), self.account_file.as_bytes())?;
-        edit.put(TreePath::device(self.device), self.device_file.as_bytes())?;
-        if let Some(person) = invited {
-            edit.put(TreePath::invited(person), b"")?;
-        }
-        let tree = edit.finish()?;
-        let commit = self.commit(tree.root, Vec::new(), message.to_vec(), now);
-        Ok(Draft { objects: tree.objects, commit })
-    }
-
-    fn commit(
-        &self,
-        tree: TreeId,
-        parents: Vec<CommitId>,
-        message: Vec<u8>,
-        now: UnixMillis,
-    ) -> UnsignedCommit {
-        let (name, device) = (self.name.clone(), self.device);
-        UnsignedCommit { tree, parents, name, device, seconds: now.seconds(), message }
     }
 }
 
@@ -320,6 +227,7 @@ impl<'w, S: ObjectSource> Writer<'w, S> {
     /// # Errors
     /// [`CreateError::NotInvited`], or [`CreateError::AlreadyThere`].
     pub fn join(&self) -> Result<Draft, CreateError> {
+        self.require_good_device()?;
         let own = self.local.account;
         match self.where_standing(Target::Account(own))? {
             Some(Folder::Invited) => {}
@@ -337,12 +245,8 @@ impl<'w, S: ObjectSource> Writer<'w, S> {
     /// # Errors
     /// [`CreateError::NotMember`], or [`CreateError::NewDevice`].
     pub fn leave(&self) -> Result<Draft, CreateError> {
-        self.require_member()?;
+        self.require_known()?;
         let own = self.local.account;
-        let device = self.file(TreePath::device(self.local.device))?;
-        if device.is_none_or(|file| self.has_expired(file)) || !self.expired_account()?.is_empty() {
-            return Err(CreateError::NewDevice);
-        }
         let mut edit = TreeEdit::new(self.source, Some(self.tree));
         edit.remove(TreePath::admin(own));
         edit.remove(TreePath::member(own));
@@ -367,20 +271,19 @@ impl<'w, S: ObjectSource> Writer<'w, S> {
     /// [`super::merge::merge_heads`] found.
     ///
     /// # Errors
-    /// [`CreateError::NewDevice`] when this device is unknown to the merged tree.
+    /// [`CreateError::NotMember`], [`CreateError::BannedDevice`] or [`CreateError::NewDevice`] when
+    /// that is so in the merged tree.
     pub fn merge(
         &self,
         theirs: CommitId,
         tree: TreeId,
         objects: Vec<NewObject>,
     ) -> Result<Draft, CreateError> {
-        let known = [self.tree, Self::new(self.source, self.local, theirs, self.now)?.tree]
-            .into_iter()
-            .map(|side| self.reader().file(side, TreePath::device(self.local.device)))
-            .collect::<Result<Vec<_>, _>>()?;
-        if !known.into_iter().flatten().any(|file| !self.has_expired(file)) {
-            return Err(CreateError::NewDevice);
-        }
+        let mut above = MemoryObjects::default();
+        above.extend(objects.iter().cloned());
+        let source = Overlay { above, below: self.source };
+        Writer { source: &source, local: self.local, head: self.head, tree, now: self.now }
+            .require_known()?;
         let parents = vec![self.head, theirs];
         let commit = self.local.commit(tree, parents, merge_message(theirs), self.now);
         Ok(Draft { objects, commit })
@@ -466,14 +369,34 @@ impl<'w, S: ObjectSource> Writer<'w, S> {
         Ok(None)
     }
 
+    /// A member whose certificates are there and good, for commits that cannot bring them.
+    fn require_known(&self) -> Result<(), CreateError> {
+        self.require_member()?;
+        let device = self.file(TreePath::device(self.local.device))?;
+        if device.is_none_or(|file| self.has_expired(file)) || !self.expired_account()?.is_empty() {
+            return Err(CreateError::NewDevice);
+        }
+        Ok(())
+    }
+
     fn require_member(&self) -> Result<(), CreateError> {
+        self.require_good_device()?;
         match self.where_standing(Target::Account(self.local.account))? {
             Some(Folder::Admins | Folder::Members) => Ok(()),
             _ => Err(CreateError::NotMember),
         }
     }
 
+    fn require_good_device(&self) -> Result<(), CreateError> {
+        let device = Target::Device(self.local.device);
+        match self.file(TreePath::Banned(Folder::Devices, device))? {
+            Some(_) => Err(CreateError::BannedDevice),
+            None => Ok(()),
+        }
+    }
+
     fn require_admin(&self) -> Result<(), CreateError> {
+        self.require_good_device()?;
         match self.file(TreePath::admin(self.local.account))? {
             Some(_) => Ok(()),
             None => Err(CreateError::NotAdmin),

@@ -3,7 +3,7 @@
 //! Equal subtrees are skipped by their ids, so the cost is that of the folders that changed: git
 //! stores a folder whole, and so it is read whole. Every tree that is new to a history is read in
 //! full by [`TreeReader::changes`], which is where its form is checked. Look-ups of a reader that
-//! remembers what it read ([`super::tree_cache`]) read no tree twice; those of others only scan.
+//! remembers what it read (`tree_cache`) read no tree twice; those of others only scan.
 
 use std::sync::Arc;
 

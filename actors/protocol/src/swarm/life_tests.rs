@@ -212,7 +212,7 @@ proptest! {
     #[test]
     fn what_members_do_is_valid_for_all_and_all_agree_who_is_what(
         mode in prop::sample::select(vec![Mode::OneToOne, Mode::AdminInvitesOnly, Mode::InvitesOnly, Mode::Public]),
-        steps in prop::collection::vec((0..DEVICES, any_try()), 0..40),
+        steps in prop::collection::vec((0..DEVICES, any_try()), 0..60),
     ) {
         let mut world = World::new(mode);
         for (device, what) in steps {

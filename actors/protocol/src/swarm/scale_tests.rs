@@ -343,7 +343,7 @@ fn a_search_for_the_common_past_takes_one_step_a_commit_and_stops_where_told() {
     let mut graph = CommitGraph::default();
     let root = unsigned(&mut objects, Vec::new(), 0);
     graph.insert(root, &[], 0).unwrap();
-    let mut row = vec![root; 2];
+    let mut row = [root; 2];
     for round in 1..=1_000 {
         for side in 0..2 {
             let parents = vec![row[side], row[1 - side]];

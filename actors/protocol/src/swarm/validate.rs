@@ -13,7 +13,19 @@
 //!
 //! Where the reference is lenient and `spec: swarm 7` recommends more, this is stricter: real
 //! tree differences, votes counted in the parent's tree, only oneself may leave, the account must
-//! have signed the device certificate, bans move the very file, leaving only deletes.
+//! have signed the device certificate and the founder the first commit, edits change no file.
+//! Beyond that it refuses what no honest program writes and what would undo the rules: bans and
+//! unbans put the very file in place, so that nobody changes role by one; leaving only deletes; a
+//! banned device does not bring its certificate again; a device keeps its issuer; merges keep
+//! bans. Elsewhere it accepts whatever the reference accepts, as each refusal more would cut this
+//! device off from the others: who may invite where only admins do, and who was banned before
+//! joining, are such cases.
+//!
+//! **Cost.** A commit is read twice, and each tree of the history once (`tree_cache`),
+//! whatever the shape of the history and however large the folders that nobody changes. Of a changed
+//! folder all entries are read, as git stores them. An edited commit is looked up, not searched for.
+//! Only where a merge leaves out a ban that was lifted is the past walked, within
+//! [`MAX_SEARCH_STEPS`].
 //!
 //! **Old forks.** Times are what authors claim, and membership is read from the commit's own tree.
 //! So somebody who was banned can still fork from a commit before the ban, and such commits are
