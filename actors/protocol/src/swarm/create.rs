@@ -164,15 +164,7 @@ impl<'w, S: ObjectSource> Writer<'w, S> {
     /// # Errors
     /// [`CreateError`] when we are no member, or the message edits what we may not edit.
     pub fn say(&self, message: &CommitMessage) -> Result<Draft, CreateError> {
-        self.require_member()?;
-        if let Some(edited) = message.edited() {
-            self.require_editable(edited)?;
-        }
-        let mut edit = self.edit_with_device()?;
-        for path in self.expired_account()? {
-            edit.put(path, self.local.account_file.as_bytes())?;
-        }
-        self.draft(edit, message.to_bytes())
+        self.message(message.edited(), message.to_bytes())
     }
 
     /// A text, reply, edit, deletion (edit with an empty body) or reaction.
@@ -190,7 +182,8 @@ impl<'w, S: ObjectSource> Writer<'w, S> {
             return Err(CreateError::UnknownCommit(id));
         }
         let content = Content::Text { body: body.to_owned(), relation };
-        self.say(&CommitMessage::parse(&message_of(&content)).map_err(|_| CreateError::TooLong(body.len()))?)
+        let edited = if let Relation::Edit(id) = relation { Some(id) } else { None };
+        self.message(edited, message_of(&content))
     }
 
     /// Invites somebody.
@@ -295,6 +288,19 @@ impl<'w, S: ObjectSource> Writer<'w, S> {
 
     fn file(&self, path: TreePath) -> Result<Option<BlobId>, ReadError> {
         self.reader().file(self.tree, path)
+    }
+
+    /// A message that touches no file but those of our certificates.
+    fn message(&self, edited: Option<CommitId>, message: Vec<u8>) -> Result<Draft, CreateError> {
+        self.require_member()?;
+        if let Some(edited) = edited {
+            self.require_editable(edited)?;
+        }
+        let mut edit = self.edit_with_device()?;
+        for path in self.expired_account()? {
+            edit.put(path, self.local.account_file.as_bytes())?;
+        }
+        self.draft(edit, message)
     }
 
     /// An edit of anything but a message: it begins with our device, and cannot renew the account.
