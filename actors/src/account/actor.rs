@@ -11,6 +11,7 @@ use skep_protocol::contact::{AnswerPace, Presence};
 use skep_protocol::dht::value::ValueId;
 use skep_protocol::identity::DeviceIdentity;
 use skep_protocol::ids::{AccountId, ConversationId, DeviceId, DhtKey, LocalAccountId};
+use skep_protocol::swarm::message::Mode;
 use tokio::sync::watch;
 
 use super::identity::{self, AccountFolder, storage_error};
@@ -120,6 +121,16 @@ impl Running {
     /// Whether the account may still be found.
     pub(super) fn may_publish(&self) -> bool {
         !self.revoked && !self.withdrawn
+    }
+
+    /// Whether a conversation is one-to-one, and nobody but somebody and us may be in it.
+    pub(super) fn is_shared_with_only(&self, id: ConversationId, contact: AccountId) -> bool {
+        let ours = [self.identity.account_id(), contact];
+        let record = self.state.conversations.get(id);
+        record.is_some_and(|record| {
+            record.mode.unwrap_or(Mode::OneToOne.number()) == Mode::OneToOne.number()
+                && record.members.iter().all(|member| ours.contains(member))
+        })
     }
 
     /// Whether a conversation begins anew when its removed copy is erased.

@@ -21,6 +21,7 @@ use super::identity::storage_error;
 use super::messages::AccountError;
 use super::rooms::{FIND, STOP};
 use super::state::Dirty;
+use super::sweep::erase;
 use crate::blocking::Lane;
 use crate::event::Event;
 use crate::supervision::{AskError, Reply, Scope};
@@ -29,6 +30,9 @@ use crate::swarm::messages::{ConversationError, ConversationMessage, Conversatio
 /// How long a conversation that was left is kept for others to fetch that. The protocol has no
 /// limit; who has not been there for a month may never come back, and sees us silent anyway.
 const LEAVING: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// How long after an erasure that failed it is tried again.
+const ERASE_AGAIN: Duration = Duration::from_secs(60);
 
 /// Whether a conversation that was left has been kept long enough.
 pub(super) fn is_given_up(record: &ConversationRecord, now: UnixMillis) -> bool {
@@ -151,10 +155,9 @@ impl AccountActor {
     /// Ends a conversation that nobody will join, unless somebody has written in it.
     pub(super) fn forget_unused(&self, id: ConversationId, scope: &mut Scope<'_, Self>) {
         let Ok(room) = self.room_port(id) else { return };
-        let describe = async move { room.ask(FIND, ConversationMessage::Describe).await };
-        scope.spawn_background(describe, move |account, view, scope| {
-            // The id of a conversation is that of its first commit.
-            if view.is_ok_and(|view| view.head.is_some_and(|head| head.0 == id.0)) {
+        let close = async move { room.ask(FIND, ConversationMessage::CloseUnused).await };
+        scope.spawn_background(close, move |account, closed, scope| {
+            if closed == Ok(true) {
                 account.forget_conversation(id, scope);
                 account.save(Dirty::CONVERSATIONS, scope, |_| ());
             }
@@ -174,37 +177,58 @@ impl AccountActor {
     /// Stops the actor of a conversation and erases its folder. If it is taken up again meanwhile,
     /// it starts anew afterwards.
     pub(super) fn erase_conversation(&mut self, id: ConversationId, scope: &mut Scope<'_, Self>) {
-        let (folder, data) = (self.conversation_folder(id), self.conversation_data(id));
-        let (pool, share) = (self.config.pool.clone(), self.share());
         let Some(running) = &mut self.running else { return };
+        running.failed.remove(&id);
         let room = running.conversations.remove(&id).map(|room| room.port);
         if let Some(port) = room.or_else(|| running.leaving.remove(&id)) {
             scope.stop_child(&port, STOP);
         }
-        if !running.erasing.insert(id) {
-            return;
+        if running.erasing.insert(id) {
+            // After its actor has ended, which takes at most this long.
+            self.erase_after(STOP, id, scope);
         }
-        // After its actor has ended, which takes at most this long.
-        scope.after(STOP, move |_, scope| {
-            let erase = move || {
-                // What is known beside the history goes first: without the history it is never looked for.
-                [data, folder].into_iter().try_for_each(|folder| match std::fs::remove_dir_all(folder) {
-                    Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(storage_error(error)),
-                    _ => Ok(()),
-                })
-            };
-            let erase = async move { pool.run(share, Lane::Quick, erase).await };
-            scope.spawn_background(erase, move |account, erased, scope| {
-                if let Ok(Err(error)) = erased {
-                    tracing::warn!(%id, %error, "a removed conversation is still on disk");
-                }
-                let Some(running) = &mut account.running else { return };
-                running.erasing.remove(&id);
-                let record = running.state.conversations.get(id);
-                if record.is_some_and(|record| !record.is_removed()) {
-                    account.start_conversation(id, scope);
+    }
+
+    fn erase_after(&self, time: Duration, id: ConversationId, scope: &mut Scope<'_, Self>) {
+        let (folder, data) = (self.conversation_folder(id), self.conversation_data(id));
+        let (pool, share) = (self.config.pool.clone(), self.share());
+        scope.after(time, move |_, scope| {
+            let erase = move || erase(&folder, &data).map_err(storage_error);
+            let erase = async move { pool.run(share, Lane::Quick, erase).await? };
+            scope.spawn_background(erase, move |account, erased: Result<(), AccountError>, scope| {
+                match erased {
+                    Ok(()) => account.conversation_erased(id, scope),
+                    // What is still there must not be opened as if it was new.
+                    Err(error) => account.not_erased(id, &error, scope),
                 }
             });
+        });
+    }
+
+    fn not_erased(&self, id: ConversationId, error: &AccountError, scope: &mut Scope<'_, Self>) {
+        tracing::warn!(%id, %error, "a removed conversation is still on disk; it is erased later");
+        self.erase_after(ERASE_AGAIN, id, scope);
+    }
+
+    /// Nothing of a conversation is on disk any more: it begins anew if it was taken up again.
+    fn conversation_erased(&mut self, id: ConversationId, scope: &mut Scope<'_, Self>) {
+        let Some(running) = &mut self.running else { return };
+        let record = running.state.conversations.get_mut(id);
+        let Some(record) = record.filter(|record| !record.is_removed()) else {
+            running.erasing.remove(&id);
+            return;
+        };
+        record.erased = record.removed;
+        self.save_then(Dirty::CONVERSATIONS, scope, move |account, saved, scope| match saved {
+            Ok(()) => {
+                let Some(running) = &mut account.running else { return };
+                running.erasing.remove(&id);
+                if running.state.conversations.get(id).is_some_and(|record| !record.is_removed()) {
+                    account.start_conversation(id, scope);
+                }
+            }
+            // After the next start it would be erased once more.
+            Err(error) => account.not_erased(id, &error, scope),
         });
     }
 }

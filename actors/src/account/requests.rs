@@ -163,14 +163,16 @@ impl AccountActor {
             own,
             contacts,
             pending,
-            |id| conversations.get(id).is_some_and(|record| !record.is_removed()),
+            conversations,
             Incoming { account: chain.account_id(), device, message },
         );
-        if actions.iter().any(|action| !matches!(action, Action::Ignore(_))) {
-            self.save(Dirty::CONTACTS, scope, |_| ());
-        }
+        let changed = actions.iter().any(|action| !matches!(action, Action::Ignore(_)));
         for action in actions {
             self.act(action, scope);
+        }
+        // With what was done about it, for neither file is to be written without the other.
+        if changed {
+            self.save(Dirty::BOTH, scope, |_| ());
         }
     }
 
@@ -190,7 +192,6 @@ impl AccountActor {
             Action::ForgetOutgoing { account } => {
                 if let Some(running) = &mut self.running {
                     running.state.outgoing.forget(account);
-                    self.save(Dirty::CONTACTS, scope, |_| ());
                 }
             }
             Action::RaiseRequest { account, conversation, payload, .. } => {
@@ -198,11 +199,7 @@ impl AccountActor {
                 self.emit(Event::ContactRequest { from: account, name, conversation }, scope);
             }
             Action::CloneConversation { account, conversation } => {
-                self.expect_conversation(account, conversation, scope, |_| ());
-            }
-            Action::GoOnElsewhere { account, conversation, unused } => {
-                self.expect_conversation(account, conversation, scope, |_| ());
-                self.forget_unused(unused, scope);
+                self.expect_from_contact(account, conversation, scope);
             }
             Action::Ignore(reason) => tracing::debug!(?reason, "a contact request changes nothing"),
             other => tracing::debug!(?other, "nothing is done about a contact request"),
@@ -228,7 +225,8 @@ impl AccountActor {
             return self.accept(contact, reply, scope);
         }
         let record = running.state.contacts.get(contact).filter(|record| record.is_active()).copied();
-        if let Some(conversation) = record.and_then(|record| record.conversation) {
+        let conversation = record.and_then(|record| record.conversation);
+        if let Some(conversation) = conversation.filter(|id| running.is_shared_with_only(*id, contact)) {
             return reply.send(Ok(conversation));
         }
         if let Some(waiting) = running.adding.get_mut(&contact) {
@@ -265,6 +263,8 @@ impl AccountActor {
         {
             return self.answer_adding(contact, &Err(AccountError::TooMany(error)));
         }
+        // One of old style, which names no conversation, is answered by this.
+        running.state.pending.remove(contact);
         let message = request.message();
         if let Err(error) = running.state.outgoing.sent(scope.now(), contact, request) {
             tracing::warn!(%contact, %error, "a contact request will not be repeated");
@@ -294,6 +294,10 @@ impl AccountActor {
     ) {
         let Some(running) = &mut self.running else { return };
         let request = running.state.pending.get(from).and_then(|request| request.conversation);
+        // What we have become a member of since is no conversation with them alone.
+        let own = running.identity.account_id();
+        let records = &running.state.conversations;
+        let request = request.filter(|id| records.get(*id).is_none_or(|record| record.is_between(own, from)));
         let Some(conversation) = request else {
             return reply.send(Err(AccountError::UnknownRequest(from)));
         };
@@ -309,9 +313,10 @@ impl AccountActor {
         self.push_trust(scope);
         self.emit(Event::ContactAdded { contact: from, confirmed: true }, scope);
         self.send_trust(from, TrustRequestMessage::confirmation(Some(conversation)), scope);
-        self.expect_conversation(from, conversation, scope, move |saved| {
-            reply.send(saved.map(|()| conversation));
-        });
+        if let Err(error) = self.expect_conversation(from, conversation, scope) {
+            return reply.send(Err(error));
+        }
+        self.save(Dirty::BOTH, scope, move |saved| reply.send(saved.map(|()| conversation)));
     }
 
     pub(super) fn decline(
@@ -336,6 +341,7 @@ impl AccountActor {
     ) {
         let Some(running) = &mut self.running else { return };
         let conversation = running.state.contacts.get(contact).and_then(|record| record.conversation);
+        let conversation = conversation.filter(|id| running.is_shared_with_only(*id, contact));
         match running.state.contacts.remove(scope.wall(), contact, ban) {
             Ok(_) => {}
             Err(_) => return reply.send(Err(AccountError::UnknownContact(contact))),

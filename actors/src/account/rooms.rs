@@ -29,6 +29,10 @@ pub(super) const STOP: Duration = Duration::from_secs(5);
 /// Notices to one device that wait for the links to take them: the answers to what it says.
 const MAX_TELLING: usize = 16;
 
+/// Conversations that one contact has named and that have not arrived. Each costs an actor and a
+/// record; one is made when somebody was removed elsewhere and asks again.
+pub(super) const MAX_AWAITED_EACH: usize = 8;
+
 impl AccountActor {
     fn founder(&self, scope: &Scope<'_, Self>) -> Option<Founder> {
         let running = self.running.as_ref()?;
@@ -103,7 +107,11 @@ impl AccountActor {
         if running.conversations.contains_key(&id) || running.erasing.contains(&id) {
             return;
         }
-        let members = running.state.conversations.get(id).map(|record| record.members.clone());
+        let record = running.state.conversations.get(id);
+        if record.is_some_and(ConversationRecord::has_old_copy) {
+            return self.erase_conversation(id, scope);
+        }
+        let members = record.map(|record| record.members.clone());
         let Some(port) = self.start_actor(id, scope) else { return };
         let Some(running) = &mut self.running else { return };
         running.failed.remove(&id);
@@ -137,30 +145,51 @@ impl AccountActor {
         Some(scope.start_child(spec, move || ConversationActor::new(config.clone())))
     }
 
-    /// Records a conversation that somebody has and we do not, and fetches it from them.
+    /// Expects a conversation that a contact says it has with us, unless it has named too many that did
+    /// not arrive. The caller writes the record.
+    pub(super) fn expect_from_contact(
+        &mut self,
+        from: AccountId,
+        id: ConversationId,
+        scope: &mut Scope<'_, Self>,
+    ) {
+        let Some(running) = &self.running else { return };
+        let own = running.identity.account_id();
+        let is_awaited = |id| running.conversations.get(&id).is_none_or(|room| !room.ready);
+        let records = running.state.conversations.present();
+        let awaited = records.filter(|(id, record)| record.is_between(own, from) && is_awaited(*id)).count();
+        if awaited >= MAX_AWAITED_EACH {
+            tracing::debug!(%from, %id, "too many conversations of a contact have not arrived; one is ignored");
+        } else if let Err(error) = self.expect_conversation(from, id, scope) {
+            tracing::debug!(%from, %id, %error, "a conversation is not fetched");
+        }
+    }
+
+    /// Records a conversation that somebody has and we do not, and fetches it from them. The caller
+    /// writes the record.
     pub(super) fn expect_conversation(
         &mut self,
         from: AccountId,
         id: ConversationId,
         scope: &mut Scope<'_, Self>,
-        done: impl FnOnce(Result<(), AccountError>) + 'static,
-    ) {
-        let Some(running) = &mut self.running else { return };
+    ) -> Result<(), AccountError> {
+        let Some(running) = &mut self.running else { return Ok(()) };
         let own = running.identity.account_id();
-        let known = running.state.conversations.get(id).is_some_and(|record| !record.is_removed());
-        if !known {
-            let record = ConversationRecord::new(scope.wall(), [own, from], Mode::OneToOne.number());
-            if let Err(error) = running.state.conversations.insert(id, record) {
-                return done(Err(AccountError::TooMany(error.to_string())));
+        let old = running.state.conversations.get(id);
+        if old.is_none_or(ConversationRecord::is_removed) {
+            let mut record = ConversationRecord::new(scope.wall(), [own, from], Mode::OneToOne.number());
+            // The copy that was removed gives way to a new one, also if we are stopped before it is gone.
+            let is_erased = |old: &&ConversationRecord| !old.is_leaving() && !running.erasing.contains(&id);
+            if let Some(old) = old.filter(|old| !is_erased(old)) {
+                record.removed = old.removed;
+                record.created = record.created.max(old.removed.plus(Duration::from_millis(1)));
             }
-        }
-        if running.leaving.contains_key(&id) {
-            // The copy with our leave gives way to a new one.
-            self.erase_conversation(id, scope);
+            let inserted = running.state.conversations.insert(id, record);
+            inserted.map_err(|error| AccountError::TooMany(error.to_string()))?;
         }
         self.start_conversation(id, scope);
         self.fetch_anew(from, id, scope);
-        self.save(Dirty::BOTH, scope, done);
+        Ok(())
     }
 
     /// Has a conversation fetched from somebody who has just said that we may.
@@ -237,13 +266,24 @@ impl AccountActor {
             record.mode = Some(mode);
             dirty.add(Dirty::CONVERSATIONS);
         }
-        // Joining our one-to-one conversation accepts us, also when the confirmation got lost.
-        let contact = running.state.contacts.active().find(|(contact, record)| {
-            record.conversation == Some(id) && !record.confirmed && joined.contains(contact)
+        // Joining our one-to-one conversation accepts us, also when the confirmation got lost; and so does
+        // having joined another one with us, in which we go on then.
+        let own = running.identity.account_id();
+        let record = running.state.conversations.get(id);
+        let accepting = running.state.contacts.active().find(|(contact, it)| {
+            let is_ours =
+                it.conversation == Some(id) || record.is_some_and(|record| record.is_between(own, *contact));
+            !it.confirmed && joined.contains(contact) && is_ours
         });
-        let confirmed = contact.map(|(contact, _)| contact);
-        if let Some(contact) = confirmed {
-            running.state.contacts.confirm(contact);
+        let accepting = accepting.map(|(contact, it)| (contact, it.conversation));
+        let mut unused = None;
+        if let Some((contact, asked)) = accepting {
+            unused = asked.filter(|asked| *asked != id);
+            if asked == Some(id) {
+                running.state.contacts.confirm(contact);
+            } else if let Err(error) = running.state.contacts.add(scope.wall(), contact, Some(id), true) {
+                tracing::error!(%contact, %error, "it is not noted where to go on with a contact");
+            }
             running.state.outgoing.forget(contact);
             dirty.add(Dirty::CONTACTS);
         }
@@ -254,11 +294,14 @@ impl AccountActor {
                 self.look_at(device, account, scope);
             }
         }
-        if let Some(contact) = confirmed {
+        if let Some((contact, _)) = accepting {
             self.emit(Event::ContactAdded { contact, confirmed: true }, scope);
         }
         if dirty != Dirty::default() {
             self.save(dirty, scope, |_| ());
+        }
+        if let Some(unused) = unused {
+            self.forget_unused(unused, scope);
         }
     }
 
@@ -446,7 +489,8 @@ impl AccountActor {
             .is_some_and(|contact| contact.is_active() && contact.confirmed);
         let id = invitation.conversation;
         if confirmed && invitation.mode() == Mode::OneToOne && running.state.conversations.get(id).is_none() {
-            self.expect_conversation(account, id, scope, |_| ());
+            self.expect_from_contact(account, id, scope);
+            self.save(Dirty::CONVERSATIONS, scope, |_| ());
         } else if running
             .conversations
             .get(&id)

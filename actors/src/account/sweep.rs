@@ -10,7 +10,11 @@ use skep_protocol::time::UnixMillis;
 
 use super::leaving;
 use super::state::State;
-use crate::swarm::DAMAGED;
+use crate::storage;
+use crate::swarm::{CLONE, IMPORT, UNFINISHED};
+
+/// Ending of the folder of a conversation that is being erased.
+const ERASED: &str = "erased";
 
 /// Erases what a stop or crash left of conversations: copies never finished, and those removed that
 /// nobody has to fetch from us any more. If records were lost, a conversation without one gets a new
@@ -31,21 +35,69 @@ pub(super) fn sweep(
         }
     }
     for entry in fs::read_dir(conversations)? {
-        let path = entry?.path();
-        let id = path.file_name().and_then(|name| name.to_str()?.parse::<ConversationId>().ok());
-        let record = id.and_then(|id| state.conversations.get(id));
-        let set_aside = path.extension().is_some_and(|ending| ending == DAMAGED);
-        if let (Some(id), None, true) = (id, record, state.records_lost) {
+        match entry {
+            Ok(entry) => sweep_entry(&entry.path(), state, own, now),
+            Err(error) => tracing::error!(%error, "an entry among the conversations cannot be read"),
+        }
+    }
+    Ok(())
+}
+
+fn sweep_entry(path: &Path, state: &mut State, own: AccountId, now: UnixMillis) {
+    let id = path.file_name().and_then(|name| name.to_str()?.parse::<ConversationId>().ok());
+    let record = id.and_then(|id| state.conversations.get(id));
+    let is_leftover = match (id, record) {
+        (Some(id), None) if state.records_lost => {
             tracing::warn!(%id, "a conversation without a record is taken up again");
             let record = ConversationRecord::new(now, [own], Mode::OneToOne.number());
             if let Err(error) = state.conversations.insert(id, record) {
                 tracing::error!(%id, %error, "it stays on disk unused");
             }
-        } else if !set_aside && record.is_none_or(|record| record.is_removed() && !record.is_leaving()) {
-            fs::remove_dir_all(&path)?;
+            false
         }
+        (Some(_), None) => true,
+        (Some(_), Some(record)) => record.is_removed() && !record.is_leaving(),
+        (None, _) => is_unfinished(path),
+    };
+    if is_leftover && let Err(error) = fs::remove_dir_all(path) {
+        tracing::error!(path = %path.display(), %error, "a leftover of a conversation cannot be erased");
+    }
+}
+
+/// Whether a name is one of those that conversations have while they are made or erased:
+/// `<id>.new`, `<id>.<number>.clone`, `<id>.erased`, `import.new`. Anything else is not ours.
+fn is_unfinished(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let Some((stem, ending)) = name.split_once('.') else { return false };
+    let is_ending = match ending.rsplit_once('.') {
+        None => [UNFINISHED, CLONE, ERASED].contains(&ending),
+        Some((number, ending)) => ending == CLONE && number.parse::<u64>().is_ok(),
+    };
+    name == IMPORT || (is_ending && stem.parse::<ConversationId>().is_ok())
+}
+
+/// Erases a conversation whose actor has ended. From when this succeeds its folder has another name at
+/// least, under which it is never opened.
+///
+/// # Errors
+/// What the system says; the folder may be as it was then.
+pub(super) fn erase(folder: &Path, data: &Path) -> io::Result<()> {
+    // What is known beside the history goes first: without the history it is never looked for.
+    unless_absent(fs::remove_dir_all(data))?;
+    let aside = folder.with_extension(ERASED);
+    unless_absent(fs::remove_dir_all(&aside))?;
+    unless_absent(fs::rename(folder, &aside))?;
+    if let Some(parent) = folder.parent() {
+        unless_absent(storage::force_folder(parent))?;
+    }
+    if let Err(error) = unless_absent(fs::remove_dir_all(&aside)) {
+        tracing::warn!(path = %aside.display(), %error, "it is erased when the account is loaded again");
     }
     Ok(())
+}
+
+fn unless_absent(done: io::Result<()>) -> io::Result<()> {
+    done.or_else(|error| if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) })
 }
 
 #[cfg(test)]
@@ -56,7 +108,6 @@ mod tests {
 
     use super::*;
     use crate::account::identity::AccountFolder;
-    use crate::storage;
 
     const OWN: AccountId = AccountId([1; 20]);
     const NOW: UnixMillis = UnixMillis(1_795_400_000_000);
@@ -97,6 +148,44 @@ mod tests {
         sweep(&conversations, &mut state, OWN, NOW).unwrap();
         assert!(conversations.join(id(1).to_hex()).exists());
         assert_eq!(fs::read_dir(&conversations).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn only_names_that_conversations_have_are_erased_and_what_resists_does_no_harm() {
+        let (_data, _, conversations) = folder();
+        let mut state = State::new(OWN, "name");
+        let ours = ["new", "7.clone", "erased"].map(|ending| format!("{}.{ending}", id(5)));
+        let foreign = ["notes".to_owned(), format!("{}.backup", id(5)), format!("{}.1.damaged", id(5))];
+        for name in ours.iter().chain(&foreign).map(String::as_str).chain(["import.new"]) {
+            storage::make_folder(&conversations.join(name)).unwrap();
+        }
+        // Neither is a folder.
+        fs::write(conversations.join("README"), "mine").unwrap();
+        fs::write(conversations.join(id(6).to_hex()), "no repository").unwrap();
+        sweep(&conversations, &mut state, OWN, NOW).unwrap();
+        let mut left: Vec<_> = fs::read_dir(&conversations)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        left.sort();
+        let mut expected = [foreign.to_vec(), vec!["README".to_owned(), id(6).to_hex()]].concat();
+        expected.sort();
+        assert_eq!(left, expected);
+    }
+
+    #[test]
+    fn an_erased_copy_is_never_found_under_its_name_again() {
+        let (_data, folder, conversations) = folder();
+        let (copy, data) = (conversations.join(id(1).to_hex()), folder.join("conversation_data"));
+        // A file in the place of what is known beside the history: it cannot be erased as a folder.
+        fs::write(&data, "in the way").unwrap();
+        assert!(erase(&copy, &data).is_err());
+        assert!(copy.exists(), "so it is not said to be erased");
+        fs::remove_file(&data).unwrap();
+        storage::make_folder(&copy.with_extension(ERASED)).unwrap();
+        erase(&copy, &data).unwrap();
+        assert!(!copy.exists() && !copy.with_extension(ERASED).exists());
+        erase(&copy, &data).unwrap();
     }
 
     #[test]

@@ -5,17 +5,20 @@ use std::future::Future;
 use std::path::Path;
 use std::time::Duration;
 
+use skep_protocol::contact::TrustRequestMessage;
 use skep_protocol::dht::value::ValueId;
 use skep_protocol::identity::{Archive, ArchiveSecret, Chain, RevocationList};
-use skep_protocol::ids::{AccountId, CommitId, ConversationId, LocalAccountId};
+use skep_protocol::ids::{AccountId, CommitId, ConversationId, DhtKey, LocalAccountId};
 use skep_protocol::keys::PublicKey;
 use skep_protocol::sync::{ConversationRecord, ConversationRecords};
 use tokio::sync::mpsc;
 
 use super::identity::{AccountFolder, REVOCATIONS};
 use super::messages::{AccountError, AccountMessage, AccountRequest, AccountView, ContactView, LinkView};
+use super::rooms::MAX_AWAITED_EACH;
 use super::{AccountActor, AccountConfig};
 use crate::blocking::BlockingPool;
+use crate::dht::envelope::{EnvelopeRandom, seal};
 use crate::dht::kad::KadNetwork;
 use crate::dht::kad::config::{BootstrapAddress, NodeSecret};
 use crate::dht::messages::DhtMessage;
@@ -446,6 +449,117 @@ fn every_actor_kind_may_fail_while_the_conversation_goes_on() {
             alice.text(id, &from_bob).await;
         }
         same_history(&alice, &bob, id).await;
+        alice.stop().await;
+        bob.stop().await;
+    });
+}
+
+/// Puts a letter of bob's device, in [`pair`], into the inbox of alice's.
+async fn post(node: &Node, message: &TrustRequestMessage) {
+    let [alice, bob] = ["newest", "jami-13.11.0"].map(|version| Recorded::new(version, "alice").identity());
+    let recipient = alice.chain().device().public_key().clone();
+    let random = EnvelopeRandom::draw(node.root.environment());
+    let value = seal(message.to_content(), bob.key(), &recipient, &random).unwrap();
+    let key = DhtKey::inbox(recipient.device_short_id());
+    let put = |reply| DhtMessage::Put { key, value, permanent: false, reply };
+    node.dht.ask(PATIENCE, put).await.unwrap().unwrap();
+}
+
+/// Waits until an account has so many conversations.
+async fn conversations(node: &Node, wanted: usize) {
+    let reached = async {
+        while node.ask::<AccountView>(AccountRequest::Describe).await.conversations != wanted {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, reached).await.unwrap();
+}
+
+#[test]
+fn a_confirmation_from_before_confirms_nothing_and_costs_no_message() {
+    run(async {
+        let place = tempfile::tempdir().unwrap();
+        let (mut alice, mut bob, folders) = pair(place.path()).await;
+        let before = befriend(&mut alice, &mut bob).await;
+        let contact = bob.id().await;
+        bob.stop().await;
+        // Somebody has to keep what is put.
+        let folder = AccountFolder::new(place.path(), LocalAccountId([3; 8]));
+        lay_out(&folder, "jami-13.7.0", "alice");
+        let mut keeper = Node::start(3, &folder, vec![alice.address().await]).await;
+        told(&mut keeper, |event| matches!(event, Event::AccountReady {})).await;
+        alice.ask(|reply| AccountRequest::RemoveContact { contact, ban: false, reply }).await.unwrap();
+        conversations(&alice, 0).await;
+        until(|| !folders[0].join("conversations").join(before.to_hex()).exists()).await;
+        let asked = alice.ask(|reply| AccountRequest::AddContact { contact, reply }).await.unwrap();
+        post(&alice, &TrustRequestMessage::confirmation(Some(before))).await;
+        // It is fetched, for bob may have it and nothing else.
+        conversations(&alice, 2).await;
+        let contacts: Vec<ContactView> = alice.ask(AccountRequest::Contacts).await;
+        assert_eq!((contacts[0].conversation, contacts[0].confirmed), (Some(asked), false));
+        alice.send(asked, "are you there").await;
+        post(&alice, &TrustRequestMessage::confirmation(Some(asked))).await;
+        told(&mut alice, |event| matches!(event, Event::ContactAdded { confirmed: true, .. })).await;
+        let contacts: Vec<ContactView> = alice.ask(AccountRequest::Contacts).await;
+        assert_eq!((contacts[0].conversation, contacts[0].confirmed), (Some(asked), true));
+        alice.stop().await;
+        keeper.stop().await;
+    });
+}
+
+#[test]
+fn a_contact_that_names_conversations_without_end_is_believed_a_bounded_number_of_times() {
+    run(async {
+        let place = tempfile::tempdir().unwrap();
+        let (mut alice, mut bob, _) = pair(place.path()).await;
+        befriend(&mut alice, &mut bob).await;
+        let name = |number: u8| {
+            let conversation = Some(ConversationId([number; 20]));
+            TrustRequestMessage { confirm: false, ..TrustRequestMessage::confirmation(conversation) }
+        };
+        for number in 0..MAX_AWAITED_EACH {
+            post(&alice, &name(u8::try_from(number).unwrap())).await;
+            conversations(&alice, 2 + number).await;
+        }
+        let turns = || alice.rows().iter().find(|row| row.kind == "account").unwrap().turns;
+        for number in 100..104 {
+            let before = turns();
+            post(&alice, &name(number)).await;
+            // It comes, is opened, and its sender is found.
+            until(|| turns() >= before + 3).await;
+        }
+        let view: AccountView = alice.ask(AccountRequest::Describe).await;
+        assert_eq!(view.conversations, 1 + MAX_AWAITED_EACH);
+        alice.stop().await;
+        bob.stop().await;
+    });
+}
+
+#[test]
+fn a_conversation_that_comes_back_begins_anew_also_after_a_crash() {
+    run(async {
+        let place = tempfile::tempdir().unwrap();
+        let (mut alice, mut bob, folders) = pair(place.path()).await;
+        let id = befriend(&mut alice, &mut bob).await;
+        alice.send(id, "good morning").await;
+        bob.text(id, "good morning").await;
+        let bootstrap = alice.address().await;
+        bob.stop().await;
+        // It was taken up again, and the node killed before the old copy was gone.
+        let file = fs::read(folders[1].join("convInfo")).unwrap();
+        let mut records = ConversationRecords::decode(&file).unwrap().0;
+        let record = records.get_mut(id).unwrap();
+        record.removed = record.created;
+        record.created = record.removed.plus(Duration::from_secs(1));
+        storage::replace(&folders[1].join("convInfo"), &records.encode()).unwrap();
+        let copy = folders[1].join("conversations").join(id.to_hex());
+        fs::write(copy.join("of old"), "").unwrap();
+        let mut bob = Node::start(3, &folders[1], vec![bootstrap]).await;
+        told(&mut bob, |event| matches!(event, Event::ConversationReady { .. })).await;
+        assert!(copy.exists() && !copy.join("of old").exists());
+        assert!(!self::record(&folders[1], id).has_old_copy());
+        bob.send(id, "good evening").await;
+        alice.text(id, "good evening").await;
         alice.stop().await;
         bob.stop().await;
     });

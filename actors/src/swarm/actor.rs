@@ -423,6 +423,20 @@ impl ConversationActor {
         );
     }
 
+    /// Ends here if there is nothing but the first commit, and nothing on its way.
+    fn close_unused(&mut self) -> bool {
+        // The id of a conversation is that of its first commit.
+        let is_unused = self.standing.as_ref().is_some_and(|standing| standing.head.0 == self.config.id.0)
+            && self.waiting.is_empty()
+            && !self.writing
+            && self.fetches.is_empty();
+        if is_unused {
+            self.leaving = true;
+            self.replica = None;
+        }
+        is_unused
+    }
+
     /// That we have left is durable: has the others fetch it, if there are any.
     fn left(&mut self, moved: Option<Moved>, scope: &mut Scope<'_, Self>) -> Left {
         let first = !std::mem::replace(&mut self.leaving, true);
@@ -494,6 +508,7 @@ impl Actor for ConversationActor {
                 reply.send(describe(self.config.id, self.standing.as_ref(), status, self.state(), problem));
             }
             ConversationMessage::Leave(reply) => self.leave(reply, scope),
+            ConversationMessage::CloseUnused(reply) => reply.send(self.close_unused()),
             ConversationMessage::Announced { device, account, commit } => {
                 self.announced(device, account, commit, scope);
             }

@@ -209,7 +209,7 @@ impl CloneError {
 }
 
 /// Ending of the folder of a clone that is not validated yet.
-const CLONE: &str = "clone";
+pub(crate) const CLONE: &str = "clone";
 
 static NEXT_CLONE: AtomicU64 = AtomicU64::new(0);
 

@@ -17,6 +17,12 @@ use super::replica::{ReplicaError, sign};
 use super::repository::Repository;
 use super::standing::{people, read_members};
 
+/// Ending of the folder of a conversation that is being made.
+pub(crate) const UNFINISHED: &str = "new";
+
+/// Folder of a conversation that is being imported, before its id is known.
+pub(crate) const IMPORT: &str = "import.new";
+
 /// Who makes or opens conversations.
 #[derive(Clone, Debug)]
 pub struct Founder {
@@ -52,7 +58,7 @@ impl Founder {
             // The same people in the same second make the same first commit: this one was removed.
             now = now.plus(Duration::from_secs(1));
         };
-        let unfinished = folder.join(format!("{id}.new"));
+        let unfinished = folder.join(format!("{id}.{UNFINISHED}"));
         Repository::erase(&unfinished)?;
         let repository = Repository::create(&unfinished)?;
         repository.write_objects(&objects)?;
@@ -71,7 +77,7 @@ impl Founder {
         path: &Path,
         folder: &Path,
     ) -> Result<(ConversationId, BTreeSet<AccountId>, i64), ReplicaError> {
-        let unfinished = folder.join("import.new");
+        let unfinished = folder.join(IMPORT);
         Repository::erase(&unfinished)?;
         let imported = self.import_to(path, &unfinished, folder);
         if imported.is_err() {

@@ -246,6 +246,9 @@ pub enum ConversationMessage {
     /// Leave; answered when the commit is durable. Asked again, it says the same. The actor goes on
     /// serving, and nothing else.
     Leave(Reply<Result<Left, ConversationError>>),
+    /// End, if nobody has written anything: then nothing is taken any more, so that nothing is lost with
+    /// the copy. Answered with whether it has ended.
+    CloseUnused(Reply<bool>),
     /// Look whether this device has something new; several collapse into one fetch.
     Announced {
         /// The device that has it.
@@ -311,6 +314,7 @@ impl Message for ConversationMessage {
             Self::Describe(_) => "describe",
             Self::Log { .. } => "log",
             Self::Leave(_) => "leave",
+            Self::CloseUnused(_) => "close_unused",
             Self::Announced { .. } => "announced",
             Self::Clone { .. } => "clone",
             Self::Invited => "invited",

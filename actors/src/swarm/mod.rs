@@ -22,7 +22,8 @@ mod testing;
 mod timeline;
 
 pub use actor::{ConversationActor, ConversationConfig};
-pub(crate) use damage::DAMAGED;
+pub(crate) use exchange::CLONE;
 pub use founder::Founder;
+pub(crate) use founder::{IMPORT, UNFINISHED};
 pub use replica::ReplicaError;
 pub use timeline::Unreadable;

@@ -9,6 +9,7 @@ use crate::contact::message::TrustRequestMessage;
 use crate::contact::pending::{PendingRequest, PendingRequests, Recorded};
 use crate::ids::{AccountId, ConversationId};
 use crate::keys::PublicKey;
+use crate::sync::ConversationRecords;
 use crate::time::UnixMillis;
 
 /// How far in the future an invitation may say it was issued, in milliseconds (5 minutes).
@@ -55,23 +56,15 @@ pub enum Action {
         /// When the invitation was issued or, if that is unknown or in the future, received.
         received: UnixMillis,
     },
-    /// A confirmed contact has a conversation with us that we lack: fetch it.
+    /// A contact has a conversation with us that we lack: fetch it. If it is not the one that we asked
+    /// for, the contact is no more confirmed than before; it goes on in this one when it is here and
+    /// the contact has joined it. Daemons of 2023 name one from before when they were removed here and
+    /// not told (M).
     CloneConversation {
         /// The contact.
         account: AccountId,
         /// The conversation.
         conversation: ConversationId,
-    },
-    /// A contact accepts, but goes on in another conversation with us than the one we made: that is
-    /// the contact's now, and to be fetched if it is not here. Daemons of 2023 do so when they were
-    /// removed here and not told (M).
-    GoOnElsewhere {
-        /// The contact.
-        account: AccountId,
-        /// The conversation that the contact names.
-        conversation: ConversationId,
-        /// The one that nobody will join.
-        unused: ConversationId,
     },
     /// Nothing, and nobody is told.
     Ignore(IgnoreReason),
@@ -87,7 +80,7 @@ pub enum IgnoreReason {
     Banned,
     /// A confirmation of what we have not asked for, or no longer want.
     UnaskedConfirmation,
-    /// The conversation is here already.
+    /// The conversation is here already, or was left, or is that of others.
     KnownConversation,
     /// A request of this account waits that is no earlier.
     Duplicate,
@@ -95,14 +88,14 @@ pub enum IgnoreReason {
     Full,
 }
 
-/// Takes in a request from the DHT. `is_here` tells whether we have a conversation, or are fetching
-/// it; one that was removed may come back. `own` is our account.
+/// Takes in a request from the DHT. Of `conversations`, one that was removed may come back if it was
+/// that of the two alone. `own` is our account.
 pub fn receive(
     now: UnixMillis,
     own: AccountId,
     contacts: &mut ContactList,
     pending: &mut PendingRequests,
-    is_here: impl Fn(ConversationId) -> bool,
+    conversations: &ConversationRecords,
     incoming: Incoming,
 ) -> Vec<Action> {
     let Incoming { account, device, message } = incoming;
@@ -112,18 +105,24 @@ pub fn receive(
     }
     match contacts.standing(account) {
         Standing::Banned => ignore(IgnoreReason::Banned),
+        Standing::Active { confirmed } if message.confirm => {
+            let asked = contacts.get(account).and_then(|contact| contact.conversation);
+            let elsewhere = conversation.filter(|it| !confirmed && asked.is_some_and(|asked| asked != *it));
+            match elsewhere {
+                // It may be from before, or anybody's copy of one from before: it shows nothing yet.
+                Some(_) => clone(own, account, elsewhere, conversations)
+                    .map_or_else(|| ignore(IgnoreReason::KnownConversation), |action| vec![action]),
+                None => {
+                    let mut actions = confirm(contacts, pending, account);
+                    actions.push(Action::ForgetOutgoing { account });
+                    actions
+                }
+            }
+        }
         Standing::Active { .. } => {
             let mut actions = confirm(contacts, pending, account);
-            if message.confirm {
-                let is_first = !actions.is_empty();
-                actions.push(Action::ForgetOutgoing { account });
-                actions.extend(
-                    conversation.filter(|_| is_first).and_then(|it| go_on(now, contacts, account, it)),
-                );
-            } else {
-                actions.push(Action::SendConfirmation { account, conversation });
-                actions.extend(clone(account, conversation, is_here));
-            }
+            actions.push(Action::SendConfirmation { account, conversation });
+            actions.extend(clone(own, account, conversation, conversations));
             actions
         }
         Standing::Unknown | Standing::Removed if message.confirm => ignore(IgnoreReason::UnaskedConfirmation),
@@ -133,7 +132,7 @@ pub fn receive(
             let payload = message.payload;
             let request =
                 PendingRequest { device: Some(device), conversation, received: now, payload, invited };
-            record(pending, account, request, is_here)
+            record(own, pending, account, request, conversations)
         }
     }
 }
@@ -144,7 +143,7 @@ pub fn receive_synced(
     own: AccountId,
     contacts: &mut ContactList,
     pending: &mut PendingRequests,
-    is_here: impl Fn(ConversationId) -> bool,
+    conversations: &ConversationRecords,
     account: AccountId,
     request: PendingRequest,
 ) -> Vec<Action> {
@@ -155,10 +154,10 @@ pub fn receive_synced(
         Standing::Banned => ignore(IgnoreReason::Banned),
         Standing::Active { .. } => {
             let mut actions = confirm(contacts, pending, account);
-            actions.extend(clone(account, request.conversation, is_here));
+            actions.extend(clone(own, account, request.conversation, conversations));
             actions
         }
-        Standing::Unknown | Standing::Removed => record(pending, account, request, is_here),
+        Standing::Unknown | Standing::Removed => record(own, pending, account, request, conversations),
     }
 }
 
@@ -171,35 +170,31 @@ fn confirm(contacts: &mut ContactList, pending: &mut PendingRequests, account: A
     contacts.confirm(account).map(Action::ContactConfirmed).into_iter().collect()
 }
 
+/// Fetches a conversation that a contact names, unless it is here, or was left and others have yet to
+/// learn of that, or is not one of the two alone: nobody brings us back into what we left.
 fn clone(
+    own: AccountId,
     account: AccountId,
     conversation: Option<ConversationId>,
-    is_here: impl Fn(ConversationId) -> bool,
+    conversations: &ConversationRecords,
 ) -> Option<Action> {
-    let conversation = conversation.filter(|conversation| !is_here(*conversation))?;
-    Some(Action::CloneConversation { account, conversation })
-}
-
-/// A contact that was not confirmed until now names the conversation it has with us.
-fn go_on(
-    now: UnixMillis,
-    contacts: &mut ContactList,
-    account: AccountId,
-    conversation: ConversationId,
-) -> Option<Action> {
-    let unused = contacts.get(account)?.conversation.filter(|own| *own != conversation)?;
-    contacts.add(now, account, Some(conversation), true).ok()?;
-    Some(Action::GoOnElsewhere { account, conversation, unused })
+    let conversation = conversation?;
+    let may_fetch = conversations
+        .get(conversation)
+        .is_none_or(|record| record.is_removed() && !record.is_leaving() && record.is_between(own, account));
+    may_fetch.then_some(Action::CloneConversation { account, conversation })
 }
 
 fn record(
+    own: AccountId,
     pending: &mut PendingRequests,
     account: AccountId,
     request: PendingRequest,
-    is_here: impl Fn(ConversationId) -> bool,
+    conversations: &ConversationRecords,
 ) -> Vec<Action> {
     let conversation = request.conversation;
-    if conversation.is_some_and(is_here) {
+    let known = conversation.and_then(|id| conversations.get(id));
+    if known.is_some_and(|record| !record.is_removed() || !record.is_between(own, account)) {
         return ignore(IgnoreReason::KnownConversation);
     }
     let (payload, received) = (request.payload.clone(), request.order_time());
@@ -214,43 +209,58 @@ fn record(
 
 #[cfg(test)]
 mod tests {
+    use std::slice;
+
     use proptest::prelude::*;
 
     use super::*;
     use crate::contact::MAX_PENDING;
     use crate::contact::tests::numbered;
     use crate::dht::golden;
+    use crate::swarm::message::Mode;
+    use crate::sync::ConversationRecord;
 
     const OWN: AccountId = AccountId([0xaa; 20]);
     const PEER: AccountId = AccountId([1; 20]);
     const CONVERSATION: ConversationId = ConversationId([7; 20]);
+    const OTHER: ConversationId = ConversationId([8; 20]);
     const NOW: UnixMillis = UnixMillis(1_000_000_000);
 
     struct Bench {
         contacts: ContactList,
         pending: PendingRequests,
-        /// Whether [`CONVERSATION`] is here.
-        is_here: bool,
+        conversations: ConversationRecords,
     }
 
     impl Bench {
         fn new() -> Self {
-            Self { contacts: ContactList::new(OWN), pending: PendingRequests::default(), is_here: false }
+            let (pending, conversations) = (PendingRequests::default(), ConversationRecords::default());
+            Self { contacts: ContactList::new(OWN), pending, conversations }
         }
 
         fn with_contact() -> Self {
             let mut bench = Self::new();
             bench.contacts.add(UnixMillis(1), PEER, Some(CONVERSATION), false).unwrap();
-            bench.is_here = true;
+            bench.has(CONVERSATION, [OWN, PEER], Mode::OneToOne);
             bench
+        }
+
+        fn has(&mut self, id: ConversationId, members: impl IntoIterator<Item = AccountId>, mode: Mode) {
+            let record = ConversationRecord::new(UnixMillis(1), members, mode.number());
+            self.conversations.insert(id, record).unwrap();
+        }
+
+        /// The conversation was left; its copy is here until it is erased.
+        fn left(&mut self, id: ConversationId, erased: bool) {
+            let record = self.conversations.get_mut(id).unwrap();
+            record.removed = UnixMillis(2);
+            record.erased = UnixMillis(if erased { 2 } else { 0 });
         }
 
         fn receive(&mut self, account: AccountId, message: TrustRequestMessage) -> Vec<Action> {
             let device = golden::device_b().public().clone();
             let incoming = Incoming { account, device, message };
-            let is_here = self.is_here;
-            let is_here = |id| is_here && id == CONVERSATION;
-            receive(NOW, OWN, &mut self.contacts, &mut self.pending, is_here, incoming)
+            receive(NOW, OWN, &mut self.contacts, &mut self.pending, &self.conversations, incoming)
         }
     }
 
@@ -318,24 +328,76 @@ mod tests {
         assert_eq!(Bench::new().receive(PEER, confirmation()), ignore(IgnoreReason::UnaskedConfirmation));
     }
 
+    fn confirmation_of(conversation: ConversationId) -> TrustRequestMessage {
+        TrustRequestMessage::confirmation(Some(conversation))
+    }
+
+    fn fetch(conversation: ConversationId) -> Action {
+        Action::CloneConversation { account: PEER, conversation }
+    }
+
     #[test]
-    fn a_first_confirmation_decides_in_which_conversation_to_go_on() {
-        let (mut bench, other) = (Bench::with_contact(), ConversationId([8; 20]));
-        let elsewhere = TrustRequestMessage::confirmation(Some(other));
-        let forget = Action::ForgetOutgoing { account: PEER };
-        let go_on = Action::GoOnElsewhere { account: PEER, conversation: other, unused: CONVERSATION };
-        assert_eq!(bench.receive(PEER, elsewhere), [confirmed(), forget.clone(), go_on]);
-        let contact = |bench: &Bench| *bench.contacts.get(PEER).unwrap();
-        assert!(contact(&bench).conversation == Some(other) && contact(&bench).confirmed);
-        assert_eq!(bench.receive(PEER, confirmation()), [forget], "it is agreed upon");
-        assert_eq!(contact(&bench).conversation, Some(other));
+    fn a_confirmation_that_names_another_conversation_has_it_fetched_and_decides_nothing() {
+        for from_before in [false, true] {
+            let mut bench = Bench::with_contact();
+            if from_before {
+                bench.has(OTHER, [OWN, PEER], Mode::OneToOne);
+                bench.left(OTHER, true);
+            }
+            assert_eq!(bench.receive(PEER, confirmation_of(OTHER)), [fetch(OTHER)]);
+            let contact = *bench.contacts.get(PEER).unwrap();
+            assert_eq!((contact.conversation, contact.confirmed), (Some(CONVERSATION), false));
+            let forget = Action::ForgetOutgoing { account: PEER };
+            assert_eq!(bench.receive(PEER, confirmation()), [confirmed(), forget.clone()]);
+            assert_eq!(bench.receive(PEER, confirmation_of(OTHER)), [forget], "it is agreed upon");
+            assert_eq!(bench.contacts.get(PEER).unwrap().conversation, Some(CONVERSATION));
+        }
+    }
+
+    #[test]
+    fn a_contact_does_not_bind_itself_to_a_conversation_with_others() {
+        let third = AccountId([3; 20]);
+        let groups = [(vec![OWN, PEER, third], Mode::InvitesOnly), (vec![OWN, PEER], Mode::InvitesOnly)];
+        for (members, mode) in groups.into_iter().chain([(vec![OWN, third], Mode::OneToOne)]) {
+            for left in [None, Some(false), Some(true)] {
+                let mut bench = Bench::with_contact();
+                bench.has(OTHER, members.clone(), mode);
+                left.into_iter().for_each(|erased| bench.left(OTHER, erased));
+                let known = ignore(IgnoreReason::KnownConversation);
+                assert_eq!(bench.receive(PEER, confirmation_of(OTHER)), known);
+                let contact = bench.contacts.get(PEER).unwrap();
+                assert_eq!((contact.conversation, contact.confirmed), (Some(CONVERSATION), false));
+                bench.contacts.remove(UnixMillis(2), PEER, false).unwrap();
+                let message = TrustRequestMessage { conversation: Some(OTHER), ..request(5000) };
+                assert_eq!(bench.receive(PEER, message), known, "accepting it would bind it too");
+            }
+        }
+    }
+
+    #[test]
+    fn a_contact_does_not_bring_us_back_into_what_we_left() {
+        let answer = Action::SendConfirmation { account: PEER, conversation: Some(OTHER) };
+        let message = TrustRequestMessage { conversation: Some(OTHER), ..request(5000) };
+        let mut bench = Bench::with_contact();
+        bench.has(OTHER, [OWN, PEER], Mode::InvitesOnly);
+        bench.left(OTHER, true);
+        assert_eq!(bench.receive(PEER, message.clone()), [confirmed(), answer.clone()], "a group");
+        bench.has(OTHER, [OWN, PEER], Mode::OneToOne);
+        bench.left(OTHER, false);
+        assert_eq!(
+            bench.receive(PEER, message.clone()),
+            slice::from_ref(&answer),
+            "others have to learn of it"
+        );
+        bench.left(OTHER, true);
+        assert_eq!(bench.receive(PEER, message), [answer, fetch(OTHER)]);
     }
 
     #[test]
     fn who_was_removed_may_ask_again_for_the_same_conversation() {
         let mut bench = Bench::with_contact();
         bench.contacts.remove(UnixMillis(2), PEER, false).unwrap();
-        bench.is_here = false;
+        bench.left(CONVERSATION, true);
         assert_eq!(bench.receive(PEER, request(5000)), raised(5000));
         bench.contacts.add(UnixMillis(3), PEER, Some(ConversationId([8; 20])), false).unwrap();
         let fetch = Action::CloneConversation { account: PEER, conversation: CONVERSATION };
@@ -358,7 +420,7 @@ mod tests {
         let old_style = TrustRequestMessage { conversation: None, ..request(0) };
         let actions = bench.receive(PEER, old_style);
         assert!(matches!(actions[..], [Action::RaiseRequest { conversation: None, .. }]));
-        bench.is_here = true;
+        bench.has(CONVERSATION, [OWN, PEER], Mode::OneToOne);
         assert_eq!(bench.receive(PEER, request(1)), ignore(IgnoreReason::KnownConversation));
     }
 
@@ -383,7 +445,7 @@ mod tests {
         let mut bench = Bench::new();
         let tell = |bench: &mut Bench| {
             let (contacts, pending) = (&mut bench.contacts, &mut bench.pending);
-            receive_synced(OWN, contacts, pending, |_| false, PEER, told.clone())
+            receive_synced(OWN, contacts, pending, &ConversationRecords::default(), PEER, told.clone())
         };
         assert!(matches!(tell(&mut bench)[..], [Action::RaiseRequest { .. }]));
         assert_eq!(tell(&mut bench), ignore(IgnoreReason::Duplicate));

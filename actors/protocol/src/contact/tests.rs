@@ -8,6 +8,7 @@ use crate::dht::value::{Body, Value, ValueId};
 use crate::identity::{Chain, ChainError, RevocationList};
 use crate::ids::{AccountId, ConversationId, DhtKey};
 use crate::keys::PrivateKey;
+use crate::sync::ConversationRecords;
 use crate::testing::text;
 use crate::time::UnixMillis;
 
@@ -90,7 +91,14 @@ impl Person {
         let (account, device) = (sender.account_id(), content.owner().clone());
         let incoming = Incoming { account, device, message };
         let own = self.account();
-        Ok(receive(NOW, own, &mut self.contacts, &mut self.pending, |_| false, incoming))
+        Ok(receive(
+            NOW,
+            own,
+            &mut self.contacts,
+            &mut self.pending,
+            &ConversationRecords::default(),
+            incoming,
+        ))
     }
 }
 

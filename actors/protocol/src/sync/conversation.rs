@@ -69,6 +69,18 @@ impl ConversationRecord {
         self.is_removed() && self.erased < self.removed
     }
 
+    /// Whether it was added again before the copy that was removed has been erased.
+    #[must_use]
+    pub fn has_old_copy(&self) -> bool {
+        !self.is_removed() && self.erased < self.removed
+    }
+
+    /// Whether it is the one-to-one conversation of these two and nobody else.
+    #[must_use]
+    pub fn is_between(&self, one: AccountId, other: AccountId) -> bool {
+        self.mode == Some(Mode::OneToOne.number()) && self.members == [one, other].into()
+    }
+
     /// The record as MessagePack, with both units of time.
     #[must_use]
     pub fn to_object(&self, id: ConversationId) -> Object {
@@ -200,13 +212,16 @@ impl ConversationRecords {
         theirs.max_by_key(|(_, record)| record.created).map(|(id, _)| id)
     }
 
-    /// Takes a record in, in place of an older one.
+    /// Takes a record in, in place of an older one. If there are too many, that of the conversation
+    /// that was erased first is forgotten.
     ///
     /// # Errors
     /// [`RecordsError::Full`].
     pub fn insert(&mut self, id: ConversationId, record: ConversationRecord) -> Result<(), RecordsError> {
         if self.0.len() >= MAX_CONVERSATIONS && !self.0.contains_key(&id) {
-            return Err(RecordsError::Full);
+            let gone = self.0.iter().filter(|(_, record)| record.is_removed() && !record.is_leaving());
+            let oldest = gone.min_by_key(|(_, record)| record.erased).map(|(id, _)| *id);
+            self.0.remove(&oldest.ok_or(RecordsError::Full)?);
         }
         self.0.insert(id, record);
         Ok(())
@@ -270,6 +285,30 @@ mod tests {
         let removed: ConversationId = "2ce39c209b93cc91155160136e010d9a3cc2077e".parse().unwrap();
         assert!(records.get(removed).unwrap().is_removed());
         assert_eq!((records.iter().count(), records.present().count()), (4, 3));
+    }
+
+    #[test]
+    fn when_there_are_too_many_records_that_of_what_was_erased_first_goes() {
+        let id = |number: usize| {
+            let mut id = ConversationId([0; 20]);
+            id.0[..8].copy_from_slice(&number.to_be_bytes());
+            id
+        };
+        let record = ConversationRecord { created: UnixMillis(1), ..ConversationRecord::default() };
+        let mut records = ConversationRecords::default();
+        for number in 0..MAX_CONVERSATIONS {
+            records.insert(id(number), record.clone()).unwrap();
+        }
+        assert_eq!(records.insert(id(MAX_CONVERSATIONS), record.clone()), Err(RecordsError::Full));
+        for (number, removed, erased) in [(5, 9, 9), (6, 8, 8), (7, 7, 0)] {
+            let record = records.get_mut(id(number)).unwrap();
+            (record.removed, record.erased) = (UnixMillis(removed), UnixMillis(erased));
+        }
+        records.insert(id(MAX_CONVERSATIONS), record.clone()).unwrap();
+        assert!(records.get(id(6)).is_none() && records.get(id(7)).is_some());
+        records.insert(id(MAX_CONVERSATIONS + 1), record.clone()).unwrap();
+        assert!(records.get(id(5)).is_none());
+        assert_eq!(records.insert(id(MAX_CONVERSATIONS + 2), record), Err(RecordsError::Full));
     }
 
     #[test]

@@ -304,3 +304,24 @@ fn only_so_many_devices_of_a_member_are_fetched_from_at_once() {
         assert!(opening[..3] == [2, 3, 4] && [5, 6].contains(&opening[3]), "{opening:?}");
     });
 }
+
+#[test]
+fn a_conversation_closes_unused_only_if_no_message_was_taken_and_takes_none_then() {
+    let close = |reply| ConversationMessage::CloseUnused(reply);
+    run(move |lab| async move {
+        lab.settled().await;
+        let message = Outgoing::Text { body: "hello".to_owned(), reply_to: None };
+        let send = |reply| ConversationMessage::Send { message: message.clone(), reply };
+        // One is on its way to the disk.
+        let (sent, closed) =
+            tokio::join!(lab.conversation.ask(SOON, send), lab.conversation.ask(SOON, close));
+        assert!(sent.unwrap().is_ok() && !closed.unwrap());
+        assert!(!lab.conversation.ask(SOON, close).await.unwrap(), "it was written");
+    });
+    run(move |lab| async move {
+        assert!(lab.conversation.ask(SOON, close).await.unwrap());
+        let message = Outgoing::Text { body: "too late".to_owned(), reply_to: None };
+        let sent = lab.conversation.ask(SOON, |reply| ConversationMessage::Send { message, reply }).await;
+        assert_eq!(sent.unwrap(), Err(ConversationError::NotReady));
+    });
+}
