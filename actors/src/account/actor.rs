@@ -24,7 +24,7 @@ use crate::directory::messages::{DirectoryEvent, DirectoryMessage};
 use crate::directory::{DirectoryActor, DirectoryConfig, Revocations};
 use crate::event::{Event, NodeEvent};
 use crate::peer::messages::LinksMessage;
-use crate::peer::transport::{GatherOptions, TlsIdentity};
+use crate::peer::transport::{GatherOptions, TlsIdentity, UnusedPlaces};
 use crate::peer::{LinkConfig, LinksActor, LinksConfig};
 use crate::storage;
 use crate::supervision::{Actor, ChildSpec, Outlet, Port, Reply, Scope};
@@ -51,6 +51,8 @@ pub struct AccountConfig {
     pub events: Outlet<NodeEvent>,
     /// Which addresses links use.
     pub gather: GatherOptions,
+    /// Places for connections that links only keep open; all accounts share them.
+    pub unused: UnusedPlaces,
     /// Whether unknown accounts may connect.
     pub public: bool,
     /// Id of the value that announces the device: an actor made anew replaces the announcement of the
@@ -238,6 +240,7 @@ impl AccountActor {
                     pool: self.config.pool.clone(),
                     share: self.share(),
                     gather: self.config.gather,
+                    unused: self.config.unused.clone(),
                     revocations: revocations.clone(),
                     environment: scope.environment().clone(),
                 },

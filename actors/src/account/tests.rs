@@ -25,7 +25,7 @@ use crate::dht::messages::DhtMessage;
 use crate::dht::{DhtActor, DhtMemory};
 use crate::directory::write_first;
 use crate::event::{Event, NodeEvent};
-use crate::peer::transport::GatherOptions;
+use crate::peer::transport::{GatherOptions, UnusedPlaces};
 use crate::recorded::{NOW, Recorded};
 use crate::storage;
 use crate::supervision::{
@@ -130,6 +130,7 @@ impl Node {
                     pool: pool.clone(),
                     events: events.clone(),
                     gather: GatherOptions { include_loopback: true },
+                    unused: UnusedPlaces::default(),
                     public: false,
                     announcement: ValueId(u64::from(number)),
                 }),

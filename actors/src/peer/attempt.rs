@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::transport::{
-    GatherOptions, IceAgent, IceError, IceRole, IceStream, SecureStream, TlsIdentity, secure,
+    GatherOptions, IceAgent, IceError, IceRole, IceStream, SecureStream, TlsIdentity, UnusedPlaces, secure,
 };
 use crate::blocking::{BlockingPool, Lane, Share};
 use crate::dht::envelope::{EnvelopeRandom, seal};
@@ -42,6 +42,8 @@ pub struct LinkConfig {
     pub share: Share,
     /// Which addresses are used.
     pub gather: GatherOptions,
+    /// Places for connections that are only kept open.
+    pub unused: UnusedPlaces,
     /// Which devices were revoked.
     pub revocations: Revocations,
     /// Clock and randomness.
@@ -122,6 +124,7 @@ impl Work<'_> {
     fn gather(&mut self, controlling: bool) -> Event {
         match IceAgent::gather(Self::role(controlling), self.config.gather) {
             Ok(agent) => {
+                let agent = agent.sharing(&self.config.unused);
                 let text = agent.local_text().clone();
                 self.agent = Some(agent);
                 Event::CandidatesReady(text)

@@ -17,7 +17,7 @@ use skep_protocol::link::ice_text::{Candidate, CandidateKind, Credentials, IceTe
 use skep_protocol::link::request::{PeerRequest, RequestId, RequestKeys, USER_TYPE};
 
 use super::messages::{LinkEvent, LinksMessage, Notice, Recipient, Trust};
-use super::transport::{GatherOptions, TlsIdentity};
+use super::transport::{GatherOptions, TlsIdentity, UnusedPlaces};
 use super::{LinkConfig, LinksActor, LinksConfig};
 use crate::account::messages::LinkView;
 use crate::blocking::{BlockingPool, Share};
@@ -118,6 +118,7 @@ impl Actor for Root {
                 pool: BlockingPool::new(2),
                 share: Share(1),
                 gather: GatherOptions { include_loopback: true },
+                unused: UnusedPlaces::default(),
                 environment: scope.environment().clone(),
                 revocations: Revocations::default(),
             },

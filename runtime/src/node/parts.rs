@@ -19,7 +19,7 @@ use skep_actors::dht::network::Network;
 use skep_actors::dht::opendht::{OpenDhtNetwork, node_id};
 use skep_actors::dht::{BothNetworks, DhtActor, DhtMemory};
 use skep_actors::event::NodeEvent;
-use skep_actors::peer::transport::GatherOptions;
+use skep_actors::peer::transport::{GatherOptions, UnusedPlaces};
 use skep_actors::supervision::{ChildSpec, Environment, Outlet, Port, Scope};
 use skep_protocol::dht::opendht::packet::NetworkId;
 use skep_protocol::ids::LocalAccountId;
@@ -70,6 +70,7 @@ pub(crate) fn install(foundations: &Foundations<'_>) -> Result<Box<dyn Parts>, N
         network: foundations.config.dht.network,
         networks: networks(foundations)?,
         gather: GatherOptions { include_loopback: foundations.config.links.loopback },
+        unused: UnusedPlaces::default(),
         pool: foundations.pool.clone(),
         environment: foundations.environment.clone(),
     }))
@@ -80,6 +81,7 @@ struct RealParts {
     network: DhtNetwork,
     networks: BothNetworks,
     gather: GatherOptions,
+    unused: UnusedPlaces,
     pool: BlockingPool,
     environment: Environment,
 }
@@ -175,6 +177,7 @@ impl Parts for RealParts {
             pool: self.pool.clone(),
             events,
             gather: self.gather,
+            unused: self.unused.clone(),
             public: false,
             announcement: random_value_id(&self.environment),
         };

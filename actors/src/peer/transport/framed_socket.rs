@@ -37,6 +37,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> FramedSocket<S> {
         Self { socket, reader, received, outbound: Vec::new(), sent: 0 }
     }
 
+    /// The connection without what is on its way through it.
+    pub(super) fn into_inner(self) -> S {
+        self.socket
+    }
+
     /// The next frame; `None` at the end of the connection.
     ///
     /// # Errors

@@ -34,7 +34,7 @@ use webrtc_util::vnet::net::{Net, NetConfig};
 
 use super::binding::BindingResponder;
 use super::candidates::{self, Listeners};
-use super::mux::{AbortOnDrop, PathMux};
+use super::mux::{AbortOnDrop, PathMux, UnusedPlaces};
 use super::path::{REDIALS, RELAY_REDIALS};
 use super::stream::IceStream;
 
@@ -111,6 +111,7 @@ pub struct IceAgent {
     local: IceText,
     mux: Arc<PathMux>,
     listeners: Vec<AbortOnDrop<()>>,
+    places: UnusedPlaces,
 }
 
 impl IceAgent {
@@ -130,7 +131,14 @@ impl IceAgent {
         let responder = BindingResponder::new(role, local.credentials.clone());
         let mux = Arc::new(PathMux::new(responder));
         let listeners = listeners.into_sockets().map(|socket| mux.accept_from(socket)).collect();
-        Ok(Self { role, options, local, mux, listeners })
+        Ok(Self { role, options, local, mux, listeners, places: UnusedPlaces::default() })
+    }
+
+    /// Keeps connections open beside the one that is used only as far as there are places for them.
+    #[must_use]
+    pub fn sharing(mut self, places: &UnusedPlaces) -> Self {
+        self.places = places.clone();
+        self
     }
 
     /// What the peer must know.
@@ -168,7 +176,7 @@ impl IceAgent {
         };
         let open = timeout_at(deadline, connected).await.map_err(|_| IceError::TimedOut)??;
         let stream = IceStream::new(open.socket, open.peer, self.mux.responder().clone(), open.early);
-        Ok(stream.beside(self.mux.take_unused()))
+        Ok(stream.beside(self.mux.take_unused(&self.places)))
     }
 
     /// Lets the agent choose; returns the alias of the path.

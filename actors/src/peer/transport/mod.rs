@@ -40,6 +40,7 @@ mod testing;
 mod tls;
 
 pub use ice::{GatherOptions, IceAgent, IceError, IceRole};
+pub use mux::UnusedPlaces;
 pub use peer_verifier::PeerRefused;
 pub use stream::IceStream;
 pub use tls::{HANDSHAKE_TIMEOUT, SecureStream, TlsError, TlsIdentity, secure};

@@ -17,13 +17,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 use webrtc_ice::udp_mux::UDPMux;
 use webrtc_util::{Conn, Error};
 
 use super::binding::BindingResponder;
-use super::path::{OpenPath, Origin, Path};
+use super::path::{OpenPath, Origin, Path, Taken};
 
 /// Most connections kept at once of those that nobody has sent a valid check on; the oldest makes
 /// room for the next.
@@ -31,9 +31,12 @@ const MAX_STRANGERS: usize = 32;
 /// Most connections at once, dialled ones included. A peer has at most 31 candidates, and dials at
 /// most ours.
 const MAX_PATHS: usize = 128;
-/// Most connections kept open beside the one that is used; a peer with two addresses in both families,
+/// Most connections kept open beside the one that is used: a peer with an address in either family,
 /// and as many of ours, makes no more.
-const MAX_UNUSED: usize = 16;
+const MAX_UNUSED: usize = 4;
+/// Most connections kept open unused by everything that shares [`UnusedPlaces`], usually a process. Each
+/// is a file handle that serves only the peace of mind of the peer's library.
+const MAX_UNUSED_ALTOGETHER: usize = 128;
 /// STUN messages waiting for the agent; they are all from the peer, and more are dropped.
 const MAX_WAITING_CHECKS: usize = 256;
 /// Pause after the system refused to hand out a connection, for it is most likely out of handles.
@@ -65,7 +68,7 @@ struct Paths {
 #[derive(Debug)]
 struct Entry {
     path: Arc<Path>,
-    task: AbortOnDrop<Option<OpenPath>>,
+    task: AbortOnDrop<Option<Taken>>,
 }
 
 impl PathMux {
@@ -130,25 +133,27 @@ impl PathMux {
     pub(super) async fn take(&self, alias: SocketAddr) -> Option<OpenPath> {
         let mut entry = self.paths().by_port.remove(&alias.port())?;
         entry.path.take();
-        (&mut entry.task.0).await.ok().flatten()
+        match (&mut entry.task.0).await.ok().flatten()? {
+            Taken::Open(open) => Some(*open),
+            Taken::Kept(..) => None,
+        }
     }
 
     /// Takes whatever is left when one path was agreed on. The peers' libraries do not cope with a
     /// connection that ends before their session does: pjnath then reads the path that is used twice a
-    /// second only. So the others stay open, unused, for as long as what is returned is kept.
-    pub(super) fn take_unused(&self) -> UnusedPaths {
+    /// second only. So the others stay open, unused, for as long as what is returned is kept: the peer's
+    /// first, then those that may yet prove to be. What has ended or is still being dialled is no
+    /// connection that the peer could miss.
+    pub(super) fn take_unused(&self, places: &UnusedPlaces) -> UnusedPaths {
         let entries = std::mem::take(&mut self.paths().by_port);
-        let (peers, strangers): (Vec<_>, Vec<_>) =
-            entries.into_values().partition(|entry| entry.path.is_trusted());
-        peers
-            .into_iter()
-            .chain(strangers)
-            .take(MAX_UNUSED)
-            .map(|entry| {
-                entry.path.take();
-                entry.task
-            })
-            .collect()
+        let connected = entries.into_values().filter(|it| it.path.is_connected() && !it.task.0.is_finished());
+        let (peers, strangers): (Vec<_>, Vec<_>) = connected.partition(|entry| entry.path.is_trusted());
+        let kept = peers.into_iter().chain(strangers).take(MAX_UNUSED).map_while(|entry| {
+            let place = Arc::clone(&places.0).try_acquire_owned().ok()?;
+            entry.path.keep(place);
+            Some(entry.task)
+        });
+        kept.collect()
     }
 
     /// Closes everything that was not taken, and tells the agent that its socket is gone.
@@ -262,8 +267,18 @@ impl Drop for LiveGuard {
     }
 }
 
+/// How many connections may be kept open unused. Clones share the number.
+#[derive(Clone, Debug)]
+pub struct UnusedPlaces(Arc<Semaphore>);
+
+impl Default for UnusedPlaces {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(MAX_UNUSED_ALTOGETHER)))
+    }
+}
+
 /// Connections that are only kept open, each inside the task that has carried it, finished or about to.
-pub(super) type UnusedPaths = Vec<AbortOnDrop<Option<OpenPath>>>;
+pub(super) type UnusedPaths = Vec<AbortOnDrop<Option<Taken>>>;
 
 /// A task that ends when nobody holds this any more.
 #[derive(Debug)]
@@ -277,7 +292,9 @@ impl<T> Drop for AbortOnDrop<T> {
 
 #[cfg(test)]
 mod tests {
+    use futures::FutureExt as _;
     use skep_protocol::link::ice_text::Credentials;
+    use tokio::io::AsyncReadExt as _;
 
     use super::super::ice::IceRole;
     use super::*;
@@ -319,5 +336,50 @@ mod tests {
         mux.deliver(alias, b"too late");
         assert!(mux.recv_from(&mut buffer).await.is_err());
         assert_eq!(mux.dial(alias, 0), None);
+    }
+
+    /// Connections to a mux, accepted by it; nothing is dialled.
+    async fn accepted(mux: &Arc<PathMux>, count: usize) -> Vec<TcpStream> {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let mut ends = Vec::new();
+        for _ in 0..count {
+            ends.push(TcpStream::connect(listener.local_addr().unwrap()).await.unwrap());
+            let (socket, peer) = listener.accept().await.unwrap();
+            mux.accept(socket, peer);
+        }
+        ends
+    }
+
+    #[tokio::test]
+    async fn connections_are_kept_unused_before_what_is_dead_or_being_dialled_and_no_more_than_four() {
+        let mux = mux();
+        // Nobody answers at an address for documentation, and nobody listens at port 1.
+        for address in [([192, 0, 2, 7], 9), ([127, 0, 0, 1], 1)] {
+            for _ in 0..4 {
+                mux.dial(address.into(), 0).unwrap();
+            }
+        }
+        let mut ends = accepted(&mux, MAX_UNUSED + 1).await;
+        let unused = mux.take_unused(&UnusedPlaces::default());
+        assert_eq!(unused.len(), MAX_UNUSED);
+        let reads = ends.iter_mut().map(|end| Box::pin(end.read_u8()));
+        let (_, _, others) = futures::future::select_all(reads).await;
+        assert!(others.into_iter().all(|read| read.now_or_never().is_none()), "one is closed");
+        mux.live().wait_for(|count| *count == MAX_UNUSED).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn unused_connections_are_closed_when_others_have_all_places() {
+        let places = UnusedPlaces(Arc::new(Semaphore::new(3)));
+        let (first, second) = (mux(), mux());
+        let _ends = (accepted(&first, 2).await, accepted(&second, 2).await);
+        let kept = first.take_unused(&places);
+        let last = second.take_unused(&places);
+        assert_eq!((kept.len(), last.len(), places.0.available_permits()), (2, 1, 0));
+        drop(last);
+        drop(kept);
+        while places.0.available_permits() < 3 {
+            tokio::task::yield_now().await;
+        }
     }
 }

@@ -19,7 +19,7 @@ use rustix::net::sockopt::set_socket_keepalive;
 use skep_protocol::link::framing::{EarlyData, Frame};
 use skep_protocol::link::stun::{BINDING_ERROR, BINDING_SUCCESS, Message, USE_CANDIDATE};
 use tokio::net::TcpStream;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, OwnedSemaphorePermit};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::framed_socket::FramedSocket;
@@ -58,6 +58,7 @@ pub(super) struct Path {
     peer: SocketAddr,
     origin: Origin,
     trusted: AtomicBool,
+    connected: AtomicBool,
     outbox: Mutex<Outbox>,
     wake: Notify,
 }
@@ -68,7 +69,16 @@ struct Outbox {
     check: Option<Check>,
     /// When the last check went out, and whether it nominated the path.
     last: Option<(Instant, bool)>,
-    taken: bool,
+    taken: Option<Purpose>,
+}
+
+/// What a path is taken for.
+#[derive(Debug)]
+enum Purpose {
+    /// To become the stream.
+    Use,
+    /// To stay open beside it, in this place.
+    Keep(OwnedSemaphorePermit),
 }
 
 /// A Binding request of the agent.
@@ -102,15 +112,31 @@ pub(super) struct OpenPath {
     pub(super) early: EarlyData,
 }
 
+/// The connection of a path that was taken.
+#[derive(Debug)]
+pub(super) enum Taken {
+    /// To be used.
+    Open(Box<OpenPath>),
+    /// Only to be kept open: what it said, and what was to be said to it, is gone.
+    #[expect(dead_code, reason = "held until they are dropped")]
+    Kept(TcpStream, OwnedSemaphorePermit),
+}
+
 impl Path {
     pub(super) fn new(alias: SocketAddr, peer: SocketAddr, origin: Origin) -> Self {
         let trusted = AtomicBool::new(matches!(origin, Origin::Dialled { .. }));
-        Self { alias, peer, origin, trusted, outbox: Mutex::default(), wake: Notify::new() }
+        let connected = AtomicBool::new(origin == Origin::Accepted);
+        Self { alias, peer, origin, trusted, connected, outbox: Mutex::default(), wake: Notify::new() }
     }
 
     /// Whether the other end is the peer, or is where the peer said it listens.
     pub(super) fn is_trusted(&self) -> bool {
         self.trusted.load(Ordering::Relaxed)
+    }
+
+    /// Whether there is a connection at the moment, and not one being dialled.
+    pub(super) fn is_connected(&self) -> bool {
+        self.connected.load(Ordering::Relaxed)
     }
 
     fn outbox(&self) -> MutexGuard<'_, Outbox> {
@@ -135,7 +161,16 @@ impl Path {
     /// Ends the task of the path once the other end is known to be the peer; it then returns the
     /// connection.
     pub(super) fn take(&self) {
-        self.outbox().taken = true;
+        self.take_for(Purpose::Use);
+    }
+
+    /// The same, for a connection that nobody will use.
+    pub(super) fn keep(&self, place: OwnedSemaphorePermit) {
+        self.take_for(Purpose::Keep(place));
+    }
+
+    fn take_for(&self, purpose: Purpose) {
+        self.outbox().taken = Some(purpose);
         self.wake.notify_one();
     }
 
@@ -144,7 +179,7 @@ impl Path {
         self: Arc<Self>,
         accepted: Option<TcpStream>,
         mux: Arc<PathMux>,
-    ) -> Option<OpenPath> {
+    ) -> Option<Taken> {
         let _live = mux.count_live();
         let Origin::Dialled { redials } = self.origin else {
             return self.serve(accepted?, &mux).await.ok().flatten();
@@ -152,21 +187,23 @@ impl Path {
         for attempt in 0..=redials {
             if attempt > 0 {
                 sleep(REDIAL_PAUSE).await;
-                if self.outbox().taken {
+                if self.outbox().taken.is_some() {
                     return None;
                 }
             }
-            if let Ok(Ok(socket)) = timeout(CONNECT_TIMEOUT, TcpStream::connect(self.peer)).await
-                && let Ok(Some(open)) = self.serve(socket, &mux).await
-            {
-                return Some(open);
+            if let Ok(Ok(socket)) = timeout(CONNECT_TIMEOUT, TcpStream::connect(self.peer)).await {
+                self.connected.store(true, Ordering::Relaxed);
+                if let Ok(Some(taken)) = self.serve(socket, &mux).await {
+                    return Some(taken);
+                }
+                self.connected.store(false, Ordering::Relaxed);
             }
         }
         None
     }
 
     /// Serves one connection until it is taken and trusted, or closed for a reason nobody needs to know.
-    async fn serve(&self, socket: TcpStream, mux: &PathMux) -> io::Result<Option<OpenPath>> {
+    async fn serve(&self, socket: TcpStream, mux: &PathMux) -> io::Result<Option<Taken>> {
         socket.set_nodelay(true)?;
         set_socket_keepalive(&socket, true)?;
         let mut socket = FramedSocket::new(socket);
@@ -176,12 +213,15 @@ impl Path {
         loop {
             let (taken, check) = {
                 let mut outbox = self.outbox();
-                (outbox.taken, outbox.take_check())
+                (outbox.taken.take_if(|_| self.is_trusted()), outbox.take_check())
             };
-            if taken && self.is_trusted() {
+            if let Some(purpose) = taken {
                 // The answer to the peer's last check goes out also where nobody uses the connection.
                 let _ = poll_fn(|context| Poll::Ready(socket.poll_flush(context))).await;
-                return Ok(Some(OpenPath { socket, peer: self.peer, early }));
+                return Ok(Some(match purpose {
+                    Purpose::Use => Taken::Open(Box::new(OpenPath { socket, peer: self.peer, early })),
+                    Purpose::Keep(place) => Taken::Kept(socket.into_inner(), place),
+                }));
             }
             if let Some(check) = check {
                 socket.queue_stun(&check);
