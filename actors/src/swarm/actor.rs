@@ -423,13 +423,13 @@ impl ConversationActor {
         );
     }
 
-    /// Ends here if there is nothing but the first commit, and nothing on its way.
+    /// Ends here if there is nothing but the first commit, and nothing of ours on its way. That the other
+    /// one is asked for news, which it may never answer, keeps nothing.
     fn close_unused(&mut self) -> bool {
         // The id of a conversation is that of its first commit.
         let is_unused = self.standing.as_ref().is_some_and(|standing| standing.head.0 == self.config.id.0)
             && self.waiting.is_empty()
-            && !self.writing
-            && self.fetches.is_empty();
+            && !self.writing;
         if is_unused {
             self.leaving = true;
             self.replica = None;
