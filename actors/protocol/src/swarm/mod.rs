@@ -13,6 +13,7 @@
 //!   history    the order of display, with edits and reactions applied
 //!   notice     announcements, invitations, read markers, typing
 //!   typing     who is shown as typing
+//!   votes      which votes are pending
 //! ```
 
 pub mod create;
@@ -32,6 +33,7 @@ mod rules;
 mod tree_cache;
 pub mod typing;
 pub mod validate;
+pub mod votes;
 
 #[cfg(test)]
 mod certificate_tests;

@@ -1,0 +1,67 @@
+//! Votes that are not decided yet, read from a tree (`spec: swarm 6.5`).
+
+use std::collections::BTreeSet;
+
+use super::diff::{ReadError, TreeReader};
+use super::layout::{Folder, TreePath, VoteAction, admins_of};
+use super::message::Target;
+use super::object::{EntryKind, ObjectSource};
+use crate::ids::{AccountId, TreeId};
+
+/// Most targets listed; an honest conversation votes on a handful of people at a time.
+pub const MAX_LISTED_VOTES: usize = 1000;
+
+/// A vote that is not decided yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PendingVote {
+    /// Ban or unban.
+    pub action: VoteAction,
+    /// Where the target stands, or stood before the ban.
+    pub folder: Folder,
+    /// Whom or which device it is about.
+    pub target: Target,
+    /// The admins who are for it. Votes of those who are no longer admins do not count.
+    pub voters: BTreeSet<AccountId>,
+    /// How many admins have to be for it: more than half.
+    pub needed: usize,
+}
+
+/// The votes pending in a tree, at most [`MAX_LISTED_VOTES`].
+///
+/// # Errors
+/// [`ReadError`] when a tree is missing or malformed.
+pub fn pending_votes<S: ObjectSource>(source: &S, root: TreeId) -> Result<Vec<PendingVote>, ReadError> {
+    let reader = TreeReader::new(source);
+    let admins: BTreeSet<AccountId> = admins_of(&reader, root)?.into_iter().collect();
+    let mut pending = Vec::new();
+    for action in [VoteAction::Ban, VoteAction::Unban] {
+        for folder in Folder::ALL {
+            let Some(targets) = reader.folder(root, &["votes", action.word(), folder.name()])? else {
+                continue;
+            };
+            let targets = targets.entries().iter().filter(|entry| matches!(entry.kind, EntryKind::Folder(_)));
+            for entry in targets {
+                if pending.len() >= MAX_LISTED_VOTES {
+                    return Ok(pending);
+                }
+                let files = reader.folder(root, &["votes", action.word(), folder.name(), &entry.name])?;
+                let voters = files.iter().flat_map(|files| files.entries()).map(|file| {
+                    let path =
+                        format!("votes/{}/{}/{}/{}", action.word(), folder.name(), entry.name, file.name);
+                    TreePath::parse(&path)
+                });
+                let votes: Vec<(Target, AccountId)> = voters
+                    .filter_map(|path| match path {
+                        Some(TreePath::Vote { target, voter, .. }) => Some((target, voter)),
+                        _ => None,
+                    })
+                    .collect();
+                let Some((target, _)) = votes.first().copied() else { continue };
+                let voters = votes.into_iter().map(|(_, voter)| voter).filter(|it| admins.contains(it));
+                let needed = admins.len() / 2 + 1;
+                pending.push(PendingVote { action, folder, target, voters: voters.collect(), needed });
+            }
+        }
+    }
+    Ok(pending)
+}
