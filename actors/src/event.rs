@@ -65,7 +65,7 @@ pub enum Event {
         /// Whether it may not come back by itself.
         banned: bool,
     },
-    /// A contact came online or went offline.
+    /// A contact, or a member of a common group, came online or went offline.
     Presence {
         /// Who.
         #[schemars(with = "String")]
@@ -167,6 +167,29 @@ pub enum Event {
         /// In which conversation.
         #[schemars(with = "String")]
         conversation: ConversationId,
+    },
+    /// Somebody invites into a conversation.
+    ConversationRequest {
+        /// Who.
+        #[schemars(with = "String")]
+        from: AccountId,
+        /// Into which conversation.
+        #[schemars(with = "String")]
+        conversation: ConversationId,
+        /// How it works: `invites_only`, …
+        mode: String,
+        /// Its title; empty if none.
+        title: String,
+    },
+    /// Title, description, picture or host of calls of a conversation changed.
+    ConversationProfileChanged {
+        /// Which.
+        #[schemars(with = "String")]
+        conversation: ConversationId,
+        /// Its title now; empty if none.
+        title: String,
+        /// Its description now; empty if none.
+        description: String,
     },
     /// What a peer offered as history broke the rules and was refused whole.
     HistoryRefused {

@@ -110,6 +110,8 @@ pub(super) struct Running {
     pub(super) finding: BTreeSet<(AccountId, ConversationId)>,
     /// Notices on their way to the links, by the device they are for.
     pub(super) telling: HashMap<DeviceId, usize>,
+    /// Devices to which invitations are on their way.
+    pub(super) inviting: BTreeSet<DeviceId>,
     /// Letters by the device that sent them, while its certificate is looked for.
     pub(super) senders: HashMap<DeviceId, usize>,
     /// Tells the conversations of the settings.
@@ -148,6 +150,17 @@ pub(super) struct Room {
     pub(super) members: BTreeSet<AccountId>,
     /// Whether it is here, or still to be fetched.
     pub(super) ready: bool,
+    /// Who was invited and has not joined.
+    pub(super) invited: BTreeSet<AccountId>,
+    /// What an invitation says of it.
+    pub(super) metadata: BTreeMap<String, String>,
+}
+
+impl Room {
+    /// One that is not known to be here.
+    pub(super) const fn new(port: Port<ConversationMessage>, members: BTreeSet<AccountId>) -> Self {
+        Self { port, members, ready: false, invited: BTreeSet::new(), metadata: BTreeMap::new() }
+    }
 }
 
 impl AccountActor {
@@ -280,6 +293,7 @@ impl AccountActor {
             opening: 0,
             finding: BTreeSet::new(),
             telling: HashMap::new(),
+            inviting: BTreeSet::new(),
             senders: HashMap::new(),
             dirty: Dirty::default(),
             saving: false,
@@ -460,6 +474,18 @@ impl AccountActor {
             }
             AccountRequest::Contacts(reply) => reply.send(self.contacts()),
             AccountRequest::Requests(reply) => reply.send(self.requests()),
+            AccountRequest::CreateConversation { mode, profile, reply } => {
+                self.create_conversation(mode, &profile, reply, scope);
+            }
+            AccountRequest::Invite { conversation, person, reply } => {
+                self.invite(conversation, person, reply, scope);
+            }
+            AccountRequest::AcceptInvitation { conversation, reply } => {
+                self.accept_invitation(conversation, reply, scope);
+            }
+            AccountRequest::DeclineInvitation { conversation, reply } => {
+                self.decline_invitation(conversation, reply, scope);
+            }
             AccountRequest::Conversations(reply) => self.list_conversations(reply, scope),
             AccountRequest::Conversation { conversation, reply } => reply.send(self.room_port(conversation)),
             AccountRequest::ImportConversation { path, reply } => {

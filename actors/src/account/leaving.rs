@@ -119,6 +119,8 @@ impl AccountActor {
             }
             // There is no copy that could be fetched.
             ConversationTold::Wanted | ConversationTold::LeaveFetched => self.leaving_ended(id, scope),
+            // Who leaves changes nothing any more.
+            ConversationTold::Unbanned(_) => {}
         }
     }
 
@@ -140,6 +142,7 @@ impl AccountActor {
     /// A conversation that was left has served its purpose.
     fn leaving_ended(&mut self, id: ConversationId, scope: &mut Scope<'_, Self>) {
         self.mark_erased(id, scope.wall());
+        self.fellows_changed(scope);
         self.save(Dirty::CONVERSATIONS, scope, |_| ());
         self.erase_conversation(id, scope);
     }
@@ -148,6 +151,7 @@ impl AccountActor {
     /// its repository is erased. The caller writes the record.
     pub(super) fn forget_conversation(&mut self, id: ConversationId, scope: &mut Scope<'_, Self>) {
         self.mark_erased(id, scope.wall());
+        self.fellows_changed(scope);
         self.erase_conversation(id, scope);
         self.emit(Event::ConversationRemoved { conversation: id }, scope);
     }

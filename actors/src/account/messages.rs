@@ -5,13 +5,16 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use skep_protocol::ids::{AccountId, ConversationId, DeviceId, LocalAccountId};
+use skep_protocol::swarm::message::Mode;
 use skep_protocol::time::UnixMillis;
 
 use crate::dht::messages::ListenEvent;
 use crate::directory::messages::DirectoryEvent;
 use crate::peer::messages::LinkEvent;
 use crate::supervision::{Message, Policy, Port, Reply};
-use crate::swarm::messages::{ConversationMessage, ConversationTold, ConversationView};
+use crate::swarm::messages::{
+    Changed, ConversationError, ConversationMessage, ConversationTold, ConversationView, ProfileChange,
+};
 
 /// Why an account did not do what it was asked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -26,6 +29,15 @@ pub enum AccountError {
     /// There is no request from this person.
     #[error("there is no contact request from {0}")]
     UnknownRequest(AccountId),
+    /// There is no invitation into this conversation.
+    #[error("there is no invitation into conversation {0}")]
+    UnknownInvitation(ConversationId),
+    /// A group has one of the modes 1 to 3.
+    #[error("a group cannot be {0}; choose admin_invites_only, invites_only or public")]
+    NoGroup(&'static str),
+    /// The conversation refuses.
+    #[error(transparent)]
+    InConversation(#[from] ConversationError),
     /// There is no such conversation.
     #[error("this account has no conversation {0}")]
     UnknownConversation(ConversationId),
@@ -137,7 +149,7 @@ pub struct ContactView {
     pub conversation: Option<ConversationId>,
 }
 
-/// A contact request as a list shows it.
+/// A contact request, or an invitation into a conversation, as a list shows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RequestView {
     /// From whom.
@@ -148,9 +160,20 @@ pub struct RequestView {
     /// When it was received, in milliseconds since 1970.
     #[schemars(with = "i64")]
     pub received: UnixMillis,
-    /// The one-to-one conversation made for it.
+    /// The one-to-one conversation made for it, or the one invited to.
     #[schemars(with = "Option<String>")]
     pub conversation: Option<ConversationId>,
+    /// How that conversation works: `one_to_one`, `invites_only`, …
+    pub mode: String,
+    /// Its title, as the invitation says; empty if none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub title: String,
+    /// Its description, as the invitation says; empty if none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub description: String,
+    /// Whether it is an invitation, to be answered by its conversation, and no contact request.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub invitation: bool,
 }
 
 /// A link as a list shows it.
@@ -179,6 +202,9 @@ impl std::fmt::Debug for Password {
 }
 
 type Answer<T> = Reply<Result<T, AccountError>>;
+
+/// Where the id of a conversation goes.
+pub(super) type ConversationReply = Answer<ConversationId>;
 
 /// What others may ask of an account.
 #[derive(Debug)]
@@ -249,8 +275,40 @@ pub enum AccountRequest {
     },
     /// All contacts, also those removed and banned.
     Contacts(Reply<Vec<ContactView>>),
-    /// Requests that wait for an answer.
+    /// Contact requests and invitations that wait for an answer.
     Requests(Reply<Vec<RequestView>>),
+    /// Make a group of which this account is the only member and admin.
+    CreateConversation {
+        /// How it works.
+        mode: Mode,
+        /// Its profile.
+        profile: ProfileChange,
+        /// Gets the conversation when it is durable.
+        reply: Answer<ConversationId>,
+    },
+    /// Invite somebody into a conversation. Delivery goes on by itself, also after a restart.
+    Invite {
+        /// Into which.
+        conversation: ConversationId,
+        /// Whom.
+        person: AccountId,
+        /// Gets the commit when it is durable.
+        reply: Answer<Changed>,
+    },
+    /// Accept an invitation.
+    AcceptInvitation {
+        /// Into which conversation.
+        conversation: ConversationId,
+        /// Told when it is durable; the conversation is being fetched then.
+        reply: Answer<()>,
+    },
+    /// Decline an invitation; who invites is not told.
+    DeclineInvitation {
+        /// Into which conversation.
+        conversation: ConversationId,
+        /// Told when it is durable.
+        reply: Answer<()>,
+    },
     /// All conversations.
     Conversations(Answer<Vec<ConversationView>>),
     /// The port of a conversation, to speak to it directly.

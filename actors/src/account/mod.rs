@@ -11,6 +11,7 @@
 
 mod actor;
 pub mod identity;
+mod invitations;
 mod leaving;
 pub mod messages;
 mod reach;

@@ -70,6 +70,7 @@ impl AccountActor {
         for contact in contacts {
             self.track(contact, scope);
         }
+        self.follow_fellows(scope);
     }
 
     /// Ceases to be found and to find others, because this device was revoked. The links refuse

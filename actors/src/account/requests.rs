@@ -11,6 +11,7 @@ use skep_protocol::identity::VerifiedChain;
 use skep_protocol::ids::{AccountId, ConversationId, DhtKey};
 use skep_protocol::keys::PublicKey;
 use skep_protocol::profile::{PersonalProfile, shown_name, trust_request_payload};
+use skep_protocol::swarm::message::Mode;
 use skep_protocol::sync::ConversationRecord;
 
 use super::actor::AccountActor;
@@ -273,7 +274,7 @@ impl AccountActor {
         self.track(contact, scope);
         self.push_trust(scope);
         self.emit(Event::ContactAdded { contact, confirmed: false }, scope);
-        self.save_then(Dirty::BOTH, scope, move |account, saved, scope| {
+        self.save_then(Dirty::PEOPLE, scope, move |account, saved, scope| {
             account.answer_adding(contact, &saved.map(|()| conversation));
             account.send_trust(contact, message, scope);
         });
@@ -313,10 +314,10 @@ impl AccountActor {
         self.push_trust(scope);
         self.emit(Event::ContactAdded { contact: from, confirmed: true }, scope);
         self.send_trust(from, TrustRequestMessage::confirmation(Some(conversation)), scope);
-        if let Err(error) = self.expect_conversation(from, conversation, scope) {
+        if let Err(error) = self.expect_conversation(from, conversation, Mode::OneToOne, scope) {
             return reply.send(Err(error));
         }
-        self.save(Dirty::BOTH, scope, move |saved| reply.send(saved.map(|()| conversation)));
+        self.save(Dirty::PEOPLE, scope, move |saved| reply.send(saved.map(|()| conversation)));
     }
 
     pub(super) fn decline(
@@ -357,7 +358,9 @@ impl AccountActor {
         if let Some(conversation) = conversation.filter(|_| !ban) {
             self.forget_conversation(conversation, scope);
         }
-        self.save(Dirty::BOTH, scope, |saved| reply.send(saved));
+        self.decline_all_of(contact, scope.wall());
+        self.follow_fellows(scope);
+        self.save(Dirty::PEOPLE, scope, |saved| reply.send(saved));
     }
 }
 

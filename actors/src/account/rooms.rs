@@ -1,12 +1,13 @@
 //! The conversations of an account: making, fetching and opening them, and what peers say about them.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use skep_protocol::ids::{AccountId, ConversationId, DeviceId};
 use skep_protocol::link::channel_name::ChannelName;
 use skep_protocol::swarm::message::Mode;
-use skep_protocol::swarm::notice::{Invitation, Notice as SwarmNotice};
+use skep_protocol::swarm::notice::Notice as SwarmNotice;
 use skep_protocol::sync::ConversationRecord;
 
 use super::actor::{AccountActor, Room};
@@ -15,7 +16,7 @@ use super::state::Dirty;
 use crate::blocking::Lane;
 use crate::directory::messages::DirectoryMessage;
 use crate::event::Event;
-use crate::peer::messages::{ChannelOffer, LinkEvent, LinksMessage, Notice, Recipient};
+use crate::peer::messages::{ChannelOffer, LinkEvent, LinksMessage, Notice};
 use crate::supervision::{ChildSpec, Port, Reply, RestartPolicy, Scope};
 use crate::swarm::messages::{ConversationMessage, ConversationTold};
 use crate::swarm::{ConversationActor, ConversationConfig, Founder};
@@ -26,15 +27,15 @@ pub(super) const FIND: Duration = Duration::from_secs(60);
 /// Time a conversation that is removed gets to end.
 pub(super) const STOP: Duration = Duration::from_secs(5);
 
-/// Notices to one device that wait for the links to take them: the answers to what it says.
-const MAX_TELLING: usize = 16;
+/// Members kept in the record of a conversation, to find devices to clone from.
+const MAX_RECORDED: usize = 1024;
 
 /// Conversations that one contact has named and that have not arrived. Each costs an actor and a
 /// record; one is made when somebody was removed elsewhere and asks again.
 pub(super) const MAX_AWAITED_EACH: usize = 8;
 
 impl AccountActor {
-    fn founder(&self, scope: &Scope<'_, Self>) -> Option<Founder> {
+    pub(super) fn founder(&self, scope: &Scope<'_, Self>) -> Option<Founder> {
         let running = self.running.as_ref()?;
         Some(Founder {
             identity: running.identity.clone(),
@@ -115,7 +116,8 @@ impl AccountActor {
         let Some(port) = self.start_actor(id, scope) else { return };
         let Some(running) = &mut self.running else { return };
         running.failed.remove(&id);
-        running.conversations.insert(id, Room { port, members: members.unwrap_or_default(), ready: false });
+        let members = members.unwrap_or_default();
+        running.conversations.insert(id, Room::new(port, members));
     }
 
     /// Starts the actor of a conversation.
@@ -130,6 +132,7 @@ impl AccountActor {
             local: self.config.local,
             folder: self.conversation_folder(id),
             status_file: self.conversation_data(id).join("status"),
+            preferences_file: self.conversation_data(id).join("preferences"),
             identity: running.identity.clone(),
             name: running.state.name.clone(),
             links: running.links.clone(),
@@ -160,7 +163,7 @@ impl AccountActor {
         let awaited = records.filter(|(id, record)| record.is_between(own, from) && is_awaited(*id)).count();
         if awaited >= MAX_AWAITED_EACH {
             tracing::debug!(%from, %id, "too many conversations of a contact have not arrived; one is ignored");
-        } else if let Err(error) = self.expect_conversation(from, id, scope) {
+        } else if let Err(error) = self.expect_conversation(from, id, Mode::OneToOne, scope) {
             tracing::debug!(%from, %id, %error, "a conversation is not fetched");
         }
     }
@@ -171,13 +174,14 @@ impl AccountActor {
         &mut self,
         from: AccountId,
         id: ConversationId,
+        mode: Mode,
         scope: &mut Scope<'_, Self>,
     ) -> Result<(), AccountError> {
         let Some(running) = &mut self.running else { return Ok(()) };
         let own = running.identity.account_id();
         let old = running.state.conversations.get(id);
         if old.is_none_or(ConversationRecord::is_removed) {
-            let mut record = ConversationRecord::new(scope.wall(), [own, from], Mode::OneToOne.number());
+            let mut record = ConversationRecord::new(scope.wall(), [own, from], mode.number());
             // The copy that was removed gives way to a new one, also if we are stopped before it is gone.
             let is_erased = |old: &&ConversationRecord| !old.is_leaving() && !running.erasing.contains(&id);
             if let Some(old) = old.filter(|old| !is_erased(old)) {
@@ -187,13 +191,15 @@ impl AccountActor {
             let inserted = running.state.conversations.insert(id, record);
             inserted.map_err(|error| AccountError::TooMany(error.to_string()))?;
         }
+        running.state.requests.remove(id);
         self.start_conversation(id, scope);
+        self.fellows_changed(scope);
         self.fetch_anew(from, id, scope);
         Ok(())
     }
 
     /// Has a conversation fetched from somebody who has just said that we may.
-    fn fetch_anew(&mut self, account: AccountId, id: ConversationId, scope: &mut Scope<'_, Self>) {
+    pub(super) fn fetch_anew(&mut self, account: AccountId, id: ConversationId, scope: &mut Scope<'_, Self>) {
         if let Ok(room) = self.room_port(id) {
             // One that is too busy to hear it is not pausing.
             let _ = room.try_send(ConversationMessage::Invited);
@@ -239,9 +245,14 @@ impl AccountActor {
         match told {
             // Told while it was being left; the answer to that says the same.
             ConversationTold::LeaveFetched => {}
-            ConversationTold::Ready { members, joined, mode } => {
+            ConversationTold::Ready { members, joined, invited, mode, metadata } => {
+                if let Some(room) = self.running.as_mut().and_then(|it| it.conversations.get_mut(&id)) {
+                    room.invited = invited;
+                    room.metadata = metadata;
+                }
                 self.conversation_ready(id, members, &joined, mode, scope);
             }
+            ConversationTold::Unbanned(person) => self.unbanned(id, person, scope),
             ConversationTold::Wanted => self.conversation_wanted(id, scope),
         }
     }
@@ -249,8 +260,8 @@ impl AccountActor {
     fn conversation_ready(
         &mut self,
         id: ConversationId,
-        members: std::collections::BTreeSet<AccountId>,
-        joined: &std::collections::BTreeSet<AccountId>,
+        members: BTreeSet<AccountId>,
+        joined: &BTreeSet<AccountId>,
         mode: i64,
         scope: &mut Scope<'_, Self>,
     ) {
@@ -259,13 +270,15 @@ impl AccountActor {
         room.members.clone_from(&members);
         let first = !std::mem::replace(&mut room.ready, true);
         let mut dirty = Dirty::default();
+        let recorded: BTreeSet<AccountId> = members.iter().take(MAX_RECORDED).copied().collect();
         if let Some(record) = running.state.conversations.get_mut(id)
-            && (record.members != members || record.mode != Some(mode))
+            && (record.members != recorded || record.mode != Some(mode))
         {
-            record.members = members;
+            record.members = recorded;
             record.mode = Some(mode);
             dirty.add(Dirty::CONVERSATIONS);
         }
+        let others = dirty != Dirty::default() && mode != Mode::OneToOne.number();
         // Joining our one-to-one conversation accepts us, also when the confirmation got lost; and so does
         // having joined another one with us, in which we go on then.
         let own = running.identity.account_id();
@@ -292,7 +305,11 @@ impl AccountActor {
             let up: Vec<_> = running.up.iter().map(|(device, account)| (*device, *account)).collect();
             for (device, account) in up {
                 self.look_at(device, account, scope);
+                self.invite_connected(device, account, scope);
             }
+        }
+        if others {
+            self.fellows_changed(scope);
         }
         if let Some((contact, _)) = accepting {
             self.emit(Event::ContactAdded { contact, confirmed: true }, scope);
@@ -349,8 +366,12 @@ impl AccountActor {
                 self.emit(Event::LinkUp { contact: account, device }, scope);
                 self.presence_changed(events, scope);
                 self.look_at(device, account, scope);
+                self.invite_connected(device, account, scope);
             }
-            LinkEvent::Renewed { device, account } => self.look_at(device, account, scope),
+            LinkEvent::Renewed { device, account } => {
+                self.look_at(device, account, scope);
+                self.invite_connected(device, account, scope);
+            }
             LinkEvent::Down { device, account } => {
                 if running.up.remove(&device).is_none() {
                     return;
@@ -389,7 +410,7 @@ impl AccountActor {
     }
 
     /// Finds the devices of somebody and introduces them to the links.
-    fn find_devices(&mut self, account: AccountId, scope: &mut Scope<'_, Self>) {
+    pub(super) fn find_devices(&mut self, account: AccountId, scope: &mut Scope<'_, Self>) {
         let Some(running) = &self.running else { return };
         let (directory, links) = (running.directory.clone(), running.links.clone());
         let find = async move {
@@ -450,88 +471,6 @@ impl AccountActor {
         }
     }
 
-    /// Asks a device that told of a conversation we do not know to invite us. The notice replaces
-    /// one that waits, so a flood of announcements asks once.
-    fn ask_for_invitation(&mut self, device: DeviceId, id: ConversationId, scope: &mut Scope<'_, Self>) {
-        let removed = self.running.as_ref().and_then(|running| running.state.conversations.get(id));
-        if removed.is_none() {
-            self.tell(device, id, &SwarmNotice::InvitationWanted(id), scope);
-        }
-    }
-
-    fn invite_again(
-        &mut self,
-        device: DeviceId,
-        account: AccountId,
-        id: ConversationId,
-        scope: &mut Scope<'_, Self>,
-    ) {
-        let Some(running) = &self.running else { return };
-        let member = running.conversations.get(&id).is_some_and(|room| room.members.contains(&account));
-        let Some(record) = running.state.conversations.get(id).filter(|_| member) else { return };
-        let mode = record.mode.unwrap_or(0).to_string();
-        let received = record.invited.get(&account).copied().unwrap_or(record.created);
-        let invitation = Invitation {
-            conversation: id,
-            metadata: [("mode".to_owned(), mode)].into(),
-            received: Some(received),
-        };
-        self.tell(device, id, &SwarmNotice::Invitation(invitation), scope);
-    }
-
-    /// A one-to-one invitation of a confirmed contact is taken at once (`spec: swarm 11`).
-    fn invited(&mut self, account: AccountId, invitation: &Invitation, scope: &mut Scope<'_, Self>) {
-        let Some(running) = &self.running else { return };
-        let confirmed = running
-            .state
-            .contacts
-            .get(account)
-            .is_some_and(|contact| contact.is_active() && contact.confirmed);
-        let id = invitation.conversation;
-        if confirmed && invitation.mode() == Mode::OneToOne && running.state.conversations.get(id).is_none() {
-            self.expect_from_contact(account, id, scope);
-            self.save(Dirty::CONVERSATIONS, scope, |_| ());
-        } else if running
-            .conversations
-            .get(&id)
-            .is_some_and(|room| !room.ready && room.members.contains(&account))
-        {
-            self.fetch_anew(account, id, scope);
-        } else {
-            tracing::debug!(%id, "an invitation changes nothing");
-        }
-    }
-
-    /// Tells a device something. What it makes us say faster than the links take it is left out.
-    fn tell(
-        &mut self,
-        device: DeviceId,
-        id: ConversationId,
-        notice: &SwarmNotice,
-        scope: &mut Scope<'_, Self>,
-    ) {
-        let Some(running) = &mut self.running else { return };
-        let telling = running.telling.entry(device).or_default();
-        if *telling >= MAX_TELLING {
-            return;
-        }
-        *telling += 1;
-        let to = Recipient::Device(device);
-        let topic = id.0.iter().take(8).fold(0, |key, byte| key << 8 | u64::from(*byte));
-        let notice = Notice { kind: notice.mime_type().to_owned(), content: notice.to_text() };
-        let links = running.links.clone();
-        let send = async move {
-            links.send(LinksMessage::Notify { to, topic, notice, lasting: true, except: None }).await
-        };
-        scope.spawn_background(send, move |account, _, _| {
-            let Some(running) = &mut account.running else { return };
-            if let Some(telling) = running.telling.get_mut(&device) {
-                *telling -= 1;
-            }
-            running.telling.retain(|_, telling| *telling > 0);
-        });
-    }
-
     /// Routes a channel that a peer asks for; dropping the offer declines it.
     fn offer(&self, offer: ChannelOffer) {
         let Some(running) = &self.running else { return };
@@ -548,6 +487,6 @@ impl AccountActor {
     }
 }
 
-fn storage(error: &dyn std::error::Error) -> AccountError {
+pub(super) fn storage(error: &dyn std::error::Error) -> AccountError {
     AccountError::Storage(error.to_string())
 }

@@ -14,7 +14,10 @@ use skep_protocol::contact::{
 use skep_protocol::identity::Archive;
 use skep_protocol::ids::AccountId;
 use skep_protocol::msgpack::Value as Object;
-use skep_protocol::sync::{ConversationRecords, MAX_CONVERSATIONS_FILE};
+use skep_protocol::swarm::message::Mode;
+use skep_protocol::sync::{
+    ConversationRecord, ConversationRecords, ConversationRequests, MAX_CONVERSATIONS_FILE, MAX_REQUESTS_FILE,
+};
 
 use super::identity::AccountFolder;
 use super::messages::AccountSettings;
@@ -28,8 +31,13 @@ const CONTACTS: &str = "contacts";
 const PENDING: &str = "incomingTrustRequests";
 const OUTGOING: &str = "outgoingTrustRequests";
 const CONVERSATIONS: &str = "convInfo";
+const REQUESTS: &str = "convRequests";
 const NAME: &str = "name";
 const SETTINGS: &str = "settings";
+
+/// Most people followed and let in because they are in a group with us: each costs a listening on the
+/// DHT. Of a larger group, the others are reached through these.
+const MAX_FELLOWS: usize = 1024;
 
 /// Largest settings file read, in bytes: a few words of JSON.
 const MAX_SETTINGS: usize = 4096;
@@ -43,6 +51,8 @@ pub(super) struct State {
     pub(super) pending: PendingRequests,
     pub(super) outgoing: OutgoingRequests,
     pub(super) conversations: ConversationRecords,
+    /// Invitations that wait or were declined.
+    pub(super) requests: ConversationRequests,
     /// Whether records of conversations are missing or could not be read when the account was
     /// loaded, so that a conversation without a record is none that was never finished.
     pub(super) records_lost: bool,
@@ -58,6 +68,7 @@ impl State {
             pending: PendingRequests::default(),
             outgoing: OutgoingRequests::default(),
             conversations: ConversationRecords::default(),
+            requests: ConversationRequests::default(),
             records_lost: false,
         }
     }
@@ -99,7 +110,18 @@ impl State {
             records_skipped = skipped;
             Ok(first((records, skipped)))
         })?;
+        let conversations_lost = conversations.is_none();
+        let conversations = conversations.unwrap_or_default();
+        let mut requests = read(folder, REQUESTS, MAX_REQUESTS_FILE, |file| {
+            ConversationRequests::decode(file).map(first).map_err(|error| error.to_string())
+        })?
+        .unwrap_or_default();
+        // A crash may have come between the two files.
+        for (id, _) in conversations.present() {
+            requests.remove(id);
+        }
         Ok(Self {
+            requests,
             name: name.unwrap_or_default(),
             settings: read(folder, SETTINGS, MAX_SETTINGS, |file| {
                 serde_json::from_slice(file).map_err(|error| error.to_string())
@@ -117,8 +139,8 @@ impl State {
                 OutgoingRequests::decode(file).map_err(|error| error.to_string())
             })?
             .unwrap_or_default(),
-            records_lost: conversations.is_none() || records_skipped > 0,
-            conversations: conversations.unwrap_or_default(),
+            records_lost: conversations_lost || records_skipped > 0,
+            conversations,
         })
     }
 
@@ -132,6 +154,7 @@ impl State {
             }
         };
         add(dirty.conversations, CONVERSATIONS, &|| self.conversations.encode());
+        add(dirty.requests, REQUESTS, &|| self.requests.encode());
         add(dirty.name, NAME, &|| self.name.clone().into_bytes());
         // Two booleans always become JSON.
         add(dirty.settings, SETTINGS, &|| serde_json::to_vec(&self.settings).unwrap_or_default());
@@ -149,7 +172,18 @@ impl State {
         };
         let mut allowed = with(|standing| matches!(standing, Standing::Active { .. }));
         allowed.insert(own);
-        Trust { allowed, banned: with(|standing| standing == Standing::Banned), public }
+        let banned = with(|standing| standing == Standing::Banned);
+        allowed.extend(self.fellows().difference(&banned));
+        Trust { allowed, banned, public }
+    }
+
+    /// Those who are in a group with us, at most [`MAX_FELLOWS`]: they may connect, contacts or not.
+    pub(super) fn fellows(&self) -> BTreeSet<AccountId> {
+        // Whom we leave has to fetch that from us.
+        let here = |record: &&ConversationRecord| !record.is_removed() || record.is_leaving();
+        let groups = self.conversations.iter().map(|(_, record)| record).filter(here);
+        let groups = groups.filter(|record| record.mode.is_some_and(|it| it != Mode::OneToOne.number()));
+        groups.flat_map(|record| record.members.iter().copied()).take(MAX_FELLOWS).collect()
     }
 }
 
@@ -166,26 +200,34 @@ pub(super) struct Dirty {
     /// Contacts and the requests in both directions, which change together.
     pub(super) contacts: bool,
     pub(super) conversations: bool,
+    /// Invitations.
+    pub(super) requests: bool,
 }
 
 impl Dirty {
     /// All of them.
-    pub(super) const ALL: Self = Self { name: true, settings: true, contacts: true, conversations: true };
+    pub(super) const ALL: Self =
+        Self { name: true, settings: true, contacts: true, conversations: true, requests: true };
     /// Contacts and requests.
     pub(super) const CONTACTS: Self = Self { contacts: true, ..Self::NOTHING };
     /// Conversations.
     pub(super) const CONVERSATIONS: Self = Self { conversations: true, ..Self::NOTHING };
-    /// Both.
-    pub(super) const BOTH: Self = Self { contacts: true, conversations: true, ..Self::NOTHING };
+    /// Contacts, conversations and invitations: an invitation that is taken up changes all.
+    pub(super) const PEOPLE: Self =
+        Self { contacts: true, conversations: true, requests: true, ..Self::NOTHING };
+    /// Invitations.
+    pub(super) const REQUESTS: Self = Self { requests: true, ..Self::NOTHING };
     /// The settings.
     pub(super) const SETTINGS: Self = Self { settings: true, ..Self::NOTHING };
-    const NOTHING: Self = Self { name: false, settings: false, contacts: false, conversations: false };
+    const NOTHING: Self =
+        Self { name: false, settings: false, contacts: false, conversations: false, requests: false };
 
     pub(super) fn add(&mut self, other: Self) {
         self.name |= other.name;
         self.settings |= other.settings;
         self.contacts |= other.contacts;
         self.conversations |= other.conversations;
+        self.requests |= other.requests;
     }
 }
 

@@ -65,13 +65,13 @@ fn sweep_entry(path: &Path, state: &mut State, own: AccountId, now: UnixMillis) 
 }
 
 /// Whether a name is one of those that conversations have while they are made or erased:
-/// `<id>.new`, `<id>.<number>.clone`, `<id>.erased`, `import.new`. Anything else is not ours.
+/// `<id>.<number>.new`, `<id>.<number>.clone`, `<id>.erased`, `import.new`. Anything else is not ours.
 fn is_unfinished(path: &Path) -> bool {
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let Some((stem, ending)) = name.split_once('.') else { return false };
     let is_ending = match ending.rsplit_once('.') {
-        None => [UNFINISHED, CLONE, ERASED].contains(&ending),
-        Some((number, ending)) => ending == CLONE && number.parse::<u64>().is_ok(),
+        None => ending == ERASED,
+        Some((number, ending)) => [UNFINISHED, CLONE].contains(&ending) && number.parse::<u64>().is_ok(),
     };
     name == IMPORT || (is_ending && stem.parse::<ConversationId>().is_ok())
 }

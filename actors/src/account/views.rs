@@ -2,7 +2,10 @@
 
 use futures::future::join_all;
 use skep_protocol::contact::Standing;
-use skep_protocol::ids::AccountId;
+use skep_protocol::ids::{AccountId, ConversationId};
+use skep_protocol::profile::shown_name;
+use skep_protocol::swarm::message::Mode;
+use skep_protocol::sync::ConversationRequest;
 
 use super::AccountActor;
 use super::actor::ASK;
@@ -10,6 +13,7 @@ use super::messages::{AccountError, AccountView, ContactView, LinkView, RequestV
 use crate::peer::messages::LinksMessage;
 use crate::supervision::{Reply, Scope};
 use crate::swarm::messages::{ConversationMessage, ConversationView};
+use crate::swarm::mode_word;
 
 impl AccountActor {
     pub(super) fn describe(&self) -> Option<AccountView> {
@@ -23,7 +27,7 @@ impl AccountActor {
             announced: running.announced,
             revoked: running.revoked,
             contacts: running.state.contacts.active().count(),
-            requests: running.state.pending.iter().count(),
+            requests: running.state.pending.iter().count() + running.state.requests.waiting().count(),
             conversations: running.conversations.len(),
             links: running.up.len(),
             read_receipts: running.state.settings.read_receipts,
@@ -57,8 +61,26 @@ impl AccountActor {
             name: super::requests::name_in(&request.payload),
             received: request.received,
             conversation: request.conversation,
+            mode: mode_word(Mode::OneToOne).to_owned(),
+            title: String::new(),
+            description: String::new(),
+            invitation: false,
         };
-        running.state.pending.iter().map(view).collect()
+        let invitation = |(id, request): (ConversationId, &ConversationRequest)| {
+            let text = |key| request.metadata.get(key).map(|text| shown_name(text)).unwrap_or_default();
+            RequestView {
+                from: request.from,
+                name: String::new(),
+                received: request.received,
+                conversation: Some(id),
+                mode: mode_word(request.mode()).to_owned(),
+                title: text("title"),
+                description: text("description"),
+                invitation: true,
+            }
+        };
+        let invitations = running.state.requests.waiting().map(invitation);
+        running.state.pending.iter().map(view).chain(invitations).collect()
     }
 
     pub(super) fn list_conversations(

@@ -10,6 +10,7 @@
 //! it. History that was refused is remembered by its head and not fetched again.
 
 mod announcing;
+mod changing;
 mod cloning;
 mod fetching;
 mod markers;
@@ -27,13 +28,17 @@ use skep_protocol::sync::MarkerKind;
 use tokio::sync::watch;
 
 use self::announcing::{AnnouncingState, Source};
+use self::changing::Refusals;
 use self::cloning::{CloneState, FIRST_CLONE_PAUSE};
 use self::fetching::FetchState;
 use self::markers::Markers;
 use super::damage::set_aside;
 use super::exchange::serve;
 use super::founder::Founder;
-use super::messages::{ConversationError, ConversationMessage, ConversationTold, Left, MAX_PAGE, Outgoing};
+use super::messages::{
+    ConversationError, ConversationMessage, ConversationTold, ConversationView, Left, MAX_PAGE, Outgoing,
+};
+use super::preferences::Preferences;
 use super::replica::{Moved, Replica, ReplicaError, Sent};
 use super::repository::Consolidation;
 use super::standing::{Standing, describe};
@@ -77,6 +82,8 @@ pub struct ConversationConfig {
     pub folder: PathBuf,
     /// File of what its members have fetched and read.
     pub status_file: PathBuf,
+    /// File of what the owner prefers.
+    pub preferences_file: PathBuf,
     /// Our device.
     pub identity: Arc<DeviceIdentity>,
     /// The account's display name.
@@ -97,6 +104,15 @@ pub struct ConversationConfig {
 
 type SendReply = Reply<Result<CommitId, ConversationError>>;
 
+/// A channel that is served.
+#[derive(Debug)]
+struct Serving {
+    account: AccountId,
+    device: DeviceId,
+    /// Dropped to end it.
+    _stop: watch::Sender<()>,
+}
+
 /// See the module.
 pub struct ConversationActor {
     config: ConversationConfig,
@@ -110,8 +126,11 @@ pub struct ConversationActor {
     /// Git channels to other devices, open between fetches.
     channels: BTreeMap<DeviceId, Channel>,
     refused: VecDeque<CommitId>,
-    /// Channels that are served, by whose device is at the other end.
-    served: BTreeMap<AccountId, usize>,
+    /// Channels that are served, numbered.
+    served: BTreeMap<u64, Serving>,
+    next_served: u64,
+    refusals: Refusals,
+    preferences: Arc<Preferences>,
     announcing: AnnouncingState,
     clone: CloneState,
     consolidating: bool,
@@ -134,6 +153,7 @@ impl ConversationActor {
     pub fn new(config: ConversationConfig) -> Self {
         Self {
             markers: Markers::new(config.status_file.clone()),
+            preferences: Arc::new(Preferences::new(config.preferences_file.clone())),
             config,
             replica: None,
             standing: None,
@@ -144,6 +164,8 @@ impl ConversationActor {
             channels: BTreeMap::new(),
             refused: VecDeque::new(),
             served: BTreeMap::new(),
+            next_served: 0,
+            refusals: Refusals::default(),
             announcing: AnnouncingState::default(),
             clone: CloneState::default(),
             consolidating: false,
@@ -241,7 +263,9 @@ impl ConversationActor {
         let told = ConversationTold::Ready {
             members: standing.people(),
             joined: standing.joined(),
+            invited: standing.invited(),
             mode: standing.mode.number(),
+            metadata: standing.metadata(),
         };
         self.tell(told, scope);
     }
@@ -289,11 +313,15 @@ impl ConversationActor {
                 Change::Changed(message) => Event::MessageChanged { conversation, message },
             })
             .collect();
-        if self.standing.as_ref().map(|old| &old.members) != Some(&standing.members) {
-            events.push(Event::MembersChanged { conversation });
+        let before = self.standing.replace(standing.clone());
+        let others = self.changes_since(before.as_ref());
+        if !others.is_empty() {
             self.tell_standing(&standing, scope);
+            events.extend(others);
         }
-        self.standing = Some(standing);
+        if let Some(before) = before {
+            self.part(&before, scope);
+        }
         self.review_markers(scope);
         self.announce(source, scope);
         self.emit(events, scope);
@@ -351,25 +379,28 @@ impl ConversationActor {
     }
 
     fn serve(&mut self, offer: ChannelOffer, scope: &mut Scope<'_, Self>) {
-        let own = self.config.identity.account_id();
-        let standing = self.standing.as_ref();
-        let may = standing.is_some_and(|it| it.people().contains(&offer.account)) || offer.account == own;
-        let account = offer.account;
-        let each = self.served.get(&account).copied().unwrap_or_default();
-        let room = each < MAX_SERVED_EACH && self.served.values().sum::<usize>() < MAX_SERVED;
+        let (account, device) = (offer.account, offer.device);
+        let may = self.may_exchange(account, device);
+        let each = self.served.values().filter(|serving| serving.account == account).count();
+        let room = each < MAX_SERVED_EACH && self.served.len() < MAX_SERVED;
         let Some(replica) = self.replica.clone().filter(|_| may && room) else {
             tracing::debug!(device = %offer.device.short(), "a git channel was declined");
             return;
         };
-        self.served.insert(account, each + 1);
+        let number = self.next_served;
+        self.next_served += 1;
+        let (stop, mut stopped) = watch::channel(());
+        self.served.insert(number, Serving { account, device, _stop: stop });
         let (pool, share) = (self.config.pool.clone(), self.config.share);
         let told = scope.port().outlet(|(account, commit)| ConversationMessage::Served { account, commit });
-        let served = serve(offer, replica, pool, share, told);
-        scope.spawn_background(served, move |conversation, (), _| {
-            if let Some(served) = conversation.served.get_mut(&account) {
-                *served -= 1;
+        let served = async move {
+            tokio::select! {
+                () = serve(offer, replica, pool, share, told) => {}
+                _ = stopped.changed() => {}
             }
-            conversation.served.retain(|_, served| *served > 0);
+        };
+        scope.spawn_background(served, move |conversation, (), _| {
+            conversation.served.remove(&number);
         });
     }
 
@@ -402,6 +433,19 @@ impl ConversationActor {
                 }
             });
         });
+    }
+
+    /// Runs a job over the preferences on the pool, and answers with what it says.
+    fn with_preferences<T: Send + 'static>(
+        &self,
+        scope: &mut Scope<'_, Self>,
+        job: impl FnOnce(&Preferences) -> Result<T, ConversationError> + Send + 'static,
+        reply: Reply<Result<T, ConversationError>>,
+    ) {
+        let (preferences, pool, share) =
+            (Arc::clone(&self.preferences), self.config.pool.clone(), self.config.share);
+        let run = async move { pool.run(share, Lane::Quick, move || job(&preferences)).await };
+        scope.spawn(run, |_, done, _| reply.send(done.unwrap_or_else(|error| Err(error.into()))));
     }
 
     fn leave(&mut self, reply: Reply<Result<Left, ConversationError>>, scope: &mut Scope<'_, Self>) {
@@ -505,7 +549,16 @@ impl Actor for ConversationActor {
             ConversationMessage::Describe(reply) => {
                 let problem = self.clone.problem.clone();
                 let status = &self.markers.status;
-                reply.send(describe(self.config.id, self.standing.as_ref(), status, self.state(), problem));
+                let view = describe(self.config.id, self.standing.as_ref(), status, self.state(), problem);
+                reply.send(ConversationView { refusals: self.refusals.list(), ..view });
+            }
+            ConversationMessage::Change { change, reply } => self.change(change, reply, scope),
+            ConversationMessage::Profile(reply) => reply.send(self.profile()),
+            ConversationMessage::Preferences(reply) => {
+                self.with_preferences(scope, |preferences| preferences.read(), reply);
+            }
+            ConversationMessage::Prefer { values, reply } => {
+                self.with_preferences(scope, move |preferences| preferences.change(values), reply);
             }
             ConversationMessage::Leave(reply) => self.leave(reply, scope),
             ConversationMessage::CloseUnused(reply) => reply.send(self.close_unused()),

@@ -4,17 +4,19 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use skep_protocol::identity::DeviceIdentity;
 use skep_protocol::ids::{AccountId, ConversationId};
-use skep_protocol::swarm::create::LocalDevice;
+use skep_protocol::profile::ConversationProfile;
+use skep_protocol::swarm::create::{LocalDevice, Writer};
 use skep_protocol::swarm::message::Mode;
 use skep_protocol::swarm::validate::Validator;
 use skep_protocol::time::UnixMillis;
 
 use super::replica::{ReplicaError, sign};
-use super::repository::Repository;
+use super::repository::{Repository, RepositoryError};
 use super::standing::{people, read_members};
 
 /// Ending of the folder of a conversation that is being made.
@@ -22,6 +24,8 @@ pub(crate) const UNFINISHED: &str = "new";
 
 /// Folder of a conversation that is being imported, before its id is known.
 pub(crate) const IMPORT: &str = "import.new";
+
+static NEXT_BEGUN: AtomicU64 = AtomicU64::new(0);
 
 /// Who makes or opens conversations.
 #[derive(Clone, Debug)]
@@ -46,25 +50,64 @@ impl Founder {
         other: AccountId,
         is_taken: impl Fn(ConversationId) -> bool,
     ) -> Result<ConversationId, ReplicaError> {
+        self.begin_as(Mode::OneToOne, Some(other), None, folder, is_taken)
+    }
+
+    /// Makes a group of which we are the only admin below `folder`, with a profile if there is
+    /// something in it; durable when it returns.
+    ///
+    /// # Errors
+    /// [`ReplicaError`] when it cannot be written.
+    pub fn begin_group(
+        &self,
+        mode: Mode,
+        profile: &ConversationProfile,
+        folder: &Path,
+        is_taken: impl Fn(ConversationId) -> bool,
+    ) -> Result<ConversationId, ReplicaError> {
+        let profile = (*profile != ConversationProfile::default()).then_some(profile);
+        self.begin_as(mode, None, profile, folder, is_taken)
+    }
+
+    fn begin_as(
+        &self,
+        mode: Mode,
+        other: Option<AccountId>,
+        profile: Option<&ConversationProfile>,
+        folder: &Path,
+        is_taken: impl Fn(ConversationId) -> bool,
+    ) -> Result<ConversationId, ReplicaError> {
         let local = LocalDevice::new(self.identity.chain().chain(), &self.name)?;
         let mut now = self.now;
-        let (id, commit, objects) = loop {
-            let draft = local.begin(Mode::OneToOne, Some(other), now)?;
+        loop {
+            let draft = local.begin(mode, other, now)?;
             let (commit, objects) = sign(draft, self.identity.key())?;
             let id = ConversationId::from_initial_commit(commit.id);
-            if !is_taken(id) {
-                break (id, commit, objects);
+            let place = folder.join(id.to_hex());
+            if !is_taken(id) && !place.exists() {
+                // A name of its own: another may be begun in this very moment.
+                let number = NEXT_BEGUN.fetch_add(1, Ordering::Relaxed);
+                let unfinished = folder.join(format!("{id}.{number}.{UNFINISHED}"));
+                Repository::erase(&unfinished)?;
+                let repository = Repository::create(&unfinished)?;
+                repository.write_objects(&objects)?;
+                let mut head = commit.id;
+                if let Some(profile) = profile {
+                    let draft = Writer::new(&repository, &local, head, now)?.profile(profile)?;
+                    let (commit, objects) = sign(draft, self.identity.key())?;
+                    repository.write_objects(&objects)?;
+                    head = commit.id;
+                }
+                repository.move_main(None, head)?;
+                match repository.move_to(&place) {
+                    Ok(_) => return Ok(id),
+                    Err(RepositoryError::AlreadyExists(_)) => Repository::erase(&unfinished)?,
+                    Err(error) => return Err(error.into()),
+                }
             }
-            // The same people in the same second make the same first commit: this one was removed.
+            // The same people in the same second make the same first commit: this one is taken.
             now = now.plus(Duration::from_secs(1));
-        };
-        let unfinished = folder.join(format!("{id}.{UNFINISHED}"));
-        Repository::erase(&unfinished)?;
-        let repository = Repository::create(&unfinished)?;
-        repository.write_objects(&objects)?;
-        repository.move_main(None, commit.id)?;
-        repository.move_to(&folder.join(id.to_hex()))?;
-        Ok(id)
+        }
     }
 
     /// Opens a bundle, or copies a bare repository, below `folder`, after full validation. Returns

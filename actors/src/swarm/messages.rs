@@ -1,10 +1,13 @@
 //! What a conversation can be asked, and the views it answers with.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use skep_protocol::ids::{AccountId, CommitId, ConversationId, DeviceId};
+use skep_protocol::profile::MAX_PICTURE;
+use skep_protocol::swarm::layout::VoteAction;
+use skep_protocol::swarm::message::Target;
 use skep_protocol::sync::MessageStatus;
 use skep_protocol::time::UnixMillis;
 
@@ -56,6 +59,67 @@ pub enum Outgoing {
     },
 }
 
+/// Longest title of a conversation, in bytes: a line to show in a list.
+pub const MAX_TITLE: usize = 1024;
+
+/// Longest description of a conversation, in bytes: a page to read.
+pub const MAX_DESCRIPTION: usize = 16 * 1024;
+
+/// Changes of a conversation that touch its tree.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum GroupChange {
+    /// Invite somebody. Of somebody banned, a vote to unban, if we are an admin.
+    Invite(AccountId),
+    /// Vote to ban or unban, which also happens if that is decided then.
+    Vote {
+        /// Ban or unban.
+        action: VoteAction,
+        /// Whom, or which device.
+        target: Target,
+    },
+    /// Another profile.
+    Profile(ProfileChange),
+}
+
+/// What of a conversation's profile changes; the rest stays. An empty text takes an entry away.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ProfileChange {
+    /// The title, at most 1024 bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub title: Option<String>,
+    /// The description, at most 16 KiB.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// The picture in base64, at most 1 MiB; one of 48,000 bytes or more is left out of invitations.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub avatar: Option<String>,
+    /// The Jami id of who hosts calls unless somebody else does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub call_host: Option<String>,
+    /// The device of that account that hosts them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub call_host_device: Option<String>,
+}
+
+impl ProfileChange {
+    /// Whether it changes nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// A change of a conversation that is durable.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Changed {
+    /// The commit that says so.
+    #[schemars(with = "String")]
+    pub commit: CommitId,
+    /// Whether it holds; false for a vote that needs those of more admins.
+    pub decided: bool,
+}
+
 /// Why a conversation did not do what it was asked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -90,6 +154,41 @@ pub enum ConversationError {
     /// We are not, or no longer, a member.
     #[error("this account is not a member of the conversation")]
     NotMember,
+    /// Only admins may do this.
+    #[error("only admins of the conversation may do this")]
+    NotAdmin,
+    /// The person was banned.
+    #[error("{0} is banned from the conversation; an admin can unban them")]
+    Banned(AccountId),
+    /// The person takes part already, or was invited.
+    #[error("{0} is in the conversation already, or invited to it")]
+    AlreadyThere(AccountId),
+    /// Nobody else may join a one-to-one conversation.
+    #[error("nobody else may join a one-to-one conversation; make a group instead")]
+    OneToOne,
+    /// The one to vote on is not there.
+    #[error("{target} is nobody in this conversation whom this account could {action}")]
+    NoTarget {
+        /// `ban` or `unban`.
+        action: String,
+        /// Whom, or which device.
+        target: String,
+    },
+    /// This account has voted so already.
+    #[error("this account has voted so already; {missing} more admins have to")]
+    VotedAlready {
+        /// Votes still needed.
+        missing: usize,
+    },
+    /// The profile cannot be as asked.
+    #[error("the {0}")]
+    BadProfile(#[from] ProfileError),
+    /// A preference cannot be as asked.
+    #[error(transparent)]
+    BadPreference(#[from] PreferenceError),
+    /// This device has not written yet.
+    #[error("this device has to write something in the conversation first")]
+    NewDevice,
     /// The disk refused.
     #[error("the conversation could not be written: {0}")]
     Storage(String),
@@ -97,6 +196,51 @@ pub enum ConversationError {
     #[error(transparent)]
     Busy(#[from] crate::blocking::PoolError),
 }
+
+/// What of a profile cannot be as asked.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ProfileError {
+    /// Too long.
+    #[error("{field} has {length} bytes, more than the {limit} it may have")]
+    TooLong {
+        /// Title or description.
+        field: &'static str,
+        /// Its length in bytes.
+        length: usize,
+        /// The most it may have.
+        limit: usize,
+    },
+    /// The picture is not base64, or too large.
+    #[error("picture is not base64, or has more than {MAX_PICTURE} bytes")]
+    Picture,
+    /// The host of calls is no Jami id, or its device no device's.
+    #[error("call host is no {0} id")]
+    CallHost(&'static str),
+}
+
+/// What of a preference cannot be as asked.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PreferenceError {
+    /// The name or the value is too long, or the name empty.
+    #[error(
+        "a preference has a name of 1 to {MAX_PREFERENCE_NAME} bytes and a value of at most {MAX_PREFERENCE_VALUE}"
+    )]
+    Length,
+    /// Too many.
+    #[error("a conversation has at most {MAX_PREFERENCES} preferences; remove some")]
+    TooMany,
+}
+
+/// Most preferences of a conversation: clients know a handful.
+pub const MAX_PREFERENCES: usize = 256;
+
+/// Longest name of a preference, in bytes.
+pub const MAX_PREFERENCE_NAME: usize = 256;
+
+/// Longest value of a preference, in bytes: some keep a picture's name or a colour there.
+pub const MAX_PREFERENCE_VALUE: usize = 4096;
 
 /// A message as a list shows it, its edits and reactions applied.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -130,7 +274,7 @@ pub struct MessageView {
     pub reactions: Vec<ReactionView>,
     /// Other fields of the commit, as text: `action` and `uri` of a member commit, a file's name.
     #[serde(default, skip_serializing_if = "std::collections::BTreeMap::is_empty")]
-    pub details: std::collections::BTreeMap<String, String>,
+    pub details: BTreeMap<String, String>,
 }
 
 /// A reaction as a list shows it.
@@ -174,6 +318,60 @@ pub struct MemberView {
     pub read: Option<CommitId>,
 }
 
+/// A vote that is not decided yet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct VoteView {
+    /// `ban` or `unban`.
+    pub action: String,
+    /// Where the target stands, or stood: `admins`, `members`, `invited` or `devices`.
+    pub kind: String,
+    /// The person or device.
+    pub target: String,
+    /// The admins who are for it.
+    #[schemars(with = "Vec<String>")]
+    pub voters: Vec<AccountId>,
+    /// How many admins have to be for it.
+    pub needed: usize,
+}
+
+/// Something a peer offered that was not taken.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RefusalView {
+    /// When, in milliseconds since 1970.
+    #[schemars(with = "i64")]
+    pub time: UnixMillis,
+    /// Whose device offered it, if that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub peer: Option<AccountId>,
+    /// Which device.
+    #[schemars(with = "String")]
+    pub device: DeviceId,
+    /// The commit that breaks a rule, if one does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub commit: Option<CommitId>,
+    /// Why, for people.
+    pub reason: String,
+}
+
+/// The profile of a conversation.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ProfileView {
+    /// Title; empty if none.
+    pub title: String,
+    /// Description; empty if none.
+    pub description: String,
+    /// The picture in base64; empty if none.
+    pub avatar: String,
+    /// Who hosts calls unless somebody else does.
+    #[schemars(with = "Option<String>")]
+    pub call_host: Option<AccountId>,
+    /// The device that hosts them.
+    #[schemars(with = "Option<String>")]
+    pub call_host_device: Option<DeviceId>,
+}
+
 /// A conversation at a glance.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ConversationView {
@@ -188,6 +386,16 @@ pub struct ConversationView {
     pub description: String,
     /// Its members, also those invited, banned and left.
     pub members: Vec<MemberView>,
+    /// Devices that were voted out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(with = "Vec<String>")]
+    pub banned_devices: Vec<DeviceId>,
+    /// Votes that are not decided yet.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub votes: Vec<VoteView>,
+    /// What peers offered lately and was not taken, newest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub refusals: Vec<RefusalView>,
     /// The newest commit, when the conversation is here.
     #[schemars(with = "Option<String>")]
     pub head: Option<CommitId>,
@@ -242,6 +450,24 @@ pub enum ConversationMessage {
         limit: usize,
         /// Gets their ids, newest first, merges included.
         reply: Reply<Result<Vec<CommitId>, ConversationError>>,
+    },
+    /// Change members or profile; answered when the commits are durable.
+    Change {
+        /// What.
+        change: GroupChange,
+        /// Gets the last commit.
+        reply: Reply<Result<Changed, ConversationError>>,
+    },
+    /// The whole profile.
+    Profile(Reply<Result<ProfileView, ConversationError>>),
+    /// What the owner prefers of this conversation, here only.
+    Preferences(Reply<Result<BTreeMap<String, String>, ConversationError>>),
+    /// Prefer something; an empty value takes it away. Answered when it is durable.
+    Prefer {
+        /// What.
+        values: BTreeMap<String, String>,
+        /// Told when it is durable.
+        reply: Reply<Result<(), ConversationError>>,
     },
     /// Leave; answered when the commit is durable. Asked again, it says the same. The actor goes on
     /// serving, and nothing else.
@@ -313,6 +539,10 @@ impl Message for ConversationMessage {
             Self::Search { .. } => "search",
             Self::Describe(_) => "describe",
             Self::Log { .. } => "log",
+            Self::Change { .. } => "change",
+            Self::Profile(_) => "profile",
+            Self::Preferences(_) => "preferences",
+            Self::Prefer { .. } => "prefer",
             Self::Leave(_) => "leave",
             Self::CloseUnused(_) => "close_unused",
             Self::Announced { .. } => "announced",
@@ -360,9 +590,15 @@ pub enum ConversationTold {
         members: BTreeSet<AccountId>,
         /// Who has joined.
         joined: BTreeSet<AccountId>,
+        /// Who was invited and has not joined.
+        invited: BTreeSet<AccountId>,
         /// Number of the mode (`spec: swarm 2`).
         mode: i64,
+        /// What an invitation says of it.
+        metadata: BTreeMap<String, String>,
     },
+    /// We have unbanned somebody, who is to be invited anew (`spec: swarm 6.5`).
+    Unbanned(AccountId),
     /// It has to be fetched first, and nobody is being asked now.
     Wanted,
     /// We have left, and somebody else's device has the commit that says so.

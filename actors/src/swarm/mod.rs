@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   actor ──► exchange     fetching, cloning and serving: what waits for peers
+//!         ├─► preferences  what the owner prefers, here only
 //!         └─► replica      one device's copy: writing, taking in, reading
 //!               ├─► standing     who takes part, as the tree of the head says
 //!               ├─► repository   objects and references on disk, git sessions
@@ -14,6 +15,7 @@ mod exchange;
 mod founder;
 pub mod messages;
 mod open_copies;
+mod preferences;
 mod replica;
 pub mod repository;
 mod standing;
@@ -26,4 +28,6 @@ pub(crate) use exchange::CLONE;
 pub use founder::Founder;
 pub(crate) use founder::{IMPORT, UNFINISHED};
 pub use replica::ReplicaError;
+pub(crate) use replica::changed_profile;
+pub(crate) use standing::mode_word;
 pub use timeline::Unreadable;

@@ -5,6 +5,7 @@
 //! repository's, which is held for single operations only, so that a page can be read and a message
 //! sent while what a long fetch brought is being stored and validated: that waits in a quarantine.
 
+mod change;
 mod integrate;
 
 use std::path::{Path, PathBuf};
@@ -34,6 +35,8 @@ use super::repository::serve::{Serve, ServeError, ServeStep};
 use super::repository::{Access, Consolidation, Repository, RepositoryError, is_in_history};
 use super::standing::{Standing, read_members, read_standing};
 use super::timeline::{Change, Timeline, Unreadable};
+
+pub(crate) use self::change::changed_profile;
 
 /// Why a copy could not do something.
 #[derive(Debug, thiserror::Error)]

@@ -1,18 +1,20 @@
 //! Who takes part in a conversation and what it is called, as the tree of its head says.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use skep_protocol::ids::{AccountId, CommitId, ConversationId, TreeId};
+use skep_protocol::ids::{AccountId, CommitId, ConversationId, DeviceId, TreeId};
 use skep_protocol::profile::{ConversationProfile, MAX_PROFILE};
 use skep_protocol::swarm::create::CreateError;
 use skep_protocol::swarm::diff::TreeReader;
 use skep_protocol::swarm::layout::{Members, Role, TreePath};
 use skep_protocol::swarm::message::Mode;
+use skep_protocol::swarm::notice::MAX_METADATA_VALUE;
 use skep_protocol::swarm::object::ObjectSource;
 use skep_protocol::swarm::validate::Founding;
+use skep_protocol::swarm::votes::{PendingVote, pending_votes};
 use skep_protocol::sync::MessageStatus;
 
-use super::messages::{ConversationView, MemberView};
+use super::messages::{ConversationView, MemberView, ProfileView, VoteView};
 use super::replica::ReplicaError;
 
 /// What the actor keeps in mind of a copy.
@@ -22,6 +24,7 @@ pub(super) struct Standing {
     pub(super) members: Members,
     pub(super) mode: Mode,
     pub(super) profile: ConversationProfile,
+    pub(super) votes: Vec<PendingVote>,
 }
 
 impl Standing {
@@ -30,11 +33,44 @@ impl Standing {
         people(&self.members)
     }
 
+    /// Whether a device may fetch from us and we from it: neither it nor its account is banned.
+    pub(super) fn admits(&self, account: AccountId, device: DeviceId) -> bool {
+        self.people().contains(&account) && !self.members.banned_devices.contains(&device)
+    }
+
+    /// Who is told of new commits. Those invited to a group are invited instead; the other one of two
+    /// may have joined already.
+    pub(super) fn audience(&self) -> BTreeSet<AccountId> {
+        if self.mode == Mode::OneToOne { self.people() } else { self.joined() }
+    }
+
+    /// Who was invited and has not joined.
+    pub(super) fn invited(&self) -> BTreeSet<AccountId> {
+        let invited = self.members.people.iter().filter(|(_, role)| **role == Role::Invited);
+        invited.map(|(person, _)| *person).collect()
+    }
+
+    /// What an invitation says of the conversation (`spec: swarm 11`).
+    pub(super) fn metadata(&self) -> BTreeMap<String, String> {
+        let ConversationProfile { title, description, avatar, call_host, call_host_device } = &self.profile;
+        let entries = [
+            ("mode", self.mode.number().to_string()),
+            ("title", title.clone()),
+            ("description", description.clone()),
+            ("avatar", avatar.as_ref().map(|it| it.as_base64().to_owned()).unwrap_or_default()),
+            ("rdvAccount", call_host.map(|it| it.to_hex()).unwrap_or_default()),
+            ("rdvDevice", call_host_device.map(|it| it.to_hex()).unwrap_or_default()),
+        ];
+        let kept = entries.into_iter().filter(|(_, it)| !it.is_empty() && it.len() < MAX_METADATA_VALUE);
+        kept.map(|(key, value)| (key.to_owned(), value)).collect()
+    }
+
     /// Whether there is anybody who has to learn that `own` has left: those who may fetch it from
-    /// us. Who was only ever invited has nothing to tell.
+    /// us. Who was only ever invited, or banned, has nothing to tell.
     pub(super) fn must_learn_of_leave(&self, own: AccountId) -> bool {
         let others = self.members.people.keys().filter(|person| **person != own);
-        self.members.role(own) == Some(Role::Left)
+        // Groups do not list who has left.
+        matches!(self.members.role(own), None | Some(Role::Left))
             && others.into_iter().any(|person| self.members.may_fetch(*person))
     }
 
@@ -43,6 +79,17 @@ impl Standing {
         let joined =
             self.members.people.iter().filter(|(_, role)| matches!(role, Role::Admin | Role::Member));
         joined.map(|(person, _)| *person).collect()
+    }
+}
+
+/// What a mode is called in views.
+pub(crate) const fn mode_word(mode: Mode) -> &'static str {
+    match mode {
+        Mode::OneToOne => "one_to_one",
+        Mode::AdminInvitesOnly => "admin_invites_only",
+        Mode::InvitesOnly => "invites_only",
+        Mode::Public => "public",
+        Mode::Document => "document",
     }
 }
 
@@ -55,13 +102,6 @@ pub(super) fn describe(
     problem: Option<String>,
 ) -> ConversationView {
     let mode = standing.map_or(Mode::OneToOne, |standing| standing.mode);
-    let mode = match mode {
-        Mode::OneToOne => "one_to_one",
-        Mode::AdminInvitesOnly => "admin_invites_only",
-        Mode::InvitesOnly => "invites_only",
-        Mode::Public => "public",
-        Mode::Document => "document",
-    };
     let members = standing.iter().flat_map(|standing| &standing.members.people);
     let text = |field: fn(&ConversationProfile) -> &String| {
         standing.map(|standing| field(&standing.profile).clone()).unwrap_or_default()
@@ -77,13 +117,37 @@ pub(super) fn describe(
     };
     ConversationView {
         id,
-        mode: mode.to_owned(),
+        mode: mode_word(mode).to_owned(),
         title: text(|profile| &profile.title),
         description: text(|profile| &profile.description),
         members: members.map(member).collect(),
+        banned_devices: standing.map(|it| it.members.banned_devices.clone()).unwrap_or_default(),
+        votes: standing.iter().flat_map(|it| &it.votes).map(vote_view).collect(),
+        refusals: Vec::new(),
         head: standing.map(|standing| standing.head),
         state: state.to_owned(),
         problem,
+    }
+}
+
+fn vote_view(vote: &PendingVote) -> VoteView {
+    VoteView {
+        action: vote.action.word().to_owned(),
+        kind: vote.folder.name().to_owned(),
+        target: vote.target.to_hex(),
+        voters: vote.voters.iter().copied().collect(),
+        needed: vote.needed,
+    }
+}
+
+/// The whole profile.
+pub(super) fn profile_view(profile: &ConversationProfile) -> ProfileView {
+    ProfileView {
+        title: profile.title.clone(),
+        description: profile.description.clone(),
+        avatar: profile.avatar.as_ref().map(|it| it.as_base64().to_owned()).unwrap_or_default(),
+        call_host: profile.call_host,
+        call_host_device: profile.call_host_device,
     }
 }
 
@@ -106,7 +170,8 @@ pub(super) fn read_standing(
         .and_then(|file| source.blob(file, MAX_PROFILE).ok().flatten())
         .and_then(|bytes| ConversationProfile::parse(&bytes).ok())
         .unwrap_or_default();
-    Ok(Standing { head, members, mode: founding.mode, profile })
+    let votes = pending_votes(source, tree).map_err(CreateError::from)?;
+    Ok(Standing { head, members, mode: founding.mode, profile, votes })
 }
 
 pub(super) fn read_members(

@@ -9,8 +9,8 @@ pub use conversation::{
     ConversationRecord, ConversationRecords, MAX_CONVERSATIONS, MAX_CONVERSATIONS_FILE, RecordsError,
 };
 pub use request::{
-    ConversationRequest, ConversationRequests, MAX_REQUESTS, MAX_REQUESTS_EACH, MAX_REQUESTS_FILE,
-    RecordedRequest, RequestsError,
+    ConversationRequest, ConversationRequests, MAX_REQUEST_BYTES, MAX_REQUEST_BYTES_EACH, MAX_REQUESTS,
+    MAX_REQUESTS_EACH, MAX_REQUESTS_FILE, RecordedRequest, RequestsError,
 };
 pub use status::{
     MAX_STATUS_FILE, MAX_STATUS_MEMBERS, Marker, MarkerKind, MemberStatus, MessageStatus, StatusError,

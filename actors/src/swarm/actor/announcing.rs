@@ -9,6 +9,7 @@
 use std::time::Duration;
 
 use skep_protocol::ids::{AccountId, DeviceId};
+use skep_protocol::swarm::layout::Role;
 use skep_protocol::swarm::notice::{Announcement, Notice as SwarmNotice};
 
 use super::{ConversationActor, topic};
@@ -45,11 +46,14 @@ impl ConversationActor {
     /// Tells the other members' devices of our head. The device that we have it from knows.
     pub(super) fn announce(&mut self, source: Option<Source>, scope: &mut Scope<'_, Self>) {
         let Some(standing) = &self.standing else { return };
+        if standing.members.role(self.config.identity.account_id()) == Some(Role::Banned) {
+            return;
+        }
         // Our own devices learn that we have left from each other.
         let own = self.leaving.then(|| self.config.identity.account_id());
         let except = source.map(|source| source.device);
         let mut room = true;
-        for person in standing.people().into_iter().filter(|person| Some(*person) != own) {
+        for person in standing.audience().into_iter().filter(|person| Some(*person) != own) {
             room &= self.tell_head(person, true, except);
         }
         if !room && self.announcing.again.replace(source).is_none() {
@@ -119,7 +123,7 @@ impl ConversationActor {
     /// have it from anybody.
     fn who_lacks_head(&self) -> Option<AccountId> {
         let (standing, own) = (self.standing.as_ref()?, self.config.identity.account_id());
-        let mut others = standing.people().into_iter().filter(|person| *person != own);
+        let mut others = standing.audience().into_iter().filter(|person| *person != own);
         let other = others.next().filter(|_| others.next().is_none())?;
         if self.announcing.has_head == Some(other) {
             return None;

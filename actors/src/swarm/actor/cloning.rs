@@ -92,7 +92,10 @@ impl ConversationActor {
                     conversation.channels.insert(device, channel);
                     conversation.ready(replica, standing, true, scope);
                 }
-                Err(error) => conversation.clone_failed(&error, scope),
+                Err(error) => {
+                    conversation.remember_refusal(device, None, None, error.to_string(), scope);
+                    conversation.clone_failed(&error, scope);
+                }
             }
         });
     }

@@ -49,9 +49,8 @@ impl ConversationActor {
             // Not here yet: whoever tells of it has it.
             return self.clone_from(&[device], scope);
         };
-        let may = standing.people().contains(&account) || account == self.config.identity.account_id();
         let known = commit.is_some_and(|commit| commit == standing.head || self.refused.contains(&commit));
-        if !may || known {
+        if known || !self.may_exchange(account, device) {
             return;
         }
         if let Some(fetch) = self.fetches.get_mut(&device) {
@@ -95,7 +94,9 @@ impl ConversationActor {
             }
             Outcome::Done(channel, moved) => {
                 self.failed_fetches.remove(&device);
-                self.channels.insert(device, channel);
+                if self.may_exchange(channel.account, device) {
+                    self.channels.insert(device, channel);
+                }
                 if let Some(moved) = moved {
                     // Whose head we took over knows it; of a merge of ours it does not.
                     let source = account.filter(|_| moved.adopted).map(|account| Source { device, account });
@@ -103,7 +104,7 @@ impl ConversationActor {
                 }
             }
             Outcome::Failed(failure) => {
-                self.fetch_failed(device, &failure, scope);
+                self.fetch_failed(device, account, &failure, scope);
                 if let Some(account) = account.filter(|_| !failure.is_final()) {
                     self.fetch_later(device, account, scope);
                 }
@@ -135,9 +136,17 @@ impl ConversationActor {
         scope.after(pause, move |conversation, scope| conversation.announced(device, account, None, scope));
     }
 
-    pub(super) fn fetch_failed(&mut self, device: DeviceId, failure: &Failure, scope: &mut Scope<'_, Self>) {
+    pub(super) fn fetch_failed(
+        &mut self,
+        device: DeviceId,
+        account: Option<AccountId>,
+        failure: &Failure,
+        scope: &mut Scope<'_, Self>,
+    ) {
         let conversation = self.config.id;
         let error = &failure.error;
+        let commit = refusal(error).map(|(commit, _)| commit).or(failure.head);
+        self.remember_refusal(device, account, commit, error.to_string(), scope);
         match refusal(error) {
             Some((commit, refusal)) => {
                 tracing::warn!(device = %device.short(), %commit, %refusal, "history was refused");

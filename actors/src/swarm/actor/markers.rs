@@ -274,6 +274,14 @@ impl ConversationActor {
         scope.set_alarm(self.markers.typing.deadline());
     }
 
+    /// A member who is gone types no more.
+    pub(super) fn end_typing_of(&mut self, member: AccountId, scope: &mut Scope<'_, Self>) {
+        if self.markers.typing.heard(member, false, scope.now()) {
+            self.emit(vec![Event::Typing { conversation: self.config.id, member, active: false }], scope);
+        }
+        scope.set_alarm(self.markers.typing.deadline());
+    }
+
     /// Those who were not heard of for a while type no more.
     pub(super) fn end_typing(&mut self, scope: &mut Scope<'_, Self>) {
         let ended = self.markers.typing.expire(scope.now());
@@ -293,7 +301,7 @@ impl ConversationActor {
         let own = self.config.identity.account_id();
         let topic = topic(self.config.id).wrapping_add(kind);
         let notice = Notice { kind: notice.mime_type().to_owned(), content: notice.to_text() };
-        for person in standing.people().into_iter().filter(|person| *person != own) {
+        for person in standing.audience().into_iter().filter(|person| *person != own) {
             let to = Recipient::Account(person);
             let notice = notice.clone();
             let notify = LinksMessage::Notify { to, topic, notice, lasting: false, except: None };
