@@ -1,5 +1,8 @@
 //! Two nodes in one process: DHT over TCP on this machine, ICE, TLS, channels, swarms on disk.
 
+#[path = "group_tests.rs"]
+mod groups;
+
 use std::fs;
 use std::future::Future;
 use std::path::Path;
