@@ -51,5 +51,9 @@ pub use error::NodeError;
 pub use node::{Account, Conversation, EventStream, Node};
 pub use skep_actors::account::messages::{AccountView, ContactView, LinkView, Password, RequestView};
 pub use skep_actors::event::{Event, NodeEvent};
-pub use skep_actors::swarm::messages::{ConversationView, MemberView, MessageView, Outgoing, Page};
+pub use skep_actors::swarm::messages::{
+    Changed, ConversationView, MemberView, MessageView, Outgoing, Page, ProfileChange, ProfileView,
+    RefusalView, VoteView,
+};
 pub use skep_protocol::ids::{AccountId, CommitId, ConversationId, DeviceId, LocalAccountId};
+pub use skep_protocol::swarm::message::{Mode, Target};

@@ -201,7 +201,7 @@ pub(crate) enum ContactCommand {
     },
     /// List the contacts
     List,
-    /// List the requests that wait for an answer
+    /// List the contact requests and the invitations that wait for an answer
     Requests,
 }
 
@@ -227,6 +227,82 @@ pub(crate) enum ConversationCommand {
         /// The conversation's id, or its beginning
         conversation: String,
     },
+    /// Make a group
+    Create {
+        /// Its title
+        #[arg(long)]
+        title: Option<String>,
+        /// Its description
+        #[arg(long)]
+        description: Option<String>,
+        /// Who invites
+        #[arg(long, value_enum, default_value_t = ModeChoice::InvitesOnly)]
+        mode: ModeChoice,
+    },
+    /// Invite somebody
+    Invite {
+        /// The conversation's id, or its beginning
+        conversation: String,
+        /// The person's Jami id
+        id: String,
+    },
+    /// List the contact requests and the invitations that wait for an answer
+    Requests,
+    /// Accept an invitation
+    Accept {
+        /// The conversation's id, or its beginning
+        conversation: String,
+    },
+    /// Decline an invitation; who invites is not told
+    Decline {
+        /// The conversation's id, or its beginning
+        conversation: String,
+    },
+    /// Vote to ban a member or a device; the votes of more than half of the admins decide
+    Ban {
+        /// The conversation's id, or its beginning
+        conversation: String,
+        /// The person's Jami id, or the device's id
+        target: String,
+    },
+    /// Vote to let a member or a device in again
+    Unban {
+        /// The conversation's id, or its beginning
+        conversation: String,
+        /// The person's Jami id, or the device's id
+        target: String,
+    },
+    /// Show or change title, description, picture and host of calls
+    Profile {
+        /// The conversation's id, or its beginning
+        conversation: String,
+        /// Another title; an empty one takes it away
+        #[arg(long)]
+        title: Option<String>,
+        /// Another description; an empty one takes it away
+        #[arg(long)]
+        description: Option<String>,
+        /// The file of another picture
+        #[arg(long, value_name = "FILE", conflicts_with = "no_avatar")]
+        avatar: Option<PathBuf>,
+        /// Take the picture away
+        #[arg(long)]
+        no_avatar: bool,
+        /// The Jami id of who hosts calls; an empty one takes it away
+        #[arg(long, value_name = "ID")]
+        call_host: Option<String>,
+        /// The device that hosts calls; an empty one takes it away
+        #[arg(long, value_name = "DEVICE")]
+        call_host_device: Option<String>,
+    },
+    /// Show or change what you prefer of a conversation, such as its colour; nobody else sees it
+    Preferences {
+        /// The conversation's id, or its beginning
+        conversation: String,
+        /// Names with values, such as color=#ff8800; an empty value takes one away
+        #[arg(value_name = "NAME=VALUE")]
+        values: Vec<String>,
+    },
     /// Leave a conversation
     Leave {
         /// The conversation's id, or its beginning
@@ -237,6 +313,17 @@ pub(crate) enum ConversationCommand {
         /// The bundle or repository, on the node's machine
         path: PathBuf,
     },
+}
+
+/// Who may invite into a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ModeChoice {
+    /// Only admins
+    AdminInvitesOnly,
+    /// Every member
+    InvitesOnly,
+    /// Reserved by the protocol; like invites-only
+    Public,
 }
 
 #[derive(Debug, Args)]

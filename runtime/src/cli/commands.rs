@@ -1,5 +1,6 @@
 //! What each command asks of the node, and how its answer is shown.
 
+use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -10,12 +11,13 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use skep_actors::account::messages::AccountView;
 use skep_actors::event::Event;
+use skep_actors::swarm::messages::ProfileChange;
 use skep_protocol::ids::{CommitId, ConversationId, LocalAccountId};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::args::{
     AccountChoice, AccountCommand, ContactArgs, ContactCommand, ConversationArgs, ConversationCommand,
-    DhtCommand, MessageArgs, MessageCommand, NodeCommand, PasswordFile, Switch,
+    DhtCommand, MessageArgs, MessageCommand, ModeChoice, NodeCommand, PasswordFile, Switch,
 };
 use super::error::CliError;
 use super::{Output, render, terminal};
@@ -138,6 +140,21 @@ impl<'a> Session<'a> {
         let text = text.to_lowercase();
         let ids = known.iter().map(|conversation| conversation.id);
         one("conversation", &text, ids.filter(|id| is_beginning(&text, &id.to_hex())))
+    }
+
+    /// The invitation meant: by the id of its conversation or the beginning of that.
+    async fn find_invitation(
+        &mut self,
+        account: LocalAccountId,
+        text: &str,
+    ) -> Result<ConversationId, CliError> {
+        if let Ok(conversation) = text.parse() {
+            return Ok(conversation);
+        }
+        let waiting = self.client.call(ContactRequests, AccountParams { account }).await?.requests;
+        let text = text.to_lowercase();
+        let ids = waiting.iter().filter(|request| request.invitation).filter_map(|it| it.conversation);
+        one("invitation", &text, ids.filter(|id| is_beginning(&text, &id.to_hex())))
     }
 
     pub(super) async fn account(&mut self, command: AccountCommand) -> Result<(), CliError> {
@@ -278,6 +295,82 @@ impl<'a> Session<'a> {
                 let params = ConversationParams { account, conversation };
                 let shown = |answer: &MembersView| render::members(&answer.members);
                 self.call(ConversationMembers, params, shown).await
+            }
+            ConversationCommand::Create { title, description, mode } => {
+                let mode = match mode {
+                    ModeChoice::AdminInvitesOnly => GroupMode::AdminInvitesOnly,
+                    ModeChoice::InvitesOnly => GroupMode::InvitesOnly,
+                    ModeChoice::Public => GroupMode::Public,
+                };
+                let profile = ProfileChange { title, description, ..ProfileChange::default() };
+                let params = CreateConversationParams { account, mode, profile };
+                let shown = |answer: &ConversationRef| format!("conversation {}", answer.conversation);
+                self.call(ConversationCreate, params, shown).await
+            }
+            ConversationCommand::Invite { conversation, id } => {
+                let conversation = self.find_conversation(account, &conversation).await?;
+                let params = InviteParams { account, conversation, contact: id };
+                self.call(ConversationInvite, params, render::changed).await
+            }
+            ConversationCommand::Requests => {
+                let shown = |answer: &RequestsView| render::requests(&answer.requests);
+                self.call(ContactRequests, AccountParams { account }, shown).await
+            }
+            ConversationCommand::Accept { conversation } => {
+                let conversation = self.find_invitation(account, &conversation).await?;
+                let shown = |answer: &ConversationRef| format!("conversation {}", answer.conversation);
+                self.call(ConversationAccept, ConversationParams { account, conversation }, shown).await
+            }
+            ConversationCommand::Decline { conversation } => {
+                let conversation = self.find_invitation(account, &conversation).await?;
+                self.call(ConversationDecline, ConversationParams { account, conversation }, done).await
+            }
+            ConversationCommand::Ban { conversation, target } => {
+                let conversation = self.find_conversation(account, &conversation).await?;
+                let params = VoteParams { account, conversation, target };
+                self.call(ConversationBan, params, render::changed).await
+            }
+            ConversationCommand::Unban { conversation, target } => {
+                let conversation = self.find_conversation(account, &conversation).await?;
+                let params = VoteParams { account, conversation, target };
+                self.call(ConversationUnban, params, render::changed).await
+            }
+            ConversationCommand::Profile {
+                conversation,
+                title,
+                description,
+                avatar,
+                no_avatar,
+                call_host,
+                call_host_device,
+            } => {
+                let avatar = match avatar {
+                    Some(path) => Some(
+                        STANDARD.encode(std::fs::read(&path).map_err(|error| CliError::file(&path, error))?),
+                    ),
+                    None => no_avatar.then(String::new),
+                };
+                let profile = ProfileChange { title, description, avatar, call_host, call_host_device };
+                let conversation = self.find_conversation(account, &conversation).await?;
+                if profile.is_empty() {
+                    let params = ConversationParams { account, conversation };
+                    self.call(ConversationProfile, params, render::profile).await
+                } else {
+                    let params = ProfileParams { account, conversation, profile };
+                    self.call(ConversationSetProfile, params, render::changed).await
+                }
+            }
+            ConversationCommand::Preferences { conversation, values } => {
+                let preferences = preferences(&values)?;
+                let conversation = self.find_conversation(account, &conversation).await?;
+                if preferences.is_empty() {
+                    let shown = |answer: &PreferencesView| render::preferences(&answer.preferences);
+                    let params = ConversationParams { account, conversation };
+                    self.call(ConversationPreferences, params, shown).await
+                } else {
+                    let params = PreferParams { account, conversation, preferences };
+                    self.call(ConversationPrefer, params, done).await
+                }
             }
             ConversationCommand::Leave { conversation } => {
                 let conversation = self.find_conversation(account, &conversation).await?;
@@ -458,6 +551,16 @@ async fn unless_interrupted<T>(
 /// Whether `text` means this name. Nothing at all means none: it is a variable that was not set.
 fn is_beginning(text: &str, name: &str) -> bool {
     !text.is_empty() && name.starts_with(text)
+}
+
+/// Preferences as they are typed.
+fn preferences(values: &[String]) -> Result<BTreeMap<String, String>, CliError> {
+    let pair = |text: &String| {
+        let usage = || CliError::Usage(format!("{text:?} is no preference; write NAME=VALUE"));
+        let (name, value) = text.split_once('=').ok_or_else(usage)?;
+        Ok((name.to_owned(), value.to_owned()))
+    };
+    values.iter().map(pair).collect()
 }
 
 /// A text that says something.

@@ -1,8 +1,13 @@
 //! Tables and lines for people.
 
+use std::collections::BTreeMap;
+
 use comfy_table::{ContentArrangement, Table, presets};
 use skep_actors::account::messages::{AccountView, ContactView, LinkView, RequestView};
-use skep_actors::swarm::messages::{ConversationView, MemberView, MessageView};
+use skep_actors::swarm::messages::{
+    Changed, ConversationView, MemberView, MessageView, ProfileView, RefusalView, VoteView,
+};
+use skep_protocol::ids::CommitId;
 use skep_protocol::time::UnixMillis;
 
 use crate::rpc::schema::{DhtNotice, DhtValueView, HealthView, NodeView, TreeView};
@@ -135,10 +140,16 @@ pub(crate) fn contacts(contacts: &[ContactView]) -> String {
 
 pub(crate) fn requests(requests: &[RequestView]) -> String {
     table(
-        &["from", "name", "received", "conversation"],
+        &["from", "name", "received", "conversation", "mode", "title"],
         requests.iter().map(|request| {
-            let conversation = optional(request.conversation);
-            vec![request.from.to_string(), or_nothing(&request.name), time(request.received), conversation]
+            vec![
+                request.from.to_string(),
+                or_nothing(&request.name),
+                time(request.received),
+                optional(request.conversation),
+                request.mode.clone(),
+                or_nothing(&request.title),
+            ]
         }),
     )
 }
@@ -169,11 +180,70 @@ pub(crate) fn conversation(conversation: &ConversationView) -> String {
         ("problem", optional(conversation.problem.as_deref())),
         ("head", optional(conversation.head)),
     ]);
-    format!("{facts}\n\n{}", members(&conversation.members))
+    let mut parts = vec![facts, members(&conversation.members)];
+    if !conversation.votes.is_empty() {
+        parts.push(votes(&conversation.votes));
+    }
+    if !conversation.refusals.is_empty() {
+        parts.push(refusals(&conversation.refusals));
+    }
+    parts.join("\n\n")
 }
 
 pub(crate) fn members(members: &[MemberView]) -> String {
-    table(&["member", "role"], members.iter().map(|member| vec![member.id.to_string(), member.role.clone()]))
+    table(
+        &["member", "role", "has", "has read"],
+        members.iter().map(|member| {
+            let short = |commit: Option<CommitId>| optional(commit.map(|commit| commit.short()));
+            vec![member.id.to_string(), member.role.clone(), short(member.fetched), short(member.read)]
+        }),
+    )
+}
+
+fn votes(votes: &[VoteView]) -> String {
+    table(
+        &["vote to", "among", "whom", "for it", "needed"],
+        votes.iter().map(|vote| {
+            let voters: Vec<_> = vote.voters.iter().map(|voter| voter.short()).collect();
+            let (action, kind, target) = (vote.action.clone(), vote.kind.clone(), vote.target.clone());
+            vec![action, kind, target, or_nothing(&voters.join(" ")), vote.needed.to_string()]
+        }),
+    )
+}
+
+fn refusals(refusals: &[RefusalView]) -> String {
+    table(
+        &["refused (utc)", "from", "device", "commit", "why"],
+        refusals.iter().map(|refusal| {
+            vec![
+                time(refusal.time),
+                optional(refusal.peer.map(|peer| peer.short())),
+                refusal.device.short(),
+                optional(refusal.commit.map(|commit| commit.short())),
+                refusal.reason.clone(),
+            ]
+        }),
+    )
+}
+
+/// A change of a conversation, and whether it holds.
+pub(crate) fn changed(changed: &Changed) -> String {
+    let rest = if changed.decided { "" } else { " (a vote; it takes those of more admins)" };
+    format!("commit {}{rest}", changed.commit)
+}
+
+pub(crate) fn profile(profile: &ProfileView) -> String {
+    list(&[
+        ("title", or_nothing(&profile.title)),
+        ("description", or_nothing(&profile.description)),
+        ("picture", yes(!profile.avatar.is_empty())),
+        ("host of calls", optional(profile.call_host)),
+        ("its device", optional(profile.call_host_device)),
+    ])
+}
+
+pub(crate) fn preferences(preferences: &BTreeMap<String, String>) -> String {
+    table(&["preference", "value"], preferences.iter().map(|(name, value)| vec![name.clone(), value.clone()]))
 }
 
 /// Messages as a chat: oldest first.

@@ -7,8 +7,9 @@ use skep_actors::account::messages::{
     AccountError, AccountMessage, AccountRequest, AccountView, ContactView, LinkView, Password, RequestView,
 };
 use skep_actors::supervision::{Port, Reply};
-use skep_actors::swarm::messages::{ConversationMessage, ConversationView};
+use skep_actors::swarm::messages::{Changed, ConversationMessage, ConversationView, ProfileChange};
 use skep_protocol::ids::{AccountId, ConversationId, LocalAccountId};
+use skep_protocol::swarm::message::Mode;
 
 use super::conversation::Conversation;
 use super::{ASK_DEADLINE, Node};
@@ -16,6 +17,9 @@ use crate::error::NodeError;
 
 /// Time to open or write an archive: Argon2 and a full disk write, with others before it.
 const ARCHIVE_DEADLINE: Duration = Duration::from_secs(60);
+
+/// Time for an invitation to be durable in the records and in the conversation.
+const INVITE_DEADLINE: Duration = Duration::from_secs(90);
 
 /// Time to validate a conversation that is imported: a hundred thousand commits, twice over.
 const IMPORT_DEADLINE: Duration = Duration::from_secs(300);
@@ -140,12 +144,54 @@ impl Account {
         self.ask_plain(AccountRequest::Contacts).await
     }
 
-    /// Requests that wait for an answer.
+    /// Contact requests and invitations that wait for an answer.
     ///
     /// # Errors
     /// [`NodeError`] when the account does not answer.
     pub async fn requests(&self) -> Result<Vec<RequestView>, NodeError> {
         self.ask_plain(AccountRequest::Requests).await
+    }
+
+    /// Makes a group of which this account is the only member and admin.
+    ///
+    /// # Errors
+    /// [`AccountError::NoGroup`] for a mode that is no group's, [`AccountError::InConversation`] when the
+    /// profile is too long.
+    pub async fn create_conversation(
+        &self,
+        mode: Mode,
+        profile: ProfileChange,
+    ) -> Result<Conversation, NodeError> {
+        let create = |reply| AccountRequest::CreateConversation { mode, profile, reply };
+        Ok(self.conversation(self.ask(ARCHIVE_DEADLINE, create).await?))
+    }
+
+    pub(super) async fn invite(
+        &self,
+        conversation: ConversationId,
+        person: AccountId,
+    ) -> Result<Changed, NodeError> {
+        self.ask(INVITE_DEADLINE, |reply| AccountRequest::Invite { conversation, person, reply }).await
+    }
+
+    /// Accepts an invitation. The conversation is being fetched; [`Event::ConversationReady`] tells
+    /// when it is there.
+    ///
+    /// [`Event::ConversationReady`]: crate::Event::ConversationReady
+    ///
+    /// # Errors
+    /// [`AccountError::UnknownInvitation`] when there is none into this conversation.
+    pub async fn accept_invitation(&self, conversation: ConversationId) -> Result<Conversation, NodeError> {
+        self.ask(ASK_DEADLINE, |reply| AccountRequest::AcceptInvitation { conversation, reply }).await?;
+        Ok(self.conversation(conversation))
+    }
+
+    /// Declines an invitation; who invites is not told.
+    ///
+    /// # Errors
+    /// [`AccountError::UnknownInvitation`] when there is none into this conversation.
+    pub async fn decline_invitation(&self, conversation: ConversationId) -> Result<(), NodeError> {
+        self.ask(ASK_DEADLINE, |reply| AccountRequest::DeclineInvitation { conversation, reply }).await
     }
 
     /// All conversations at a glance.

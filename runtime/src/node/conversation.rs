@@ -1,12 +1,16 @@
 //! A conversation of an account, as a program holds it.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use skep_actors::supervision::Reply;
 use skep_actors::swarm::messages::{
-    ConversationError, ConversationMessage, ConversationView, MemberView, MessageView, Outgoing, Page,
+    Changed, ConversationError, ConversationMessage, ConversationView, GroupChange, MemberView, MessageView,
+    Outgoing, Page, ProfileChange, ProfileView,
 };
-use skep_protocol::ids::{CommitId, ConversationId};
+use skep_protocol::ids::{AccountId, CommitId, ConversationId};
+use skep_protocol::swarm::layout::VoteAction;
+use skep_protocol::swarm::message::Target;
 
 use super::account::Account;
 use crate::error::NodeError;
@@ -146,6 +150,69 @@ impl Conversation {
     /// [`ConversationError::NotReady`] while the conversation has not arrived.
     pub async fn log(&self, limit: usize) -> Result<Vec<CommitId>, NodeError> {
         self.ask(SEARCH_DEADLINE, |reply| ConversationMessage::Log { limit, reply }).await
+    }
+
+    /// Invites somebody. Delivery goes on by itself, also after a restart. Somebody banned is voted in
+    /// again instead, by an admin.
+    ///
+    /// # Errors
+    /// [`ConversationError::NotAdmin`] where only admins invite, [`ConversationError::AlreadyThere`],
+    /// [`ConversationError::Banned`].
+    pub async fn invite(&self, person: AccountId) -> Result<Changed, NodeError> {
+        self.account.invite(self.id, person).await
+    }
+
+    /// Votes to ban a person or device, which happens when more than half of the admins have.
+    ///
+    /// # Errors
+    /// [`ConversationError::NotAdmin`], [`ConversationError::NoTarget`],
+    /// [`ConversationError::VotedAlready`].
+    pub async fn ban(&self, target: Target) -> Result<Changed, NodeError> {
+        self.change(GroupChange::Vote { action: VoteAction::Ban, target }).await
+    }
+
+    /// Votes to let a person or device in again.
+    ///
+    /// # Errors
+    /// As [`Self::ban`].
+    pub async fn unban(&self, target: Target) -> Result<Changed, NodeError> {
+        self.change(GroupChange::Vote { action: VoteAction::Unban, target }).await
+    }
+
+    /// Changes title, description, picture or host of calls.
+    ///
+    /// # Errors
+    /// [`ConversationError::NotAdmin`], [`ConversationError::BadProfile`].
+    pub async fn set_profile(&self, profile: ProfileChange) -> Result<Changed, NodeError> {
+        self.change(GroupChange::Profile(profile)).await
+    }
+
+    /// Title, description, picture and host of calls.
+    ///
+    /// # Errors
+    /// [`ConversationError::NotReady`] while the conversation has not arrived.
+    pub async fn profile(&self) -> Result<ProfileView, NodeError> {
+        self.ask(READ_DEADLINE, ConversationMessage::Profile).await
+    }
+
+    /// What the owner prefers of this conversation, on this device.
+    ///
+    /// # Errors
+    /// [`ConversationError::Storage`] when it cannot be read.
+    pub async fn preferences(&self) -> Result<BTreeMap<String, String>, NodeError> {
+        self.ask(READ_DEADLINE, ConversationMessage::Preferences).await
+    }
+
+    /// Prefers something; an empty value takes a preference away. The others stay.
+    ///
+    /// # Errors
+    /// [`ConversationError::BadPreference`] when there are too many, or one is too long.
+    pub async fn prefer(&self, values: BTreeMap<String, String>) -> Result<(), NodeError> {
+        self.ask(READ_DEADLINE, |reply| ConversationMessage::Prefer { values, reply }).await
+    }
+
+    async fn change(&self, change: GroupChange) -> Result<Changed, NodeError> {
+        self.ask(SEND_DEADLINE, |reply| ConversationMessage::Change { change, reply }).await
     }
 
     /// Leaves the conversation and removes it from this account.

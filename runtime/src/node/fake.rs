@@ -8,15 +8,17 @@ use std::sync::Arc;
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
-use skep_actors::account::messages::{AccountError, AccountRequest, AccountView, ContactView};
+use skep_actors::account::messages::{AccountError, AccountRequest, AccountView, ContactView, RequestView};
 use skep_actors::dht::messages::{Found, ListenEvent, PutReport};
 use skep_actors::event::{Event, NodeEvent};
 use skep_actors::supervision::{Actor, ChildSpec, Message, Outlet, Port, Reply, RestartPolicy, Scope};
 use skep_actors::swarm::messages::{
-    ConversationError, ConversationMessage, ConversationView, MemberView, MessageView, Outgoing, Page,
+    Changed, ConversationError, ConversationMessage, ConversationView, GroupChange, MemberView, MessageView,
+    Outgoing, Page,
 };
 use skep_protocol::dht::value::Value;
 use skep_protocol::ids::{AccountId, CommitId, ConversationId, DeviceId, DhtKey, LocalAccountId, sha1};
+use skep_protocol::swarm::message::Target;
 use skep_protocol::time::UnixMillis;
 
 use super::actor::NodeActor;
@@ -192,6 +194,24 @@ impl FakeAccount {
                 let port = self.conversation.clone().filter(|_| conversation == CONVERSATION);
                 reply.send(port.ok_or(AccountError::UnknownConversation(conversation)));
             }
+            AccountRequest::CreateConversation { reply, .. } => reply.send(Ok(CONVERSATION)),
+            AccountRequest::Requests(reply) => reply.send(vec![RequestView {
+                from: AccountId([7; 20]),
+                name: String::new(),
+                received: UnixMillis(1_700_000_000_000),
+                conversation: Some(CONVERSATION),
+                mode: "invites_only".to_owned(),
+                title: "Friends".to_owned(),
+                description: String::new(),
+                invitation: true,
+            }]),
+            AccountRequest::Conversations(reply) => reply.send(Ok(Vec::new())),
+            AccountRequest::Invite { reply, .. } => reply.send(Err(ConversationError::NotAdmin.into())),
+            AccountRequest::AcceptInvitation { conversation, reply }
+            | AccountRequest::DeclineInvitation { conversation, reply } => {
+                let known = conversation == CONVERSATION;
+                reply.send(known.then_some(()).ok_or(AccountError::UnknownInvitation(conversation)));
+            }
             AccountRequest::Rename { reply, .. } | AccountRequest::Set { reply, .. } => reply.send(Ok(())),
             AccountRequest::Withdraw(reply) => reply.send(()),
             other => panic!("the fake account does not know {other:?}"),
@@ -277,10 +297,21 @@ impl Actor for FakeConversation {
                     fetched: None,
                     read: None,
                 }],
+                banned_devices: Vec::new(),
+                votes: Vec::new(),
+                refusals: Vec::new(),
                 head: None,
                 state: "ready".to_owned(),
                 problem: None,
             }),
+            ConversationMessage::Change { change: GroupChange::Vote { target, .. }, reply } => {
+                let known = target == Target::Account(AccountId([7; 20]));
+                let changed = Changed { commit: CommitId([9; 20]), decided: false };
+                reply.send(known.then_some(changed).ok_or_else(|| ConversationError::NoTarget {
+                    action: "ban".to_owned(),
+                    target: target.to_hex(),
+                }));
+            }
             other => panic!("the fake conversation does not know {}", other.kind()),
         }
     }

@@ -8,9 +8,11 @@ use base64::engine::general_purpose::STANDARD;
 use futures::StreamExt as _;
 use skep_actors::account::messages::{AccountView, Password};
 use skep_actors::supervision::ActorId;
-use skep_actors::swarm::messages::{ConversationView, MAX_PAGE, Outgoing, Page};
+use skep_actors::swarm::messages::{Changed, ConversationView, MAX_PAGE, Outgoing, Page, ProfileView};
 use skep_protocol::dht::content::Content;
 use skep_protocol::ids::{AccountId, CommitId, ConversationId, DhtKey, LocalAccountId};
+
+use skep_protocol::swarm::message::{Mode, Target};
 
 use super::schema::*;
 use super::session::Caller;
@@ -97,6 +99,13 @@ fn dht_key(text: &str) -> DhtKey {
 
 fn person(text: &str) -> Result<AccountId, RpcError> {
     AccountId::from_uri(text).map_err(|error| RpcError::new(ErrorCode::InvalidParams, error.to_string()))
+}
+
+fn target(text: &str) -> Result<Target, RpcError> {
+    match Target::parse(&text.to_lowercase()) {
+        Some(target @ Target::Device(_)) => Ok(target),
+        _ => person(text).map(Target::Account),
+    }
 }
 
 impl Methods<Caller> for Server {
@@ -221,6 +230,78 @@ impl Methods<Caller> for Server {
 
     async fn contact_requests(&self, _: &Caller, params: AccountParams) -> Result<RequestsView, RpcError> {
         Ok(RequestsView { requests: self.account(params.account).requests().await? })
+    }
+
+    async fn conversation_create(
+        &self,
+        _: &Caller,
+        params: CreateConversationParams,
+    ) -> Result<ConversationRef, RpcError> {
+        let mode = match params.mode {
+            GroupMode::AdminInvitesOnly => Mode::AdminInvitesOnly,
+            GroupMode::InvitesOnly => Mode::InvitesOnly,
+            GroupMode::Public => Mode::Public,
+        };
+        let conversation = self.account(params.account).create_conversation(mode, params.profile).await?;
+        Ok(ConversationRef { conversation: conversation.id() })
+    }
+
+    async fn conversation_invite(&self, _: &Caller, params: InviteParams) -> Result<Changed, RpcError> {
+        let person = person(&params.contact)?;
+        Ok(self.conversation(params.account, params.conversation).invite(person).await?)
+    }
+
+    async fn conversation_accept(
+        &self,
+        _: &Caller,
+        params: ConversationParams,
+    ) -> Result<ConversationRef, RpcError> {
+        let conversation = self.account(params.account).accept_invitation(params.conversation).await?;
+        Ok(ConversationRef { conversation: conversation.id() })
+    }
+
+    async fn conversation_decline(&self, _: &Caller, params: ConversationParams) -> Result<Done, RpcError> {
+        self.account(params.account).decline_invitation(params.conversation).await?;
+        Ok(Done {})
+    }
+
+    async fn conversation_ban(&self, _: &Caller, params: VoteParams) -> Result<Changed, RpcError> {
+        let target = target(&params.target)?;
+        Ok(self.conversation(params.account, params.conversation).ban(target).await?)
+    }
+
+    async fn conversation_unban(&self, _: &Caller, params: VoteParams) -> Result<Changed, RpcError> {
+        let target = target(&params.target)?;
+        Ok(self.conversation(params.account, params.conversation).unban(target).await?)
+    }
+
+    async fn conversation_profile(
+        &self,
+        _: &Caller,
+        params: ConversationParams,
+    ) -> Result<ProfileView, RpcError> {
+        Ok(self.conversation(params.account, params.conversation).profile().await?)
+    }
+
+    async fn conversation_set_profile(&self, _: &Caller, params: ProfileParams) -> Result<Changed, RpcError> {
+        if params.profile.is_empty() {
+            return Err(RpcError::new(ErrorCode::InvalidParams, "nothing of the profile is to change"));
+        }
+        Ok(self.conversation(params.account, params.conversation).set_profile(params.profile).await?)
+    }
+
+    async fn conversation_preferences(
+        &self,
+        _: &Caller,
+        params: ConversationParams,
+    ) -> Result<PreferencesView, RpcError> {
+        let preferences = self.conversation(params.account, params.conversation).preferences().await?;
+        Ok(PreferencesView { preferences })
+    }
+
+    async fn conversation_prefer(&self, _: &Caller, params: PreferParams) -> Result<Done, RpcError> {
+        self.conversation(params.account, params.conversation).prefer(params.preferences).await?;
+        Ok(Done {})
     }
 
     async fn conversation_list(

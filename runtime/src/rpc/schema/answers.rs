@@ -1,5 +1,6 @@
 //! What the methods answer, and what is told unasked.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use base64::Engine as _;
@@ -15,6 +16,13 @@ use skep_protocol::dht::value::{Body, Value};
 use skep_protocol::ids::{CommitId, ConversationId};
 
 use crate::node::Health;
+
+/// What is preferred of a conversation, on this device.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PreferencesView {
+    /// Names and values.
+    pub preferences: BTreeMap<String, String>,
+}
 
 /// It was done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

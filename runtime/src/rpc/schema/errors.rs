@@ -132,9 +132,11 @@ fn dht_code(error: &DhtError) -> ErrorCode {
 
 fn account_code(error: &AccountError) -> ErrorCode {
     match error {
-        AccountError::Oneself(_) | AccountError::TooMany(_) => ErrorCode::Refused,
+        AccountError::Oneself(_) | AccountError::TooMany(_) | AccountError::NoGroup(_) => ErrorCode::Refused,
+        AccountError::InConversation(error) => conversation_code(error),
         AccountError::UnknownContact(_)
         | AccountError::UnknownRequest(_)
+        | AccountError::UnknownInvitation(_)
         | AccountError::UnknownConversation(_) => ErrorCode::NotFound,
         AccountError::WrongPassword => ErrorCode::WrongPassword,
         AccountError::Archive(_) | AccountError::Conversation(_) => ErrorCode::BadArchive,
@@ -147,11 +149,19 @@ fn account_code(error: &AccountError) -> ErrorCode {
 
 fn conversation_code(error: &ConversationError) -> ErrorCode {
     match error {
-        ConversationError::UnknownMessage { .. } => ErrorCode::NotFound,
+        ConversationError::UnknownMessage { .. } | ConversationError::NoTarget { .. } => ErrorCode::NotFound,
         ConversationError::TooLong { .. }
         | ConversationError::NotYours { .. }
         | ConversationError::NotEditable { .. }
-        | ConversationError::NotMember => ErrorCode::Refused,
+        | ConversationError::NotMember
+        | ConversationError::NotAdmin
+        | ConversationError::Banned(_)
+        | ConversationError::AlreadyThere(_)
+        | ConversationError::OneToOne
+        | ConversationError::VotedAlready { .. }
+        | ConversationError::BadProfile(_)
+        | ConversationError::BadPreference(_)
+        | ConversationError::NewDevice => ErrorCode::Refused,
         ConversationError::NotReady => ErrorCode::NotReady,
         ConversationError::Storage(_) => ErrorCode::Storage,
         ConversationError::Busy(_) => ErrorCode::Busy,

@@ -14,7 +14,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use skep_actors::account::messages::AccountView;
-use skep_actors::swarm::messages::{ConversationView, Page};
+use skep_actors::swarm::messages::{Changed, ConversationView, Page, ProfileView};
 
 pub use answers::*;
 pub use errors::{ErrorCode, RpcError};
@@ -147,9 +147,32 @@ methods! {
     contact_ban ContactBan "contact.ban": ContactParams => Done;
     /// All contacts, also those removed and banned.
     contact_list ContactList "contact.list": AccountParams => ContactsView;
-    /// Requests that wait for an answer.
+    /// Contact requests and invitations into conversations that wait for an answer.
     contact_requests ContactRequests "contact.requests": AccountParams => RequestsView;
 
+    /// Makes a group of which this account is the only member and admin.
+    conversation_create ConversationCreate "conversation.create":
+        CreateConversationParams => ConversationRef;
+    /// Invites somebody. Delivery goes on by itself, also after a restart. Somebody banned is voted in
+    /// again instead, by an admin.
+    conversation_invite ConversationInvite "conversation.invite": InviteParams => Changed;
+    /// Accepts an invitation. The `conversation_ready` event tells when the conversation is there.
+    conversation_accept ConversationAccept "conversation.accept": ConversationParams => ConversationRef;
+    /// Declines an invitation; who invites is not told.
+    conversation_decline ConversationDecline "conversation.decline": ConversationParams => Done;
+    /// Votes to ban a person or device, which happens when more than half of the admins have.
+    conversation_ban ConversationBan "conversation.ban": VoteParams => Changed;
+    /// Votes to let a person or device in again.
+    conversation_unban ConversationUnban "conversation.unban": VoteParams => Changed;
+    /// Title, description, picture and host of calls of a conversation.
+    conversation_profile ConversationProfile "conversation.profile": ConversationParams => ProfileView;
+    /// Changes the profile of a conversation. What is not named stays.
+    conversation_set_profile ConversationSetProfile "conversation.set_profile": ProfileParams => Changed;
+    /// What the owner prefers of a conversation, on this device.
+    conversation_preferences ConversationPreferences "conversation.preferences":
+        ConversationParams => PreferencesView;
+    /// Changes preferences of a conversation. Those not named stay.
+    conversation_prefer ConversationPrefer "conversation.prefer": PreferParams => Done;
     /// All conversations of an account.
     conversation_list ConversationList "conversation.list": AccountParams => ConversationsView;
     /// A conversation at a glance.

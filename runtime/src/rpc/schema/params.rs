@@ -1,9 +1,11 @@
 //! What the methods are given.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use skep_actors::swarm::messages::ProfileChange;
 use skep_protocol::ids::{CommitId, ConversationId, LocalAccountId};
 use zeroize::Zeroize as _;
 
@@ -126,6 +128,90 @@ pub struct ConversationParams {
     /// The conversation.
     #[schemars(with = "String")]
     pub conversation: ConversationId,
+}
+
+/// How a group works.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum GroupMode {
+    /// Only admins invite.
+    AdminInvitesOnly,
+    /// Every member invites.
+    #[default]
+    InvitesOnly,
+    /// Reserved by the protocol; like `invites_only`.
+    Public,
+}
+
+/// A group to be made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CreateConversationParams {
+    /// The account, by its local name.
+    #[schemars(with = "String")]
+    pub account: LocalAccountId,
+    /// How it works; every member invites unless said otherwise.
+    #[serde(default)]
+    pub mode: GroupMode,
+    /// Its profile.
+    #[serde(default)]
+    pub profile: ProfileChange,
+}
+
+/// A person to be invited.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct InviteParams {
+    /// The account, by its local name.
+    #[schemars(with = "String")]
+    pub account: LocalAccountId,
+    /// The conversation.
+    #[schemars(with = "String")]
+    pub conversation: ConversationId,
+    /// The person's Jami id, with or without `jami:` before it.
+    pub contact: String,
+}
+
+/// A person or device to vote on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct VoteParams {
+    /// The account, by its local name.
+    #[schemars(with = "String")]
+    pub account: LocalAccountId,
+    /// The conversation.
+    #[schemars(with = "String")]
+    pub conversation: ConversationId,
+    /// The person's Jami id, or the 64 digits of a device.
+    pub target: String,
+}
+
+/// Another profile of a conversation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ProfileParams {
+    /// The account, by its local name.
+    #[schemars(with = "String")]
+    pub account: LocalAccountId,
+    /// The conversation.
+    #[schemars(with = "String")]
+    pub conversation: ConversationId,
+    /// What changes.
+    pub profile: ProfileChange,
+}
+
+/// What is preferred of a conversation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PreferParams {
+    /// The account, by its local name.
+    #[schemars(with = "String")]
+    pub account: LocalAccountId,
+    /// The conversation.
+    #[schemars(with = "String")]
+    pub conversation: ConversationId,
+    /// Names and values, such as `color` and `#ff8800`; an empty value takes a preference away.
+    pub preferences: BTreeMap<String, String>,
 }
 
 /// A file or folder of the node's machine.
