@@ -210,3 +210,40 @@ async fn a_value_is_put_found_and_listened_for() {
     assert_eq!(running.skep(&["dht", "get", "another key"]).await.unwrap(), "none\n");
     assert!(running.skep(&["dht", "stat"]).await.unwrap().contains("DHT reachable"));
 }
+
+#[tokio::test]
+async fn groups_are_made_and_voted_on_and_refusals_are_one_clear_line() {
+    let running = Running::start().await;
+    running.skep(&["account", "create", "Alice"]).await.unwrap();
+    let id = CONVERSATION.to_hex();
+    let made = running.skep(&["conversation", "create", "--title", "Friends", "--mode", "public"]).await;
+    assert_eq!(made.unwrap(), format!("conversation {id}\n"));
+    let waiting = running.skep(&["conversation", "requests"]).await.unwrap();
+    assert!(waiting.contains("Friends") && waiting.contains("invites_only"), "{waiting}");
+    // By the beginning of its id.
+    assert_eq!(
+        running.skep(&["conversation", "accept", &id[..6]]).await.unwrap(),
+        format!("conversation {id}\n")
+    );
+    running.skep(&["conversation", "decline", &id]).await.unwrap();
+    let known = "07".repeat(20);
+    let voted = running.skep(&["conversation", "ban", &id, &known]).await.unwrap();
+    assert!(voted.contains("takes those of more admins"), "{voted}");
+    for (words, expected) in [
+        (&["conversation", "invite", &id, &known][..], "only admins of the conversation may do this"),
+        (&["conversation", "ban", &id, &"08".repeat(20)], "whom this account could ban"),
+        (&["conversation", "accept", &"1".repeat(40)], "there is no invitation into conversation"),
+    ] {
+        let error = running.skep(words).await.unwrap_err();
+        assert!(error.line().contains(expected) && !error.line().contains('\n'), "{}", error.line());
+        assert_eq!(error.exit_code(), ExitCode::FAILURE);
+    }
+    for words in [
+        &["conversation", "create", "--mode", "one_to_one"][..],
+        &["conversation", "accept", "zz"],
+        &["conversation", "preferences", &id, "color"],
+    ] {
+        assert_eq!(running.skep(words).await.unwrap_err().exit_code(), ExitCode::from(2), "{words:?}");
+    }
+    running.node.shutdown().await;
+}

@@ -286,6 +286,37 @@ async fn errors_of_accounts_have_their_codes() {
 }
 
 #[tokio::test]
+async fn errors_of_groups_have_their_codes() {
+    let running = Running::start().await;
+    let mut client = running.client().await;
+    let params = CreateParams { name: "Alice".to_owned(), password: None };
+    let account = client.call(method::AccountCreate, params).await.unwrap().local;
+    let mut raw = running.raw().await;
+    let person = "07".repeat(20);
+    for (name, params, expected) in [
+        ("conversation.invite", json!({ "contact": person }), ErrorCode::Refused),
+        ("conversation.invite", json!({ "contact": "nobody" }), ErrorCode::InvalidParams),
+        ("conversation.ban", json!({ "target": "08".repeat(20) }), ErrorCode::NotFound),
+        ("conversation.ban", json!({ "target": "x" }), ErrorCode::InvalidParams),
+        ("conversation.set_profile", json!({ "profile": {} }), ErrorCode::InvalidParams),
+        ("conversation.set_profile", json!({ "profile": { "colour": "red" } }), ErrorCode::InvalidParams),
+    ] {
+        let mut params = params;
+        params["account"] = json!(account);
+        params["conversation"] = json!(CONVERSATION);
+        let reply = raw.ask(request(1, name, params)).await;
+        assert_eq!(code(&reply), i64::from(expected.number()), "{name} {reply}");
+    }
+    let unknown = json!({ "account": account, "conversation": "1".repeat(40) });
+    let reply = raw.ask(request(1, "conversation.decline", unknown)).await;
+    assert_eq!(code(&reply), i64::from(ErrorCode::NotFound.number()), "{reply}");
+    let vote = json!({ "account": account, "conversation": CONVERSATION, "target": person });
+    let reply = raw.ask(request(2, "conversation.ban", vote)).await;
+    assert_eq!(reply["result"]["decided"], false, "{reply}");
+    running.node.shutdown().await;
+}
+
+#[tokio::test]
 async fn faults_are_injected_only_where_that_is_switched_on() {
     let running = Running::start_with(|config| config.debug.fault_injection = false).await;
     let refused = running.client().await.call(method::NodeInjectPanic, ActorParams { actor: 0 }).await;
