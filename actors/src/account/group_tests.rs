@@ -1,10 +1,14 @@
 //! Three accounts in one process make groups, invite, vote and leave.
 
+use skep_protocol::ids::DeviceId;
 use skep_protocol::swarm::layout::VoteAction;
 use skep_protocol::swarm::message::{Mode, Target};
+use skep_protocol::swarm::notice::{Invitation, Notice as SwarmNotice};
+use skep_protocol::sync::MAX_REQUESTS_EACH;
 
 use super::*;
 use crate::account::messages::RequestView;
+use crate::peer::messages::{LinkEvent, Notice, Place};
 use crate::swarm::messages::{Changed, ConversationError, ConversationView, GroupChange, ProfileChange};
 
 /// Alice, who makes the groups, and two contacts of hers who do not know each other.
@@ -314,6 +318,70 @@ fn only_admins_change_the_profile_which_all_see() {
         let seen = three.carol.conversation(id).await.ask(PATIENCE, ask).await.unwrap().unwrap();
         assert_eq!((seen.title.as_str(), seen.avatar.as_str()), ("Friends", "iVBORw0KGgo="));
         assert_eq!(seen.call_host, Some(bob));
+        three.stop().await;
+    });
+}
+
+#[test]
+fn a_thousand_invitations_at_once_wait_over_a_restart_and_more_of_one_person_are_left_out() {
+    run(async {
+        let place = tempfile::tempdir().unwrap();
+        let folder = AccountFolder::new(place.path(), LocalAccountId([1; 8]));
+        lay_out(&folder, "newest", "alice");
+        let node = Node::start(1, &folder, Vec::new()).await;
+        let (crowd, other) = (AccountId([7; 20]), AccountId([8; 20]));
+        let flood = async |from: AccountId, count: u16| {
+            for number in 0..count {
+                let mut conversation = ConversationId([from.0[0]; 20]);
+                conversation.0[..2].copy_from_slice(&number.to_be_bytes());
+                let metadata = [("mode", "2"), ("title", "Join us")];
+                let metadata = metadata.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+                let notice = SwarmNotice::Invitation(Invitation { conversation, metadata, received: None });
+                let notice = Notice { kind: notice.mime_type().to_owned(), content: notice.to_text() };
+                let (device, place) = (DeviceId([from.0[0]; 32]), Place::free());
+                let notice = LinkEvent::Notice { device, account: from, notice, place };
+                node.account.send(AccountMessage::Link(notice)).await.unwrap();
+            }
+        };
+        flood(crowd, 1000).await;
+        assert_eq!(invitations(&node).await.len(), 1000);
+        flood(crowd, 2000).await;
+        flood(other, 1).await;
+        let waiting = invitations(&node).await;
+        let count = |from| waiting.iter().filter(|request| request.from == from).count();
+        assert_eq!((count(crowd), count(other)), (MAX_REQUESTS_EACH, 1));
+        // What is declined makes room, and stays declined.
+        let declined = waiting[0].conversation.unwrap();
+        decline(&node, declined).await.unwrap();
+        node.stop().await;
+        let node = Node::start(2, &folder, Vec::new()).await;
+        let left: Vec<_> = invitations(&node).await.into_iter().map(|request| request.conversation).collect();
+        let expected: Vec<_> = waiting[1..].iter().map(|request| request.conversation).collect();
+        assert_eq!(left, expected);
+        node.stop().await;
+    });
+}
+
+#[test]
+fn a_banned_device_is_told_and_served_nothing_until_it_is_unbanned() {
+    run(async {
+        let place = tempfile::tempdir().unwrap();
+        let mut three = Three::start(place.path()).await;
+        let id = group(&mut three).await;
+        let bob: AccountView = three.bob.ask(AccountRequest::Describe).await;
+        let about = |action| GroupChange::Vote { action, target: Target::Device(bob.device) };
+        assert!(change(&three.alice, id, about(VoteAction::Ban)).await.unwrap().decided);
+        assert_eq!(view(&three.alice, id).await.banned_devices, [bob.device]);
+        let said = three.alice.send(id, "not for bob's device").await;
+        three.carol.text(id, "not for bob's device").await;
+        let lonely = three.bob.send(id, "can anybody hear me?").await;
+        three.carol.send(id, "later").await;
+        three.alice.text(id, "later").await;
+        assert!(!three.alice.log(id).await.contains(&lonely));
+        assert!(!three.bob.log(id).await.contains(&said));
+        change(&three.alice, id, about(VoteAction::Unban)).await.unwrap();
+        three.bob.text(id, "later").await;
+        same_history(&three.alice, &three.bob, id).await;
         three.stop().await;
     });
 }

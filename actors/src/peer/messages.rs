@@ -189,6 +189,15 @@ pub enum LinkEvent {
 #[derive(Debug)]
 pub struct Place(#[expect(dead_code, reason = "held until it is dropped")] pub(super) OwnedSemaphorePermit);
 
+#[cfg(test)]
+impl Place {
+    /// A place that nobody else wants.
+    pub(crate) fn free() -> Self {
+        let places = std::sync::Arc::new(tokio::sync::Semaphore::new(1));
+        Self(places.try_acquire_owned().unwrap())
+    }
+}
+
 impl Message for LinksMessage {
     fn kind(&self) -> &'static str {
         match self {

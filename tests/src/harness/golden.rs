@@ -61,6 +61,15 @@ impl Golden {
         id: "dade06a61df98e096ba22727978edf8617779e00",
     };
 
+    /// An account of the daemon of December 2023.
+    pub const DAN: Self = Self {
+        archive: "jami-13.11.0/accounts/alice/archive-nopassword.gz",
+        device: "jami-13.11.0/accounts/alice",
+        name: "Dan",
+        password: None,
+        id: "30650a7101771851966d5951be66a111c198782a",
+    };
+
     /// The bytes of its archive.
     ///
     /// # Errors

@@ -4,6 +4,7 @@ mod delay_line;
 mod error;
 mod event_log;
 mod golden;
+mod group;
 mod network;
 mod node;
 mod owner;

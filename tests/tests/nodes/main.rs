@@ -12,6 +12,7 @@ mod crash;
 mod disk;
 mod echo_bot;
 mod follow;
+mod groups;
 mod read_me;
 mod removal;
 mod settings;
