@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use skep::ConversationId;
 use skep::rpc::client::Client;
-use skep::rpc::schema::{Nothing, method};
+use skep::rpc::schema::{AccountParams, Nothing, method};
 use skep_tests::harness::{Golden, Mark, NodeSetup, Person, Place, Process, program, run, until};
 
 const READ_ME: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md"));
@@ -12,12 +13,19 @@ const READ_ME: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../READ
 /// The ids that the read-me shows; each run has its own.
 const SHOWN_CONTACT: &str = "80eeb21d7e704d9da4e4a51d01a686f5587a9127";
 const SHOWN_CONVERSATION: &str = "90bba1";
+const SHOWN_GROUP: &str = "5fd7b2";
+const SHOWN_INVITATION: &str = "9c41aa";
 
 /// What the output of a command must show, by how the command begins.
 const SHOWS: &[(&str, &str)] = &[
     ("skep account create", "jami id"),
     ("skep contact add", "conversation "),
     ("skep conversation list", "ready"),
+    ("skep conversation create", "conversation "),
+    ("skep conversation invite", "commit "),
+    ("skep conversation requests", "Chess"),
+    ("skep conversation show", "Friends"),
+    ("skep conversation ban", "commit "),
     ("skep message send", "message "),
     ("skep node tree", "conversation"),
 ];
@@ -73,6 +81,7 @@ fn the_commands_of_the_read_me_work() {
         let mut carol = Person::start(Golden::CAROL, NodeSetup::new("carol", place.path())).await.unwrap();
         let shell = Shell::new(place.path(), &carol.node.address().await.unwrap());
         let (mut node, mut conversation) = (None, None::<String>);
+        let (mut group, mut invitation) = (None::<String>, None::<ConversationId>);
         let lines = commands("Use it as a program");
         assert!(lines.len() >= 7, "{lines:?}");
         for line in lines {
@@ -80,6 +89,32 @@ fn the_commands_of_the_read_me_work() {
             let mut line = line.replace(SHOWN_CONTACT, Golden::CAROL.id);
             if let Some(id) = &conversation {
                 line = line.replace(SHOWN_CONVERSATION, id);
+            }
+            if let Some(id) = &group {
+                line = line.replace(SHOWN_GROUP, &id[..SHOWN_GROUP.len()]);
+            }
+            if line.starts_with("skep conversation requests") {
+                // Somebody else invites.
+                let view = shell.client().await.call(method::AccountList, Nothing {}).await.unwrap();
+                let (local, ada) = (view.accounts[0].local, view.accounts[0].id);
+                let chess = carol.found("Chess").await.unwrap();
+                carol.invite(chess, ada).await.unwrap();
+                let mut client = shell.client().await;
+                until("the read-me's node", "an invitation", async || {
+                    let params = AccountParams { account: local };
+                    let requests = client.call(method::ContactRequests, params).await.unwrap().requests;
+                    Ok((!requests.is_empty()).then_some(()))
+                })
+                .await
+                .unwrap();
+                invitation = Some(chess);
+            }
+            if let Some(id) = invitation {
+                line = line.replace(SHOWN_INVITATION, &id.to_hex()[..SHOWN_INVITATION.len()]);
+                if line.starts_with("skep conversation leave") {
+                    let view = shell.client().await.call(method::AccountList, Nothing {}).await.unwrap();
+                    carol.sees(view.accounts[0].id, Some("member"), id).await.unwrap();
+                }
             }
             if let Some(line) = line.strip_suffix('&') {
                 node = Some(shell.starts(line, &place.path().join("node.log")));
@@ -118,7 +153,18 @@ fn the_commands_of_the_read_me_work() {
                 let shown = SHOWS.iter().find(|(beginning, _)| line.starts_with(beginning));
                 assert!(shown.is_none_or(|(_, word)| text.contains(word)), "{line}: {text}");
                 if let Some(id) = text.strip_prefix("conversation ") {
-                    conversation = Some(id.trim()[..SHOWN_CONVERSATION.len()].to_owned());
+                    let id = id.trim().to_owned();
+                    if line.starts_with("skep conversation create") {
+                        group = Some(id);
+                    } else if line.starts_with("skep contact add") {
+                        conversation = Some(id[..SHOWN_CONVERSATION.len()].to_owned());
+                    }
+                }
+                if line.starts_with("skep conversation invite") {
+                    let id = group.as_deref().unwrap().parse().unwrap();
+                    carol.invited(id, Mark::BEGINNING).await.unwrap();
+                    carol.enter(id).await.unwrap();
+                    carol.ready(id, Mark::BEGINNING).await.unwrap();
                 }
             }
         }
