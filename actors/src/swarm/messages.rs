@@ -180,6 +180,9 @@ pub enum ConversationError {
         /// Votes still needed.
         missing: usize,
     },
+    /// Other members' rules leave no way to unban a device.
+    #[error("a device that was banned stays banned: the others would refuse to unban it")]
+    DeviceStaysBanned,
     /// The profile cannot be as asked.
     #[error("the {0}")]
     BadProfile(#[from] ProfileError),

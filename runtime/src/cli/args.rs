@@ -265,11 +265,11 @@ pub(crate) enum ConversationCommand {
         /// The person's Jami id, or the device's id
         target: String,
     },
-    /// Vote to let a member or a device in again
+    /// Vote to let a member in again
     Unban {
         /// The conversation's id, or its beginning
         conversation: String,
-        /// The person's Jami id, or the device's id
+        /// The person's Jami id
         target: String,
     },
     /// Show or change title, description, picture and host of calls

@@ -171,10 +171,10 @@ impl Conversation {
         self.change(GroupChange::Vote { action: VoteAction::Ban, target }).await
     }
 
-    /// Votes to let a person or device in again.
+    /// Votes to let a person in again. Of devices there is no way back.
     ///
     /// # Errors
-    /// As [`Self::ban`].
+    /// As [`Self::ban`]; [`ConversationError::DeviceStaysBanned`].
     pub async fn unban(&self, target: Target) -> Result<Changed, NodeError> {
         self.change(GroupChange::Vote { action: VoteAction::Unban, target }).await
     }

@@ -80,6 +80,7 @@ impl Actor for Root {
             local: LocalAccountId([1; 8]),
             folder: self.folder.path().join(self.id.to_hex()),
             status_file: self.folder.path().join("status"),
+            preferences_file: self.folder.path().join("preferences"),
             identity: Arc::clone(&self.founder.identity),
             name: self.founder.name.clone(),
             links,

@@ -106,6 +106,11 @@ impl Replica {
 /// Votes, and bans or unbans if that decides it; whether it did. A vote already given may decide now
 /// that there are fewer admins.
 fn vote(action: VoteAction, target: Target, chain: &mut Chain<'_>) -> Result<bool, ConversationError> {
+    // The reference wants the device to be there for either vote (`spec: swarm 7.3 B`), and whoever makes
+    // commits that it refuses is alone with them.
+    if matches!((action, target), (VoteAction::Unban, Target::Device(_))) {
+        return Err(ConversationError::DeviceStaysBanned);
+    }
     let no_target =
         || ConversationError::NoTarget { action: action.word().to_owned(), target: target.to_hex() };
     let explain_vote = |error| match error {

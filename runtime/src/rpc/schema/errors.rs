@@ -159,6 +159,7 @@ fn conversation_code(error: &ConversationError) -> ErrorCode {
         | ConversationError::AlreadyThere(_)
         | ConversationError::OneToOne
         | ConversationError::VotedAlready { .. }
+        | ConversationError::DeviceStaysBanned
         | ConversationError::BadProfile(_)
         | ConversationError::BadPreference(_)
         | ConversationError::NewDevice => ErrorCode::Refused,

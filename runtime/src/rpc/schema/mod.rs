@@ -162,7 +162,7 @@ methods! {
     conversation_decline ConversationDecline "conversation.decline": ConversationParams => Done;
     /// Votes to ban a person or device, which happens when more than half of the admins have.
     conversation_ban ConversationBan "conversation.ban": VoteParams => Changed;
-    /// Votes to let a person or device in again.
+    /// Votes to let a person in again. Of devices there is no way back.
     conversation_unban ConversationUnban "conversation.unban": VoteParams => Changed;
     /// Title, description, picture and host of calls of a conversation.
     conversation_profile ConversationProfile "conversation.profile": ConversationParams => ProfileView;
