@@ -110,8 +110,8 @@ pub(super) struct Running {
     pub(super) finding: BTreeSet<(AccountId, ConversationId)>,
     /// Notices on their way to the links, by the device they are for.
     pub(super) telling: HashMap<DeviceId, usize>,
-    /// Devices to which invitations are on their way.
-    pub(super) inviting: BTreeSet<DeviceId>,
+    /// Devices that were sent invitations a moment ago, and whether they have connected again since.
+    pub(super) inviting: BTreeMap<DeviceId, bool>,
     /// Letters by the device that sent them, while its certificate is looked for.
     pub(super) senders: HashMap<DeviceId, usize>,
     /// Tells the conversations of the settings.
@@ -293,7 +293,7 @@ impl AccountActor {
             opening: 0,
             finding: BTreeSet::new(),
             telling: HashMap::new(),
-            inviting: BTreeSet::new(),
+            inviting: BTreeMap::new(),
             senders: HashMap::new(),
             dirty: Dirty::default(),
             saving: false,

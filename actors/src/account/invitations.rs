@@ -11,6 +11,7 @@
 //! ```
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use skep_protocol::ids::{AccountId, ConversationId, DeviceId};
 use skep_protocol::profile::{ConversationProfile, shown_name};
@@ -35,6 +36,9 @@ const MAX_TELLING: usize = 16;
 
 /// Times of invitations kept for one conversation; the oldest goes first.
 const MAX_INVITED: usize = 1024;
+
+/// How often invitations are sent to one device that connects again and again.
+const INVITE_AGAIN: Duration = Duration::from_secs(10);
 
 /// Told apart from announcements while they wait for a link.
 const INVITATION_TOPIC: u64 = 3;
@@ -185,7 +189,7 @@ impl AccountActor {
     }
 
     /// Sends a device that has connected the invitations that its owner has not taken up, by what the
-    /// trees say. While they are on their way, it may connect as often as it likes.
+    /// trees say. However often it connects, they are sent once in [`INVITE_AGAIN`].
     pub(super) fn invite_connected(
         &mut self,
         device: DeviceId,
@@ -206,9 +210,18 @@ impl AccountActor {
         let notices: Vec<_> =
             notices.map(|(id, notice)| notify(Recipient::Device(device), id, &notice)).collect();
         let Some(running) = &mut self.running else { return };
-        if !running.inviting.insert(device) {
+        if let Some(again) = running.inviting.get_mut(&device) {
+            *again = true;
             return;
         }
+        running.inviting.insert(device, false);
+        scope.after(INVITE_AGAIN, move |actor, scope| {
+            let Some(running) = &mut actor.running else { return };
+            let again = running.inviting.remove(&device).unwrap_or_default();
+            if again && running.up.contains_key(&device) {
+                actor.invite_connected(device, account, scope);
+            }
+        });
         let links = running.links.clone();
         let send = async move {
             for notice in notices {
@@ -217,11 +230,7 @@ impl AccountActor {
                 }
             }
         };
-        scope.spawn_background(send, move |account, (), _| {
-            if let Some(running) = &mut account.running {
-                running.inviting.remove(&device);
-            }
-        });
+        scope.spawn_background(send, |_, (), _| ());
     }
 
     /// Asks a device that told of a conversation we do not know to invite us. The notice replaces

@@ -65,3 +65,37 @@ pub fn pending_votes<S: ObjectSource>(source: &S, root: TreeId) -> Result<Vec<Pe
     }
     Ok(pending)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::swarm::edit::TreeEdit;
+    use crate::swarm::object::MemoryObjects;
+
+    #[test]
+    fn pending_votes_are_listed_with_the_admins_who_count_and_how_many_are_needed() {
+        let [ada, bob, eve, gone] = [1, 2, 3, 4].map(|number| AccountId([number; 20]));
+        let target = Target::Account(eve);
+        let vote = |action, voter| TreePath::Vote { action, folder: Folder::Members, target, voter };
+        let mut objects = MemoryObjects::default();
+        let nothing = MemoryObjects::default();
+        let mut edit = TreeEdit::new(&nothing, None);
+        for admin in [ada, bob] {
+            edit.put(TreePath::admin(admin), b"certificate").unwrap();
+        }
+        edit.put(TreePath::member(eve), b"certificate").unwrap();
+        for voter in [ada, gone] {
+            edit.put(vote(VoteAction::Ban, voter), b"").unwrap();
+        }
+        let tree = edit.finish().unwrap();
+        objects.extend(tree.objects);
+        let expected = PendingVote {
+            action: VoteAction::Ban,
+            folder: Folder::Members,
+            target,
+            voters: [ada].into(),
+            needed: 2,
+        };
+        assert_eq!(pending_votes(&objects, tree.root).unwrap(), [expected]);
+    }
+}

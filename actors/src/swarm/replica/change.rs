@@ -192,3 +192,74 @@ fn optional<T>(
     }
     read(text).map(Some).ok_or(ProfileError::CallHost(kind))
 }
+
+#[cfg(test)]
+mod tests {
+    use skep_protocol::swarm::edit::TreeEdit;
+    use skep_protocol::swarm::layout::TreePath;
+    use skep_protocol::swarm::message::Mode;
+    use skep_protocol::swarm::object::UnsignedCommit;
+
+    use super::*;
+    use crate::recorded::NOW;
+    use crate::swarm::replica::sign;
+    use crate::swarm::repository::Repository;
+    use crate::swarm::testing::founder;
+
+    /// No rule makes a second admin, so one is put into the tree behind their back.
+    #[test]
+    fn one_of_two_admins_votes_and_only_asks_for_the_other() {
+        let place = tempfile::tempdir().unwrap();
+        let founder = founder();
+        let profile = ConversationProfile::default();
+        let id = founder.begin_group(Mode::InvitesOnly, &profile, place.path(), |_| false).unwrap();
+        let path = place.path().join(id.to_hex());
+        {
+            let repository = Repository::open(&path).unwrap();
+            let head = repository.head().unwrap().unwrap();
+            let mut edit = TreeEdit::new(&repository, Some(repository.commit_at(head).unwrap().tree));
+            edit.put(TreePath::admin(AccountId([8; 20])), b"a certificate").unwrap();
+            edit.put(TreePath::member(AccountId([9; 20])), b"a certificate").unwrap();
+            let tree = edit.finish().unwrap();
+            let commit = UnsignedCommit {
+                tree: tree.root,
+                parents: vec![head],
+                name: "Alice".to_owned(),
+                device: founder.identity.device_id(),
+                seconds: NOW.seconds(),
+                message: b"{\"type\":\"text/plain\"}".to_vec(),
+            };
+            let draft = Draft { objects: tree.objects, commit };
+            let (commit, objects) = sign(draft, founder.identity.key()).unwrap();
+            repository.write_objects(&objects).unwrap();
+            repository.move_main(Some(head), commit.id).unwrap();
+        }
+        let (replica, _) = Replica::open(id, &path, &founder).unwrap().unwrap();
+        let target = Target::Account(AccountId([9; 20]));
+        let ban = GroupChange::Vote { action: VoteAction::Ban, target };
+        let (changed, moved) = replica.change(&ban, NOW).unwrap();
+        assert!(!changed.decided);
+        let standing = moved.unwrap().standing;
+        assert_eq!(standing.members.role(AccountId([9; 20])), Some(Role::Member));
+        assert_eq!((standing.votes.len(), standing.votes[0].needed), (1, 2));
+        let again = replica.change(&ban, NOW).unwrap_err();
+        assert_eq!(again, ConversationError::VotedAlready { missing: 1 });
+    }
+
+    #[test]
+    fn a_profile_changes_only_where_it_is_said_to() {
+        let change =
+            |title: &str| ProfileChange { title: Some(title.to_owned()), ..ProfileChange::default() };
+        let old = ConversationProfile { description: "kept".to_owned(), ..ConversationProfile::default() };
+        let new = changed_profile(&old, &change("Friends")).unwrap();
+        assert_eq!((new.title.as_str(), new.description.as_str()), ("Friends", "kept"));
+        assert_eq!(changed_profile(&new, &change("")).unwrap(), old);
+        for wrong in [
+            change(&"x".repeat(MAX_TITLE + 1)),
+            ProfileChange { avatar: Some("no base64!".to_owned()), ..ProfileChange::default() },
+            ProfileChange { call_host: Some("nobody".to_owned()), ..ProfileChange::default() },
+        ] {
+            assert!(changed_profile(&old, &wrong).is_err(), "{wrong:?}");
+        }
+    }
+}
