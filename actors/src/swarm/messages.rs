@@ -180,6 +180,9 @@ pub enum ConversationError {
         /// Votes still needed.
         missing: usize,
     },
+    /// This very device was banned.
+    #[error("this device was banned from the conversation")]
+    BannedDevice,
     /// Other members' rules leave no way to unban a device.
     #[error("a device that was banned stays banned: the others would refuse to unban it")]
     DeviceStaysBanned,

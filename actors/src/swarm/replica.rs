@@ -331,6 +331,7 @@ impl Replica {
             .map_err(|error| match error {
                 CreateError::UnknownCommit(message) => ConversationError::UnknownMessage { message },
                 CreateError::NotMember => ConversationError::NotMember,
+                CreateError::BannedDevice => ConversationError::BannedDevice,
                 error => ConversationError::Storage(error.to_string()),
             })?;
         let (history, objects) = self.sign_draft(draft).map_err(|error| storage(&error))?;

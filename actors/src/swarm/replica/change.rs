@@ -78,6 +78,7 @@ impl Replica {
         match invited {
             Ok(draft) => chain.add(draft).map(|()| true).map_err(|error| storage(&error)),
             Err(CreateError::AlreadyThere(_)) if self.role(person)? == Some(Role::Invited) => Ok(true),
+            Err(CreateError::Yourself) => Err(ConversationError::AlreadyThere(person)),
             Err(CreateError::Banned(_)) if self.role(self.account)? == Some(Role::Admin) => {
                 vote(VoteAction::Unban, Target::Account(person), chain)
             }
@@ -114,7 +115,10 @@ fn vote(action: VoteAction, target: Target, chain: &mut Chain<'_>) -> Result<boo
     let no_target =
         || ConversationError::NoTarget { action: action.word().to_owned(), target: target.to_hex() };
     let explain_vote = |error| match error {
-        CreateError::NoTarget => no_target(),
+        CreateError::NoTarget
+        | CreateError::Yourself
+        | CreateError::AlreadyBanned(_)
+        | CreateError::NotBanned(_) => no_target(),
         error => explain(error),
     };
     let drafted = chain.writer().and_then(|writer| writer.vote(action, target));
@@ -146,6 +150,7 @@ fn explain(error: CreateError) -> ConversationError {
         CreateError::AlreadyThere(person) => ConversationError::AlreadyThere(person),
         CreateError::OneToOne => ConversationError::OneToOne,
         CreateError::NewDevice => ConversationError::NewDevice,
+        CreateError::BannedDevice => ConversationError::BannedDevice,
         error => ConversationError::Storage(error.to_string()),
     }
 }

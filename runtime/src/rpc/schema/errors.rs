@@ -160,6 +160,7 @@ fn conversation_code(error: &ConversationError) -> ErrorCode {
         | ConversationError::OneToOne
         | ConversationError::VotedAlready { .. }
         | ConversationError::DeviceStaysBanned
+        | ConversationError::BannedDevice
         | ConversationError::BadProfile(_)
         | ConversationError::BadPreference(_)
         | ConversationError::NewDevice => ErrorCode::Refused,
