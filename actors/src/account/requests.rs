@@ -173,7 +173,7 @@ impl AccountActor {
         }
         // With what was done about it, for neither file is to be written without the other.
         if changed {
-            self.save(Dirty::BOTH, scope, |_| ());
+            self.save(Dirty::PEOPLE, scope, |_| ());
         }
     }
 

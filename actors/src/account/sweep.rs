@@ -121,7 +121,7 @@ mod tests {
         let data = tempfile::tempdir().unwrap();
         let folder = AccountFolder::new(data.path(), LocalAccountId([1; 8]));
         let conversations = folder.join("conversations");
-        for name in [id(1).to_hex(), id(2).to_hex(), format!("{}.clone", id(3))] {
+        for name in [id(1).to_hex(), id(2).to_hex(), format!("{}.3.clone", id(3))] {
             storage::make_folder(&conversations.join(name)).unwrap();
         }
         (data, folder, conversations)
@@ -137,7 +137,7 @@ mod tests {
             assert!(conversations.join(id(number).to_hex()).exists());
             assert!(state.conversations.get(id(number)).is_some());
         }
-        assert!(!conversations.join(format!("{}.clone", id(3))).exists());
+        assert!(!conversations.join(format!("{}.3.clone", id(3))).exists());
     }
 
     #[test]
@@ -154,7 +154,7 @@ mod tests {
     fn only_names_that_conversations_have_are_erased_and_what_resists_does_no_harm() {
         let (_data, _, conversations) = folder();
         let mut state = State::new(OWN, "name");
-        let ours = ["new", "7.clone", "erased"].map(|ending| format!("{}.{ending}", id(5)));
+        let ours = ["3.new", "7.clone", "erased"].map(|ending| format!("{}.{ending}", id(5)));
         let foreign = ["notes".to_owned(), format!("{}.backup", id(5)), format!("{}.1.damaged", id(5))];
         for name in ours.iter().chain(&foreign).map(String::as_str).chain(["import.new"]) {
             storage::make_folder(&conversations.join(name)).unwrap();
