@@ -18,6 +18,8 @@ mod open_copies;
 mod preferences;
 mod replica;
 pub mod repository;
+#[cfg(test)]
+mod schedules;
 mod standing;
 #[cfg(test)]
 mod testing;

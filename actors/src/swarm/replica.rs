@@ -258,7 +258,7 @@ impl Replica {
         Ok((replica, standing))
     }
 
-    fn standing(&self, head: CommitId) -> Result<Standing, ReplicaError> {
+    pub(super) fn standing(&self, head: CommitId) -> Result<Standing, ReplicaError> {
         let tree = self.repository.lock().commit_at(head)?.tree;
         {
             let known = lock(&self.known);
@@ -271,7 +271,7 @@ impl Replica {
         Ok(standing)
     }
 
-    fn head(&self) -> Result<CommitId, ReplicaError> {
+    pub(super) fn head(&self) -> Result<CommitId, ReplicaError> {
         self.repository.lock().head()?.ok_or(ReplicaError::Empty)
     }
 

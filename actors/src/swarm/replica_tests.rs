@@ -143,6 +143,35 @@ fn a_message_that_two_fetches_bring_at_once_is_told_once() {
 }
 
 #[test]
+fn clocks_that_are_a_day_apart_do_not_hide_what_is_known() {
+    let place = tempfile::tempdir().unwrap();
+    let founder = founder();
+    let id = founder.begin(place.path(), OTHER, |_| false).unwrap();
+    let (path, theirs) = (place.path().join(id.to_hex()), place.path().join("theirs"));
+    let at = |days: i64| UnixMillis(founder.now.0 + days * 24 * 60 * 60 * 1000);
+    let (ours, _) = Replica::open(id, &path, &founder).unwrap().unwrap();
+    // Down from the head the times jump, so that a walk that trusts them passes what both sides have.
+    for days in [2, 0, 2, -1, 2, 1] {
+        send(&ours, "before", at(days));
+    }
+    assert!(Command::new("cp").arg("-r").args([&path, &theirs]).status().unwrap().success());
+    let (theirs, _) = Replica::open(id, &theirs, &founder).unwrap().unwrap();
+    let (first, _) = send(&theirs, "theirs", at(-1));
+    let new = fetch(&ours, &theirs).store(&ours.repository).unwrap();
+    let moved = ours.integrate_stored(new, founder.now).unwrap().unwrap();
+    assert!(moved.adopted && moved.standing.head == first);
+    assert_eq!(moved.changes.len(), 1, "{:?}", moved.changes);
+    send(&theirs, "theirs, too", at(-1));
+    send(&ours, "ours", at(2));
+    let new = fetch(&ours, &theirs).store(&ours.repository).unwrap();
+    let merged = ours.integrate_stored(new, founder.now).unwrap().unwrap();
+    assert_eq!((merged.adopted, merged.changes.len()), (false, 1), "{:?}", merged.changes);
+    let new = fetch(&theirs, &ours).store(&theirs.repository).unwrap();
+    let followed = theirs.integrate_stored(new, founder.now).unwrap().unwrap();
+    assert_eq!((followed.adopted, followed.standing.head), (true, merged.standing.head));
+}
+
+#[test]
 fn a_clone_that_comes_second_gives_way_to_the_one_that_is_there() {
     let place = tempfile::tempdir().unwrap();
     let founder = founder();

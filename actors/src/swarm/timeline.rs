@@ -290,13 +290,13 @@ fn changes_alone(head: CommitId, commits: &[HistoryCommit]) -> Vec<Change> {
 /// The newest commits of a history, parents first, with the parents that are among them.
 pub(super) struct Newest {
     pub(super) commits: Vec<(CommitId, Commit, Vec<CommitId>)>,
-    /// Whether they are all there are. Otherwise one single commit leads to the rest, if the times
-    /// in the commits are not far from true.
+    /// Whether they are all there are. Otherwise one single commit leads to the rest, and comes before
+    /// all of them.
     pub(super) complete: bool,
 }
 
 /// Reads from `heads` back until `count` commits are read and one single commit leads to the rest.
-/// That commit is left out.
+/// That commit is left out. Times that lie only make it read more.
 pub(super) fn newest(
     source: &impl ObjectSource,
     heads: &[CommitId],
@@ -309,14 +309,16 @@ pub(super) fn newest(
         open.push((commit.seconds(), *head));
         read.insert(*head, commit);
     }
-    let mut taken = 0_usize;
+    let (mut taken, mut reached_root) = (0_usize, false);
     while let Some((_, id)) = open.pop() {
-        if taken >= count && open.is_empty() {
+        // Past the first commit of all, what is left comes after something that was read.
+        if taken >= count && open.is_empty() && !reached_root {
             read.remove(&id);
             return Ok(Newest { commits: parents_first(heads, read), complete: false });
         }
         taken += 1;
         let parents = read.get(&id).map(|commit| commit.parents.clone()).unwrap_or_default();
+        reached_root |= parents.is_empty();
         for parent in parents {
             if let hash_map::Entry::Vacant(place) = read.entry(parent) {
                 let commit = place.insert(read_commit(source, parent)?);

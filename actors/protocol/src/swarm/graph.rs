@@ -209,6 +209,34 @@ impl CommitGraph {
         false
     }
 
+    /// The commits that lead to `head` and not to `other`, children before parents. Empty if one of
+    /// the two is unknown. Takes time in proportion to the graph.
+    #[must_use]
+    pub fn only_in(&self, head: CommitId, other: CommitId) -> Vec<CommitId> {
+        const HEAD: u8 = 1;
+        const OTHER: u8 = 2;
+        let (Some(&head), Some(&other)) = (self.places.get(&head), self.places.get(&other)) else {
+            return Vec::new();
+        };
+        let mut marks = vec![0_u8; head.max(other) as usize + 1];
+        for (place, mark) in [(head, HEAD), (other, OTHER)] {
+            marks.get_mut(place as usize).into_iter().for_each(|marked| *marked |= mark);
+        }
+        let mut found = Vec::new();
+        // Parents have lower places.
+        for place in (0..marks.len()).rev() {
+            let mark = marks.get(place).copied().unwrap_or_default();
+            let Some(node) = self.nodes.get(place).filter(|_| mark != 0) else { continue };
+            if mark == HEAD {
+                found.push(node.id);
+            }
+            for &parent in self.parents_of(node) {
+                marks.get_mut(parent as usize).into_iter().for_each(|marked| *marked |= mark);
+            }
+        }
+        found
+    }
+
     /// The best common ancestors of two commits, latest first: none of them is an ancestor of
     /// another. Usually one; two after crossing merges; none when the histories are unrelated or
     /// unknown.

@@ -319,6 +319,9 @@ fn merge_bases_of_crossing_merges_are_both_found() {
     assert_eq!(graph.merge_bases(id(6), id(4)), [id(4)]);
     assert_eq!(graph.merge_bases(id(6), id(99)), []);
     assert!(graph.is_ancestor(id(1), id(7)) && !graph.is_ancestor(id(3), id(7)));
+    assert_eq!(graph.only_in(id(6), id(5)), [6, 4].map(id));
+    assert_eq!(graph.only_in(id(6), id(7)), [6, 4, 3].map(id));
+    assert_eq!((graph.only_in(id(4), id(6)), graph.only_in(id(6), id(99))), (vec![], vec![]));
     assert!(graph.insert(id(9), &[id(8)], 0).is_err());
 }
 

@@ -158,12 +158,14 @@ impl World {
                 }
             }
         }
-        let contained = graph.is_ancestor(ours, theirs);
         if graph.is_ancestor(theirs, ours) {
             return;
         }
+        if graph.is_ancestor(ours, theirs) {
+            return self.adopt(number, theirs);
+        }
         let [mine, other_s] = &content;
-        match reconcile(ours, theirs, contained, mine.is_subset(other_s), other_s.is_subset(mine)) {
+        match reconcile(ours, theirs, mine.is_subset(other_s), other_s.is_subset(mine)) {
             Reconciliation::Adopt => self.adopt(number, theirs),
             Reconciliation::Keep => {}
             Reconciliation::Merge => {

@@ -6,7 +6,6 @@
 //!
 //! ```text
 //!   their commits that we lack     our commits that they lack     what we do
-//!   any                            none                           move to theirs
 //!   only merges                    only merges                    both move to the smaller head
 //!   some content                   only merges                    move to theirs
 //!   only merges                    some content                   keep ours: they move to it
@@ -28,17 +27,15 @@ pub enum Reconciliation {
     Merge,
 }
 
-/// Decides about `theirs`, which has commits that our history lacks.
+/// Decides about `theirs`, where each of the two has commits that the other lacks.
 #[must_use]
 pub fn reconcile(
     ours: CommitId,
     theirs: CommitId,
-    ours_is_contained: bool,
     we_add_only_merges: bool,
     they_add_only_merges: bool,
 ) -> Reconciliation {
     match (we_add_only_merges, they_add_only_merges) {
-        _ if ours_is_contained => Reconciliation::Adopt,
         (true, true) if theirs < ours => Reconciliation::Adopt,
         (_, true) => Reconciliation::Keep,
         (true, false) => Reconciliation::Adopt,
@@ -103,7 +100,11 @@ mod tests {
                 here.difference(there).all(|id| self.parents[id].len() > 1)
             };
             let (we, they) = (only_merges(&mine, &other), only_merges(&other, &mine));
-            self.heads[device] = match reconcile(ours, theirs, other.contains(&ours), we, they) {
+            if other.contains(&ours) {
+                self.heads[device] = theirs;
+                return true;
+            }
+            self.heads[device] = match reconcile(ours, theirs, we, they) {
                 Reconciliation::Adopt => theirs,
                 Reconciliation::Keep => return false,
                 Reconciliation::Merge => {

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use skep_protocol::ids::CommitId;
-use skep_protocol::swarm::create::Writer;
+use skep_protocol::swarm::create::{CreateError, Writer};
 use skep_protocol::swarm::graph::CommitGraph;
 use skep_protocol::swarm::history::HistoryCommit;
 use skep_protocol::swarm::merge::{Merge, MergeError, merge_heads};
@@ -59,61 +59,73 @@ impl Replica {
         now: UnixMillis,
     ) -> Result<Option<Moved>, ReplicaError> {
         let ours = self.head()?;
-        let only_ours = quarantine.commits_between(ours, &[theirs])?;
-        let only_theirs = quarantine.commits_between(theirs, &[ours])?;
-        if only_theirs.is_empty() {
+        // Where commit times lie, some of these may be known. The repository has no doubt.
+        let mut new = quarantine.commits_between(theirs, &[ours])?;
+        new.retain(|commit| !matches!(self.has(*commit), Ok(true)));
+        if new.is_empty() {
             return Ok(None);
         }
-        // Another fetch may have brought some of them into the history meanwhile.
-        let news: BTreeSet<CommitId> = only_theirs.iter().copied().collect();
-        let news = valid.iter().filter(|commit| news.contains(&commit.id()));
+        // Another fetch may have brought some of what is valid into the history meanwhile.
+        let new: BTreeSet<CommitId> = new.into_iter().collect();
+        let news = valid.iter().filter(|commit| new.contains(&commit.id()));
         let news: Vec<HistoryCommit> = news.map(HistoryCommit::from).collect();
-        let are_merges = |commits: &[CommitId]| -> Result<bool, ReplicaError> {
-            for commit in commits {
-                if quarantine.commit_at(*commit)?.parents.len() < 2 {
+        // Nothing known leads to our head, so whatever does is new.
+        let mut contained = news.iter().any(|commit| commit.parents.contains(&ours));
+        for commit in new.iter().filter(|_| news.len() < new.len()) {
+            contained |= quarantine.commit_at(*commit)?.parents.contains(&ours);
+        }
+        if contained {
+            return self.adopt_head(ours, theirs, quarantine, news).map(Some);
+        }
+        let graph = graph(&quarantine, [ours, theirs])?;
+        let only_merges = |head, other| -> Result<bool, ReplicaError> {
+            for commit in graph.only_in(head, other) {
+                if quarantine.commit_at(commit)?.parents.len() < 2 {
                     return Ok(false);
                 }
             }
             Ok(true)
         };
-        let decision =
-            reconcile(ours, theirs, only_ours.is_empty(), are_merges(&only_ours)?, are_merges(&only_theirs)?);
-        tracing::debug!(
-            ours = %ours.short(), theirs = %theirs.short(), only_ours = only_ours.len(),
-            only_theirs = only_theirs.len(), ?decision, "another head"
-        );
+        let decision = reconcile(ours, theirs, only_merges(ours, theirs)?, only_merges(theirs, ours)?);
+        tracing::debug!(ours = %ours.short(), theirs = %theirs.short(), new = new.len(), ?decision, "two heads");
         match decision {
-            Reconciliation::Adopt => {
-                {
-                    let mut repository = self.repository.lock();
-                    repository.admit(quarantine)?;
-                    repository.move_main(Some(ours), theirs)?;
-                }
-                Ok(Some(self.moved(theirs, news, true)))
-            }
+            Reconciliation::Adopt => self.adopt_head(ours, theirs, quarantine, news).map(Some),
             Reconciliation::Keep => Ok(None),
             // Who has left writes no more; the others merge.
             Reconciliation::Merge if !self.standing(ours)?.joined().contains(&self.account) => Ok(None),
-            Reconciliation::Merge => self.merge(ours, theirs, quarantine, news, now).map(Some),
+            Reconciliation::Merge => match self.merge(&graph, ours, theirs, quarantine, news, now) {
+                // A merge cannot bring our device's certificate: who has written merges, and we follow.
+                Err(ReplicaError::Create(CreateError::NewDevice)) => Ok(None),
+                merged => merged.map(Some),
+            },
         }
+    }
+
+    fn adopt_head(
+        &self,
+        ours: CommitId,
+        theirs: CommitId,
+        quarantine: Quarantine,
+        news: Vec<HistoryCommit>,
+    ) -> Result<Moved, ReplicaError> {
+        {
+            let mut repository = self.repository.lock();
+            repository.admit(quarantine)?;
+            repository.move_main(Some(ours), theirs)?;
+        }
+        Ok(self.moved(theirs, news, true))
     }
 
     fn merge(
         &self,
+        graph: &CommitGraph,
         ours: CommitId,
         theirs: CommitId,
         quarantine: Quarantine,
         mut news: Vec<HistoryCommit>,
         now: UnixMillis,
     ) -> Result<Moved, ReplicaError> {
-        let merged = match merge_heads(&quarantine, &graph(&quarantine, &[ours, theirs], 2)?, ours, theirs) {
-            // Times that lie can hide the common ancestors from a short look.
-            Err(MergeError::Unrelated) => {
-                merge_heads(&quarantine, &graph(&quarantine, &[ours, theirs], usize::MAX)?, ours, theirs)
-            }
-            merged => merged,
-        }?;
-        let draft = match merged {
+        let draft = match merge_heads(&quarantine, graph, ours, theirs)? {
             Merge::Merged { tree, objects } => {
                 let mut known = Overlay { new: MemoryObjects::default(), base: &quarantine };
                 known.new.extend(objects.iter().cloned());
@@ -130,9 +142,10 @@ impl Replica {
     }
 }
 
-/// At least `count` of the commits that lead to `heads`, and down to one that leads to the rest.
-fn graph(source: &Quarantine, heads: &[CommitId], count: usize) -> Result<CommitGraph, ReplicaError> {
-    let Newest { commits, complete } = newest(source, heads, count)?;
+/// The commits that lead to two heads, down to one that leads to the rest and has no parents here: all that
+/// only one of them has is among them.
+fn graph(source: &Quarantine, heads: [CommitId; 2]) -> Result<CommitGraph, ReplicaError> {
+    let Newest { commits, complete } = newest(source, &heads, heads.len())?;
     let mut graph = CommitGraph::default();
     let full = |_| RepositoryError::TooMany { what: "commits", limit: usize::MAX };
     let inside: BTreeSet<CommitId> = commits.iter().map(|(id, ..)| *id).collect();
