@@ -28,7 +28,7 @@ use crate::peer::transport::{GatherOptions, TlsIdentity, UnusedPlaces};
 use crate::peer::{LinkConfig, LinksActor, LinksConfig};
 use crate::storage;
 use crate::supervision::{Actor, ChildSpec, Outlet, Port, Reply, Scope};
-use crate::swarm::messages::ConversationMessage;
+use crate::swarm::messages::{ConversationMessage, LinkState};
 
 /// How long other parts may take to answer a question of ours.
 pub(super) const ASK: Duration = Duration::from_secs(5);
@@ -96,6 +96,8 @@ pub(super) struct Running {
     pub(super) reachable: bool,
     /// Devices with a link, and whose they are.
     pub(super) up: BTreeMap<DeviceId, AccountId>,
+    /// Those of them that take messages as devices of 2023 do.
+    pub(super) legacy: BTreeSet<DeviceId>,
     pub(super) conversations: BTreeMap<ConversationId, Room>,
     /// Conversations that were left, and are kept until somebody else's device knows.
     pub(super) leaving: BTreeMap<ConversationId, Port<ConversationMessage>>,
@@ -135,6 +137,15 @@ impl Running {
             record.mode.unwrap_or(Mode::OneToOne.number()) == Mode::OneToOne.number()
                 && record.members.iter().all(|member| ours.contains(member))
         })
+    }
+
+    /// How a device is linked.
+    pub(super) fn link_state(&self, device: DeviceId) -> LinkState {
+        match (self.up.contains_key(&device), self.legacy.contains(&device)) {
+            (false, _) => LinkState::Down,
+            (true, true) => LinkState::Legacy,
+            (true, false) => LinkState::Up,
+        }
     }
 
     /// Whether a conversation begins anew when its removed copy is erased.
@@ -285,6 +296,7 @@ impl AccountActor {
             withdrawn: false,
             reachable: false,
             up: BTreeMap::new(),
+            legacy: BTreeSet::new(),
             conversations: BTreeMap::new(),
             leaving: BTreeMap::new(),
             erasing: BTreeSet::new(),

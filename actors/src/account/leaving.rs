@@ -120,7 +120,7 @@ impl AccountActor {
             // There is no copy that could be fetched.
             ConversationTold::Wanted | ConversationTold::LeaveFetched => self.leaving_ended(id, scope),
             // Who leaves changes nothing any more.
-            ConversationTold::Unbanned(_) => {}
+            ConversationTold::Unbanned(_) | ConversationTold::Sought(_) => {}
         }
     }
 

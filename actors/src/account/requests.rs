@@ -124,7 +124,7 @@ impl AccountActor {
         running.senders.insert(device, waiting + 1);
         let directory = running.directory.clone();
         let find = async move {
-            let ask = |reply| DirectoryMessage::Device { device, short, reply };
+            let ask = |reply| DirectoryMessage::Device { device, short: Some(short), reply };
             directory.ask(FIND, ask).await.ok().flatten()
         };
         scope.spawn_background(find, move |account, chain, scope| {

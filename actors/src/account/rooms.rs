@@ -18,7 +18,7 @@ use crate::directory::messages::DirectoryMessage;
 use crate::event::Event;
 use crate::peer::messages::{ChannelOffer, LinkEvent, LinksMessage, Notice};
 use crate::supervision::{ChildSpec, Port, Reply, RestartPolicy, Scope};
-use crate::swarm::messages::{ConversationMessage, ConversationTold};
+use crate::swarm::messages::{ConversationMessage, ConversationTold, LinkState};
 use crate::swarm::{ConversationActor, ConversationConfig, Founder};
 
 /// How long finding the devices to fetch from may take.
@@ -133,9 +133,11 @@ impl AccountActor {
             folder: self.conversation_folder(id),
             status_file: self.conversation_data(id).join("status"),
             preferences_file: self.conversation_data(id).join("preferences"),
+            mobiles_file: self.conversation_data(id).join("mobiles"),
             identity: running.identity.clone(),
             name: running.state.name.clone(),
             links: running.links.clone(),
+            directory: running.directory.clone(),
             settings: running.settings.subscribe(),
             pool: self.config.pool.clone(),
             share: self.share(),
@@ -252,6 +254,7 @@ impl AccountActor {
                 }
                 self.conversation_ready(id, members, &joined, mode, scope);
             }
+            ConversationTold::Sought(members) => self.seek_members(&members, scope),
             ConversationTold::Unbanned(person) => self.unbanned(id, person, scope),
             ConversationTold::Wanted => self.conversation_wanted(id, scope),
         }
@@ -267,7 +270,9 @@ impl AccountActor {
     ) {
         let Some(running) = &mut self.running else { return };
         let Some(room) = running.conversations.get_mut(&id) else { return };
+        let new: Vec<AccountId> = members.difference(&room.members).copied().collect();
         room.members.clone_from(&members);
+        let room_port = room.port.clone();
         let first = !std::mem::replace(&mut room.ready, true);
         let mut dirty = Dirty::default();
         let recorded: BTreeSet<AccountId> = members.iter().take(MAX_RECORDED).copied().collect();
@@ -307,6 +312,12 @@ impl AccountActor {
                 self.look_at(device, account, scope);
                 self.invite_connected(device, account, scope);
             }
+        } else if !new.is_empty() {
+            // Who came to the others may have links to us already.
+            let up = running.up.iter().filter(|(_, account)| new.contains(account));
+            for (device, account) in up {
+                show_link(&room_port, *device, *account, running.link_state(*device));
+            }
         }
         if others {
             self.fellows_changed(scope);
@@ -335,6 +346,7 @@ impl AccountActor {
 
     /// Has every conversation shared with a device's owner look for news there.
     fn look_at(&mut self, device: DeviceId, account: AccountId, scope: &mut Scope<'_, Self>) {
+        self.show_link(device, account);
         let Some(running) = &self.running else { return };
         let own = running.identity.account_id();
         let shared: Vec<_> = running
@@ -376,9 +388,16 @@ impl AccountActor {
                 if running.up.remove(&device).is_none() {
                     return;
                 }
+                running.legacy.remove(&device);
                 let events = running.presence.channel_closed(account, device);
+                self.show_link(device, account);
                 self.emit(Event::LinkDown { contact: account, device }, scope);
                 self.presence_changed(events, scope);
+            }
+            LinkEvent::Legacy { device, account } => {
+                if running.up.contains_key(&device) && running.legacy.insert(device) {
+                    self.show_link(device, account);
+                }
             }
             // Handled when this turn ends, and so are their places free.
             LinkEvent::Notice { device, account, notice, place: _place } => {
@@ -396,7 +415,9 @@ impl AccountActor {
         for (device, account) in &up {
             events.extend(running.presence.channel_closed(*account, *device));
         }
+        running.legacy.clear();
         for (device, contact) in up {
+            self.show_link(device, contact);
             self.emit(Event::LinkDown { contact, device }, scope);
         }
         self.presence_changed(events, scope);
@@ -406,6 +427,28 @@ impl AccountActor {
         let there: Vec<_> = contacts.filter(|it| !running.presence.devices(*it).is_empty()).collect();
         for contact in there {
             self.find_devices(contact, scope);
+        }
+    }
+
+    /// Shows the conversations shared with a device's owner how the device is linked now.
+    fn show_link(&self, device: DeviceId, account: AccountId) {
+        let Some(running) = &self.running else { return };
+        let own = running.identity.account_id();
+        let state = running.link_state(device);
+        for room in running.conversations.values() {
+            if account == own || room.members.contains(&account) {
+                show_link(&room.port, device, account, state);
+            }
+        }
+    }
+
+    /// Looks for the devices of members whom a conversation misses. Who is followed anyway is found as
+    /// soon as a device is there.
+    fn seek_members(&mut self, members: &[AccountId], scope: &mut Scope<'_, Self>) {
+        for member in members {
+            if self.running.as_ref().is_some_and(|running| !running.listening.contains(member)) {
+                self.find_devices(*member, scope);
+            }
         }
     }
 
@@ -482,8 +525,20 @@ impl AccountActor {
                     let _ = port.try_send(ConversationMessage::Serve(offer));
                 }
             }
+            Ok(ChannelName::Swarm { conversation }) => {
+                if let Some(room) = running.conversations.get(&conversation) {
+                    let _ = room.port.try_send(ConversationMessage::OfferOverlay(offer));
+                }
+            }
             _ => tracing::debug!(name = offer.name, "a channel was declined"),
         }
+    }
+}
+
+fn show_link(room: &Port<ConversationMessage>, device: DeviceId, account: AccountId, state: LinkState) {
+    if let Err(error) = room.try_send(ConversationMessage::Link { device, account, state }) {
+        // It is told with the next link.
+        tracing::debug!(%error, "a conversation did not hear of a link");
     }
 }
 

@@ -93,7 +93,7 @@ impl DirectoryActor {
     fn look_up(
         &mut self,
         device: DeviceId,
-        short: DeviceShortId,
+        short: Option<DeviceShortId>,
         whose: Whose,
         reply: Reply<Option<VerifiedChain>>,
         scope: &mut Scope<'_, Self>,
@@ -144,6 +144,22 @@ impl DirectoryActor {
                 reply.send(chain.clone());
             }
         });
+    }
+
+    /// Looks a device up in memory and on disk only.
+    fn look_up_kept(
+        &self,
+        device: DeviceId,
+        reply: Reply<Option<VerifiedChain>>,
+        scope: &mut Scope<'_, Self>,
+    ) {
+        let now = scope.wall();
+        if let Some(chain) = self.cache.get(device, now) {
+            return reply.send(self.unless_revoked(Some(chain)));
+        }
+        let config = self.config.clone();
+        let find = async move { accept(&load(&config, device).await?, device, now) };
+        scope.spawn_background(find, move |actor, chain, _| reply.send(actor.unless_revoked(chain)));
     }
 
     fn unless_revoked(&self, chain: Option<VerifiedChain>) -> Option<VerifiedChain> {
@@ -242,7 +258,7 @@ impl DirectoryActor {
         let mut answers = Vec::new();
         for key in keys.into_iter().take(MAX_DEVICES) {
             let (reply, answer) = Reply::channel();
-            self.look_up(key.device_id(), key.device_short_id(), Whose::Wanted, reply, scope);
+            self.look_up(key.device_id(), Some(key.device_short_id()), Whose::Wanted, reply, scope);
             answers.push(answer);
         }
         scope.spawn_background(join_all(answers), move |_, chains, _| {
@@ -261,6 +277,7 @@ impl Actor for DirectoryActor {
             DirectoryMessage::Device { device, short, reply } => {
                 self.look_up(device, short, Whose::Anybody, reply, scope);
             }
+            DirectoryMessage::Kept { device, reply } => self.look_up_kept(device, reply, scope),
             DirectoryMessage::Announced { account, keys, reply } => {
                 self.look_up_all(account, keys, reply, scope);
             }
@@ -331,7 +348,7 @@ async fn load(config: &DirectoryConfig, device: DeviceId) -> Option<Vec<u8>> {
 async fn find_device(
     config: &DirectoryConfig,
     device: DeviceId,
-    short: DeviceShortId,
+    short: Option<DeviceShortId>,
     whose: Whose,
     now: UnixMillis,
 ) -> Option<VerifiedChain> {
@@ -341,7 +358,8 @@ async fn find_device(
     {
         return Some(chain);
     }
-    for key in [DhtKey::certificate(device), DhtKey::legacy_certificate(short)] {
+    let legacy = short.map(DhtKey::legacy_certificate);
+    for key in [DhtKey::certificate(device)].into_iter().chain(legacy) {
         let values = get(&config.dht, key).await.unwrap_or_default();
         let contents = values.iter().filter_map(|value| value.content());
         let found = contents.take(MAX_VALUES).find_map(|content| accept(&content.data));

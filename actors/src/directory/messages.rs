@@ -17,8 +17,15 @@ pub enum DirectoryMessage {
     Device {
         /// Which device.
         device: DeviceId,
-        /// Its short id, where older devices put their certificate.
-        short: DeviceShortId,
+        /// Its short id, if that is known: where older devices put their certificate.
+        short: Option<DeviceShortId>,
+        /// Gets the chain.
+        reply: Reply<Option<VerifiedChain>>,
+    },
+    /// As [`Self::Device`], of the chains that are kept here; the DHT is not asked.
+    Kept {
+        /// Which device.
+        device: DeviceId,
         /// Gets the chain.
         reply: Reply<Option<VerifiedChain>>,
     },
@@ -59,6 +66,7 @@ impl Message for DirectoryMessage {
     fn kind(&self) -> &'static str {
         match self {
             Self::Device { .. } => "device",
+            Self::Kept { .. } => "kept",
             Self::Devices { .. } => "devices",
             Self::Announced { .. } => "announced",
             Self::Seen { .. } => "seen",

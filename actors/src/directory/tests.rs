@@ -140,7 +140,7 @@ impl Room {
     async fn find(&self, chain: &VerifiedChain) -> Option<VerifiedChain> {
         let (device, key) = (chain.device_id(), chain.device().public_key());
         let short = key.device_short_id();
-        let ask = |reply| DirectoryMessage::Device { device, short, reply };
+        let ask = |reply| DirectoryMessage::Device { device, short: Some(short), reply };
         self.directory.ask(PATIENCE, ask).await.unwrap()
     }
 

@@ -298,6 +298,9 @@ impl PeerActor {
         tracing::info!(device = %device.short(), account = %account.short(), "a link is up");
         self.tell(LinkEvent::Up { device, account }, scope);
         self.tell_state(PeerState::Up);
+        if self.messages.is_legacy() {
+            self.tell(LinkEvent::Legacy { device, account }, scope);
+        }
         self.want_messages();
     }
 

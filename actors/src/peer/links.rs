@@ -207,7 +207,7 @@ impl LinksActor {
             return;
         }
         *self.looking.entry(device).or_default() += 1;
-        let (directory, short) = (self.config.directory.clone(), sender.device_short_id());
+        let (directory, short) = (self.config.directory.clone(), Some(sender.device_short_id()));
         let find = async move {
             directory.ask(LOOK_UP, |reply| DirectoryMessage::Device { device, short, reply }).await
         };

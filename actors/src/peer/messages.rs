@@ -154,6 +154,13 @@ pub enum LinkEvent {
         /// Whose.
         account: AccountId,
     },
+    /// A device with a link takes messages as those of 2023 do: it is one of them, or little younger.
+    Legacy {
+        /// Which device.
+        device: DeviceId,
+        /// Whose.
+        account: AccountId,
+    },
     /// Another link to a device is up beside those there are: it may have lost them, and with them
     /// what was on its way.
     Renewed {

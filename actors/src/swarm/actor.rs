@@ -14,6 +14,7 @@ mod changing;
 mod cloning;
 mod fetching;
 mod markers;
+mod overlay;
 #[cfg(test)]
 mod tests;
 
@@ -36,15 +37,18 @@ use super::damage::set_aside;
 use super::exchange::serve;
 use super::founder::Founder;
 use super::messages::{
-    ConversationError, ConversationMessage, ConversationTold, ConversationView, Left, MAX_PAGE, Outgoing,
+    ConversationError, ConversationMessage, ConversationTold, ConversationView, Left, LinkState, MAX_PAGE,
+    Outgoing,
 };
 use super::preferences::Preferences;
 use super::replica::{Moved, Replica, ReplicaError, Sent};
 use super::repository::Consolidation;
+use super::router::messages::RouterMessage;
 use super::standing::{Standing, describe};
 use super::timeline::Change;
 use crate::account::messages::AccountSettings;
 use crate::blocking::{BlockingPool, Lane, Share};
+use crate::directory::messages::DirectoryMessage;
 use crate::event::{Event, NodeEvent};
 use crate::peer::messages::{Channel, ChannelOffer, LinksMessage};
 use crate::supervision::{Actor, Outlet, Port, Reply, Scope, TimerId};
@@ -84,12 +88,16 @@ pub struct ConversationConfig {
     pub status_file: PathBuf,
     /// File of what the owner prefers.
     pub preferences_file: PathBuf,
+    /// File of the mobile devices that the overlay remembers.
+    pub mobiles_file: PathBuf,
     /// Our device.
     pub identity: Arc<DeviceIdentity>,
     /// The account's display name.
     pub name: String,
     /// The links of the account.
     pub links: Port<LinksMessage>,
+    /// Where certificates are found.
+    pub directory: Port<DirectoryMessage>,
     /// What others may be told of the owner.
     pub settings: watch::Receiver<AccountSettings>,
     /// Where blocking work runs.
@@ -132,6 +140,10 @@ pub struct ConversationActor {
     refusals: Refusals,
     preferences: Arc<Preferences>,
     announcing: AnnouncingState,
+    /// The overlay, while the conversation is here.
+    router: Option<Port<RouterMessage>>,
+    /// Members' devices with a link, whose they are, and how they are spoken to.
+    linked: BTreeMap<DeviceId, (AccountId, LinkState)>,
     clone: CloneState,
     consolidating: bool,
     /// Whether we have left, and are only here until somebody knows.
@@ -167,6 +179,8 @@ impl ConversationActor {
             next_served: 0,
             refusals: Refusals::default(),
             announcing: AnnouncingState::default(),
+            router: None,
+            linked: BTreeMap::new(),
             clone: CloneState::default(),
             consolidating: false,
             leaving: false,
@@ -252,6 +266,7 @@ impl ConversationActor {
         self.clone = CloneState::default();
         self.tell_standing(&standing, scope);
         self.standing = Some(standing);
+        self.start_router(scope);
         if cloned {
             self.emit(vec![Event::ConversationReady { conversation: self.config.id }], scope);
         }
@@ -320,6 +335,9 @@ impl ConversationActor {
             events.extend(others);
         }
         if let Some(before) = before {
+            if self.standing.as_ref().is_some_and(|now| now.members != before.members) {
+                self.push_members();
+            }
             self.part(&before, scope);
         }
         self.review_markers(scope);
@@ -485,6 +503,7 @@ impl ConversationActor {
     fn left(&mut self, moved: Option<Moved>, scope: &mut Scope<'_, Self>) -> Left {
         let first = !std::mem::replace(&mut self.leaving, true);
         self.channels.clear();
+        self.push_members();
         match moved {
             Some(moved) => self.moved(moved, None, scope),
             None if first => self.announce(None, scope),
@@ -528,6 +547,11 @@ impl Actor for ConversationActor {
         self.end_typing(scope);
     }
 
+    fn child_failed(&mut self, _: &str, _: &mut Scope<'_, Self>) {
+        tracing::error!(conversation = %self.config.id, "the overlay failed too often; all members are told directly");
+        self.router = None;
+    }
+
     fn handle(&mut self, message: ConversationMessage, scope: &mut Scope<'_, Self>) {
         match message {
             ConversationMessage::Send { message, reply } => self.send(message, reply, scope),
@@ -568,6 +592,10 @@ impl Actor for ConversationActor {
             ConversationMessage::Clone { devices } => self.clone_from(&devices, scope),
             ConversationMessage::Invited => self.invited(scope),
             ConversationMessage::Serve(offer) => self.serve(offer, scope),
+            ConversationMessage::Link { device, account, state } => self.link(device, account, state),
+            ConversationMessage::OfferOverlay(offer) => self.offered_overlay(offer),
+            ConversationMessage::Router(told) => self.router_told(told, scope),
+            ConversationMessage::Routes(reply) => self.routes(reply, scope),
             ConversationMessage::Served { account, commit } => {
                 self.heard_marker(account, MarkerKind::Fetched, commit, scope);
                 self.served(account, commit, scope);
@@ -581,7 +609,7 @@ impl Actor for ConversationActor {
 }
 
 /// What notices about a conversation are told apart by while they wait for a link.
-fn topic(conversation: ConversationId) -> u64 {
+pub(super) fn topic(conversation: ConversationId) -> u64 {
     conversation.0.iter().take(8).fold(0, |key, byte| key << 8 | u64::from(*byte))
 }
 

@@ -11,6 +11,7 @@ use skep_protocol::swarm::message::Target;
 use skep_protocol::sync::MessageStatus;
 use skep_protocol::time::UnixMillis;
 
+use super::router::messages::{RouterTold, RoutesView};
 use super::standing::describe;
 use crate::peer::messages::ChannelOffer;
 use crate::supervision::{Message, Policy, Reply};
@@ -195,6 +196,9 @@ pub enum ConversationError {
     /// This device has not written yet.
     #[error("this device has to write something in the conversation first")]
     NewDevice,
+    /// The overlay does not answer.
+    #[error("the overlay of the conversation does not answer: {0}")]
+    NoRouter(String),
     /// The disk refused.
     #[error("the conversation could not be written: {0}")]
     Storage(String),
@@ -420,6 +424,17 @@ impl ConversationView {
     }
 }
 
+/// How a device is linked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LinkState {
+    /// It has a link.
+    Up,
+    /// It has a link, and takes messages as devices of 2023 do: it has no overlay.
+    Legacy,
+    /// It has none any more.
+    Down,
+}
+
 /// Everything a conversation actor can be told.
 #[derive(Debug)]
 pub enum ConversationMessage {
@@ -499,6 +514,21 @@ pub enum ConversationMessage {
     Invited,
     /// A peer wants to fetch from us.
     Serve(ChannelOffer),
+    /// A link to a member's device, or to one of ours, has changed.
+    Link {
+        /// Which device.
+        device: DeviceId,
+        /// Whose.
+        account: AccountId,
+        /// How it is now.
+        state: LinkState,
+    },
+    /// A device asks for a channel of the overlay.
+    OfferOverlay(ChannelOffer),
+    /// What the overlay tells; from the actor's child.
+    Router(RouterTold),
+    /// The overlay at a glance.
+    Routes(Reply<Result<RoutesView, ConversationError>>),
     /// A peer has our history up to this commit; from the actor to itself.
     Served {
         /// Whose device it is.
@@ -555,6 +585,10 @@ impl Message for ConversationMessage {
             Self::Clone { .. } => "clone",
             Self::Invited => "invited",
             Self::Serve(_) => "serve",
+            Self::Link { .. } => "link",
+            Self::OfferOverlay(_) => "offer_overlay",
+            Self::Router(_) => "router",
+            Self::Routes(_) => "routes",
             Self::Served { .. } => "served",
             Self::MarkRead { .. } => "mark_read",
             Self::ReadBy { .. } => "read_by",
@@ -565,12 +599,14 @@ impl Message for ConversationMessage {
 
     fn policy(&self) -> Policy {
         match self {
-            Self::Announced { device, .. } => Policy::Coalesce(device_key(device)),
+            Self::Announced { device, .. } | Self::Link { device, .. } => {
+                Policy::Coalesce(device_key(device))
+            }
             Self::Clone { .. } | Self::Invited => Policy::Coalesce(0),
             Self::ReadBy { member, .. } | Self::TypedBy { member, .. } => {
                 Policy::Coalesce(member.0.iter().take(8).fold(0, |key, byte| key << 8 | u64::from(*byte)))
             }
-            Self::Serve(_) => Policy::Reject,
+            Self::Serve(_) | Self::OfferOverlay(_) => Policy::Reject,
             _ => Policy::Wait,
         }
     }
@@ -603,6 +639,8 @@ pub enum ConversationTold {
         /// What an invitation says of it.
         metadata: BTreeMap<String, String>,
     },
+    /// Nobody is connected: the devices of these members are to be looked for.
+    Sought(Vec<AccountId>),
     /// We have unbanned somebody, who is to be invited anew (`spec: swarm 6.5`).
     Unbanned(AccountId),
     /// It has to be fetched first, and nobody is being asked now.
@@ -611,6 +649,6 @@ pub enum ConversationTold {
     LeaveFetched,
 }
 
-fn device_key(device: &DeviceId) -> u64 {
+pub(super) fn device_key(device: &DeviceId) -> u64 {
     device.0.iter().take(8).fold(0, |key, byte| key << 8 | u64::from(*byte))
 }

@@ -1,7 +1,8 @@
 //! Conversations: one actor for each swarm (`spec: swarm`).
 //!
 //! ```text
-//!   actor ──► exchange     fetching, cloning and serving: what waits for peers
+//!   actor ──► router       the overlay: channels to some devices, who is told of commits
+//!         ├─► exchange     fetching, cloning and serving: what waits for peers
 //!         ├─► preferences  what the owner prefers, here only
 //!         └─► replica      one device's copy: writing, taking in, reading
 //!               ├─► standing     who takes part, as the tree of the head says
@@ -18,6 +19,7 @@ mod open_copies;
 mod preferences;
 mod replica;
 pub mod repository;
+pub mod router;
 #[cfg(test)]
 mod schedules;
 mod standing;
@@ -25,6 +27,7 @@ mod standing;
 mod testing;
 mod timeline;
 
+use actor::topic;
 pub use actor::{ConversationActor, ConversationConfig};
 pub(crate) use exchange::CLONE;
 pub use founder::Founder;

@@ -12,9 +12,10 @@ use skep_protocol::link::request::KeyKind;
 use tokio::sync::Semaphore;
 
 use super::super::channel::{Channel, ChannelOffer, ChannelReceiver, ChannelSender};
+use super::super::connection::Remote;
 use super::super::dialect::Dialect;
 use super::super::hearing::{NOTICE_PLACES, read_notices};
-use super::super::messages::{LinkError, Notice};
+use super::super::messages::{LinkError, LinkEvent, Notice};
 use super::{MAX_TRIES, PeerActor, Wish};
 use crate::supervision::Scope;
 
@@ -84,6 +85,11 @@ impl MessageChannels {
         self.speaker = None;
         self.fallback = None;
         self.waiting.retain(|waiting| waiting.lasting);
+    }
+
+    /// Whether the device has shown that it is one of 2023.
+    pub(super) fn is_legacy(&self) -> bool {
+        self.dialect == Some(Dialect::Sip)
     }
 
     /// Whether a channel is there or on its way.
@@ -164,10 +170,18 @@ impl PeerActor {
     /// The device declined a `msg:` channel: it is one of 2023.
     fn speak_sip(&mut self, scope: &mut Scope<'_, Self>) {
         self.messages.dialect = Some(Dialect::Sip);
+        self.tell_legacy(scope);
         if self.messages.fall_back() {
             self.send_notices(scope);
         } else {
             self.want_messages();
+        }
+    }
+
+    fn tell_legacy(&self, scope: &mut Scope<'_, Self>) {
+        if !self.connections.is_empty() {
+            let Remote { device, account } = self.remote();
+            self.tell(LinkEvent::Legacy { device, account }, scope);
         }
     }
 
@@ -183,6 +197,7 @@ impl PeerActor {
         }
         // A device that is silent about a `msg:` channel but has a `sip` channel open hears us there.
         if self.messages.fall_back() {
+            self.tell_legacy(scope);
             self.send_notices(scope);
         } else {
             self.retry_later(scope);

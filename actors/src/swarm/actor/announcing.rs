@@ -1,4 +1,4 @@
-//! Telling the other members' devices of our head, and reminding the only other one that does not fetch it.
+//! Having the other members' devices told of our head, which the overlay does, and reminding the only other one that does not fetch it.
 //!
 //! The other one's own heads need no reminding of; for those that came from another device of ours, which
 //! may not be able to tell, we do it.
@@ -16,8 +16,9 @@ use super::{ConversationActor, topic};
 use crate::blocking::Lane;
 use crate::peer::messages::{LinksMessage, Notice, Recipient};
 use crate::supervision::{Scope, TimerId};
+use crate::swarm::router::messages::{Head, RouterMessage};
 
-/// Pause before an announcement that the links had no room for is made again.
+/// Pause before an announcement that found no room is made again.
 const ANNOUNCE_AGAIN: Duration = Duration::from_millis(200);
 
 /// Pauses before the other one is reminded of a head that it does not fetch. The first is longer than a
@@ -49,14 +50,12 @@ impl ConversationActor {
         if standing.members.role(self.config.identity.account_id()) == Some(Role::Banned) {
             return;
         }
-        // Our own devices learn that we have left from each other.
-        let own = self.leaving.then(|| self.config.identity.account_id());
-        let except = source.map(|source| source.device);
-        let mut room = true;
-        for person in standing.audience().into_iter().filter(|person| Some(*person) != own) {
-            room &= self.tell_head(person, true, except);
-        }
-        if !room && self.announcing.again.replace(source).is_none() {
+        let device = source.map(|source| source.device);
+        let told = match &self.router {
+            Some(_) => self.tell_router(RouterMessage::Head(Head { commit: standing.head, source: device })),
+            None => self.tell_everybody(device),
+        };
+        if !told && self.announcing.again.replace(source).is_none() {
             scope.after(ANNOUNCE_AGAIN, |conversation, scope| {
                 if let Some(source) = conversation.announcing.again.take() {
                     conversation.announce(source, scope);
@@ -65,6 +64,16 @@ impl ConversationActor {
         }
         self.announcing.has_head = source.map(|source| source.account);
         self.remind_later(0, scope);
+    }
+
+    /// Tells all members of our head when there is no overlay that chooses; false when the links had no
+    /// room for that.
+    fn tell_everybody(&self, except: Option<DeviceId>) -> bool {
+        // Our own devices learn that we have left from each other.
+        let own = self.leaving.then(|| self.config.identity.account_id());
+        let audience = self.standing.as_ref().map(super::Standing::audience).unwrap_or_default();
+        let others = audience.into_iter().filter(|person| Some(*person) != own);
+        others.fold(true, |told, person| self.tell_head(person, true, except) && told)
     }
 
     /// Tells a member's devices of our head; false when the links had no room for that.

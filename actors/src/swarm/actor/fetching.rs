@@ -45,6 +45,9 @@ impl ConversationActor {
         if self.leaving {
             return;
         }
+        if let Some(commit) = commit {
+            self.heard_head(device, commit);
+        }
         let Some(standing) = &self.standing else {
             // Not here yet: whoever tells of it has it.
             return self.clone_from(&[device], scope);

@@ -46,6 +46,16 @@ impl Actor for Links {
     }
 }
 
+/// Knows nobody.
+struct Directory;
+
+impl Actor for Directory {
+    type Message = DirectoryMessage;
+    const KIND: &'static str = "directory";
+
+    fn handle(&mut self, _: DirectoryMessage, _: &mut Scope<'_, Self>) {}
+}
+
 struct Root {
     founder: Founder,
     folder: tempfile::TempDir,
@@ -74,6 +84,7 @@ impl Actor for Root {
     fn started(&mut self, scope: &mut Scope<'_, Self>) {
         let links = self.links.clone();
         let links = scope.start_child(ChildSpec::new("links"), move || links.clone());
+        let directory = scope.start_child(ChildSpec::new("directory"), || Directory);
         let (account, _) = Outlet::channel("account", 1024);
         let config = ConversationConfig {
             id: self.id,
@@ -81,9 +92,11 @@ impl Actor for Root {
             folder: self.folder.path().join(self.id.to_hex()),
             status_file: self.folder.path().join("status"),
             preferences_file: self.folder.path().join("preferences"),
+            mobiles_file: self.folder.path().join("mobiles"),
             identity: Arc::clone(&self.founder.identity),
             name: self.founder.name.clone(),
             links,
+            directory,
             settings: self.settings.clone(),
             pool: BlockingPool::new(2),
             share: Share(1),

@@ -1,0 +1,113 @@
+//! The router of the conversation, which is its child: what it is told, and what it tells.
+
+use skep_protocol::ids::{AccountId, CommitId, DeviceId};
+use skep_protocol::swarm::layout::Role;
+
+use super::ConversationActor;
+use crate::peer::messages::ChannelOffer;
+use crate::supervision::{ChildSpec, Reply, RestartPolicy, Scope};
+use crate::swarm::messages::{ConversationError, ConversationTold, LinkState};
+use crate::swarm::router::messages::{Membership, RouterMessage, RouterTold, RoutesView};
+use crate::swarm::router::{RouterActor, RouterActorConfig};
+
+/// How long the router may take to show its table.
+const ASK: std::time::Duration = std::time::Duration::from_secs(5);
+
+impl ConversationActor {
+    /// Starts the router, once there is something that others could want to know.
+    pub(super) fn start_router(&mut self, scope: &mut Scope<'_, Self>) {
+        if self.router.is_some() {
+            return self.push_members();
+        }
+        let config = RouterActorConfig {
+            id: self.config.id,
+            identity: self.config.identity.clone(),
+            mobiles_file: self.config.mobiles_file.clone(),
+            links: self.config.links.clone(),
+            directory: self.config.directory.clone(),
+            pool: self.config.pool.clone(),
+            share: self.config.share,
+            conversation: scope.port(),
+        };
+        let spec = ChildSpec::new("router").restart(RestartPolicy::giving_up());
+        self.router = Some(scope.start_child(spec, move || RouterActor::new(config.clone())));
+        self.push_members();
+    }
+
+    /// Tells the router who takes part.
+    pub(super) fn push_members(&self) {
+        let Some(standing) = &self.standing else { return };
+        let own = self.config.identity.account_id();
+        let mut audience = standing.audience();
+        if self.leaving {
+            // Our own devices learn that we have left from each other.
+            audience.remove(&own);
+        }
+        let members = Membership {
+            active: !self.leaving && standing.members.role(own) != Some(Role::Banned),
+            people: standing.people(),
+            audience,
+            banned_devices: standing.members.banned_devices.clone(),
+        };
+        self.tell_router(RouterMessage::Members(members));
+    }
+
+    /// Whether the router takes it; false also when there is none.
+    pub(super) fn tell_router(&self, message: RouterMessage) -> bool {
+        let Some(router) = &self.router else { return false };
+        let told = router.try_send(message);
+        if let Err(error) = &told {
+            tracing::debug!(%error, "a router was not told something");
+        }
+        told.is_ok()
+    }
+
+    pub(super) fn router_told(&mut self, told: RouterTold, scope: &mut Scope<'_, Self>) {
+        match told {
+            RouterTold::Started => {
+                self.push_members();
+                for (device, (account, state)) in &self.linked {
+                    let (device, account, state) = (*device, *account, *state);
+                    self.tell_router(RouterMessage::Link { device, account, state });
+                }
+            }
+            RouterTold::Seek(members) => self.tell(ConversationTold::Sought(members), scope),
+        }
+    }
+
+    /// A link to a member's device has changed.
+    pub(super) fn link(&mut self, device: DeviceId, account: AccountId, state: LinkState) {
+        if state == LinkState::Down {
+            self.linked.remove(&device);
+        } else {
+            self.linked.insert(device, (account, state));
+        }
+        self.tell_router(RouterMessage::Link { device, account, state });
+    }
+
+    /// A device asks for a channel of the overlay; dropping the offer declines it.
+    pub(super) fn offered_overlay(&self, offer: ChannelOffer) {
+        if !self.leaving && self.may_exchange(offer.account, offer.device) {
+            self.tell_router(RouterMessage::Offer(offer));
+        }
+    }
+
+    /// A device says that it has a commit.
+    pub(super) fn heard_head(&self, device: DeviceId, commit: CommitId) {
+        self.tell_router(RouterMessage::Heard { device, commit });
+    }
+
+    pub(super) fn routes(
+        &self,
+        reply: Reply<Result<RoutesView, ConversationError>>,
+        scope: &mut Scope<'_, Self>,
+    ) {
+        let Some(router) = self.router.clone() else {
+            return reply.send(Err(ConversationError::NotReady));
+        };
+        let ask = async move { router.ask(ASK, RouterMessage::Routes).await };
+        scope.spawn_background(ask, |_, routes, _| {
+            reply.send(routes.map_err(|error| ConversationError::NoRouter(error.to_string())));
+        });
+    }
+}

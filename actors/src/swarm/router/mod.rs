@@ -1,0 +1,21 @@
+//! The overlay of one conversation and who is told of its new commits (`spec: drt`): an actor beside
+//! the conversation, thin over the core in `skep_protocol::drt`.
+//!
+//! ```text
+//!   conversation ──► members, links, offered channels ──►┌─────────┐──► channels: opened, closed
+//!                ──► head is now c, from device d ──────►│ router  │──► links: announcements
+//!   channels ──► messages of the overlay ───────────────►└─────────┘──► mobile devices, kept on disk
+//!
+//!   actor     mailbox, timer, what the core wants done
+//!   dialling  asking devices for channels, and finding those that were only heard of
+//!   channels  one task for each open channel
+//!   telling   who is told of a commit, and that nobody is twice
+//! ```
+
+mod actor;
+mod channels;
+mod dialling;
+pub mod messages;
+mod telling;
+
+pub(super) use actor::{RouterActor, RouterActorConfig};
