@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use super::*;
 use crate::peer::messages::{LinkError, Notice, Recipient};
 use crate::recorded::NOW;
-use crate::supervision::{ChildSpec, Environment, Message, Policy, RootHandle, start_root};
+use crate::supervision::{ActorRow, ChildSpec, Environment, Message, Policy, RootHandle, start_root};
 use crate::swarm::testing::founder;
 use crate::virtual_time::{self, pass, until};
 
@@ -171,8 +171,15 @@ impl Lab {
         }
     }
 
-    /// Everything that was sent before has been handled.
+    /// Everything that was sent before has been handled, by the overlay and the links too.
     async fn settled(&self) {
+        self.conversation.ask(SOON, ConversationMessage::Describe).await.unwrap();
+        // There is none before the conversation is open.
+        let _ = self.conversation.ask(SOON, ConversationMessage::Routes).await.unwrap();
+        let concerned = |row: &ActorRow| ["router", "links"].contains(&row.kind);
+        let is_idle = |row: &ActorRow| row.tasks == 0 && row.mailbox == 0;
+        let tree = self.root.environment().tree();
+        until(|| tree.rows().iter().filter(|row| concerned(row)).all(is_idle)).await;
         self.conversation.ask(SOON, ConversationMessage::Describe).await.unwrap();
     }
 
