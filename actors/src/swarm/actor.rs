@@ -31,7 +31,7 @@ use tokio::sync::watch;
 use self::announcing::{AnnouncingState, Source};
 use self::changing::Refusals;
 use self::cloning::{CloneState, FIRST_CLONE_PAUSE};
-use self::fetching::FetchState;
+use self::fetching::{Failing, FetchState};
 use self::markers::Markers;
 use super::damage::set_aside;
 use super::exchange::serve;
@@ -129,8 +129,8 @@ pub struct ConversationActor {
     waiting: VecDeque<(Outgoing, SendReply)>,
     writing: bool,
     fetches: BTreeMap<DeviceId, FetchState>,
-    /// Devices from which fetching failed, and how often in a row.
-    failed_fetches: BTreeMap<DeviceId, u32>,
+    /// Devices from which fetching failed.
+    failed_fetches: BTreeMap<DeviceId, Failing>,
     /// Git channels to other devices, open between fetches.
     channels: BTreeMap<DeviceId, Channel>,
     refused: VecDeque<CommitId>,

@@ -11,11 +11,15 @@ use crate::peer::messages::LinkError;
 use crate::supervision::Scope;
 use crate::swarm::exchange::{Failure, FetchJob, Outcome};
 use crate::swarm::replica::refusal;
+use skep_protocol::time::Moment;
 
 /// First pause before a fetch that failed is tried again; doubles each time.
 const FIRST_FETCH_PAUSE: Duration = Duration::from_secs(1);
 
-/// Fetches from a device that may fail in a row; after that it takes another announcement or link.
+/// Longest such pause: a device that always fails costs one try in this time, however much it announces.
+const LONGEST_FETCH_PAUSE: Duration = Duration::from_secs(3600);
+
+/// Fetches from a device that may fail in a row until it takes another announcement or link to try again.
 const MAX_FETCH_TRIES: u32 = 5;
 
 /// Fetches at once from the devices of one member, who has a handful.
@@ -32,6 +36,17 @@ const MAX_REFUSED_HEADS: usize = 1024;
 pub(super) struct FetchState {
     pub(super) account: AccountId,
     pub(super) again: Option<Option<CommitId>>,
+}
+
+/// A device from which fetching has failed.
+#[derive(Debug)]
+pub(super) struct Failing {
+    /// How often in a row.
+    failures: u32,
+    /// Until then nothing is fetched from it.
+    until: Moment,
+    /// Whether it is looked at again by then.
+    again: bool,
 }
 
 impl ConversationActor {
@@ -60,6 +75,9 @@ impl ConversationActor {
             // Of two commits announced meanwhile either may be the newer one: all is looked for.
             let one = fetch.again.is_none_or(|earlier| earlier == commit);
             fetch.again = Some(commit.filter(|_| one));
+            return;
+        }
+        if self.is_resting(device, account, scope) {
             return;
         }
         let each = self.fetches.values().filter(|fetch| fetch.account == account).count();
@@ -129,14 +147,34 @@ impl ConversationActor {
 
     /// Looks for news at a device again after a while: what it announced may be its last.
     pub(super) fn fetch_later(&mut self, device: DeviceId, account: AccountId, scope: &mut Scope<'_, Self>) {
-        let failures = self.failed_fetches.entry(device).or_default();
-        if *failures >= MAX_FETCH_TRIES {
-            self.failed_fetches.remove(&device);
-            return;
+        let now = scope.now();
+        let fresh = || Failing { failures: 0, until: now, again: false };
+        let failing = self.failed_fetches.entry(device).or_insert_with(fresh);
+        let pause = FIRST_FETCH_PAUSE.saturating_mul(1 << failing.failures.min(16)).min(LONGEST_FETCH_PAUSE);
+        failing.failures = failing.failures.saturating_add(1);
+        failing.until = now.plus(pause);
+        if failing.failures <= MAX_FETCH_TRIES {
+            self.is_resting(device, account, scope);
         }
-        let pause = FIRST_FETCH_PAUSE.saturating_mul(1 << *failures);
-        *failures += 1;
-        scope.after(pause, move |conversation, scope| conversation.announced(device, account, None, scope));
+    }
+
+    /// Whether it is too early to fetch from a device again. Then it is looked at when that is over, so
+    /// that whatever it has announced meanwhile costs one try.
+    fn is_resting(&mut self, device: DeviceId, account: AccountId, scope: &mut Scope<'_, Self>) -> bool {
+        let now = scope.now();
+        let Some(failing) = self.failed_fetches.get_mut(&device) else { return false };
+        if now >= failing.until {
+            return false;
+        }
+        if !std::mem::replace(&mut failing.again, true) {
+            scope.after(failing.until.since(now), move |conversation, scope| {
+                if let Some(failing) = conversation.failed_fetches.get_mut(&device) {
+                    failing.again = false;
+                }
+                conversation.announced(device, account, None, scope);
+            });
+        }
+        true
     }
 
     pub(super) fn fetch_failed(

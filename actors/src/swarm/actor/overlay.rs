@@ -21,6 +21,8 @@ impl ConversationActor {
         }
         let config = RouterActorConfig {
             id: self.config.id,
+            device: self.config.identity.device_id(),
+            account: self.config.identity.account_id(),
             identity: self.config.identity.clone(),
             mobiles_file: self.config.mobiles_file.clone(),
             links: self.config.links.clone(),

@@ -37,6 +37,9 @@ const FIRST_SEEK: Duration = Duration::from_secs(10);
 #[derive(Clone, Debug)]
 pub(in crate::swarm) struct RouterActorConfig {
     pub(in crate::swarm) id: ConversationId,
+    pub(in crate::swarm) device: DeviceId,
+    pub(in crate::swarm) account: AccountId,
+    /// Whose certificate others may ask for.
     pub(in crate::swarm) identity: Arc<DeviceIdentity>,
     /// File of the mobile devices remembered.
     pub(in crate::swarm) mobiles_file: PathBuf,
@@ -279,7 +282,7 @@ fn core(
     seed: u64,
     mobiles: Vec<skep_protocol::drt::message::MobileInfo>,
 ) -> Router {
-    let own = config.identity.device_id();
+    let own = config.device;
     Router::new(RouterConfig { own, conversation: config.id, is_mobile: false, seed, mobiles })
 }
 

@@ -45,7 +45,11 @@ impl RouterActor {
         if !self.members.admits(account, device) {
             return;
         }
-        self.linked.insert(device, (account, state));
+        if self.linked.insert(device, (account, state)) == Some((account, state)) {
+            return;
+        }
+        // It may be another release than before.
+        self.without_overlay.remove(&device);
         match state {
             // It has no overlay, and there may be something that it was not told.
             LinkState::Legacy => self.tell(scope),
@@ -65,8 +69,10 @@ impl RouterActor {
         scope: &mut Scope<'_, Self>,
     ) -> Option<Event> {
         match self.linked.get(&device) {
+            // The next link asks again.
+            _ if self.without_overlay.contains(&device) => return Some(Event::ChannelFailed(device)),
             Some((_, LinkState::Up)) => self.open(device, None, scope),
-            None if new_socket && !self.without_overlay.contains(&device) => self.search(device, scope),
+            None if new_socket => self.search(device, scope),
             _ => return Some(Event::ChannelFailed(device)),
         }
         None
@@ -154,7 +160,7 @@ impl RouterActor {
             return;
         }
         self.sought = Some(now);
-        let own = self.config.identity.account_id();
+        let own = self.config.account;
         let members: Vec<AccountId> = self.members.people.iter().copied().filter(|it| *it != own).collect();
         let linked: Vec<AccountId> = self.linked.values().map(|(account, _)| *account).collect();
         let sought = skep_protocol::drt::presence::choose(&members, &linked, &mut self.random);

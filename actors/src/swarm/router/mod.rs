@@ -19,3 +19,10 @@ pub mod messages;
 mod telling;
 
 pub(super) use actor::{RouterActor, RouterActorConfig};
+
+#[cfg(test)]
+mod lab;
+#[cfg(test)]
+mod storm_tests;
+#[cfg(test)]
+mod tests;

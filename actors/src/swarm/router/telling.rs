@@ -103,14 +103,11 @@ impl RouterActor {
     /// Tells everybody of the head who is to be told and was not.
     pub(super) fn tell(&mut self, scope: &mut Scope<'_, Self>) {
         let Some(head) = self.telling.head else { return };
-        let own = self.config.identity.account_id();
+        let own = self.config.account;
         let targets = self.choose(head, own);
         let Targets { accounts, devices, wake } = self.telling.new_targets(targets, head.commit);
-        let announcement = Announcement {
-            conversation: self.config.id,
-            commit: head.commit,
-            device: self.config.identity.device_id(),
-        };
+        let announcement =
+            Announcement { conversation: self.config.id, commit: head.commit, device: self.config.device };
         let notice = SwarmNotice::Announcement(announcement);
         let notice = Notice { kind: notice.mime_type().to_owned(), content: notice.to_text() };
         let topic = topic(self.config.id);
@@ -150,12 +147,20 @@ impl RouterActor {
         let members: Vec<AccountId> = self.members.audience.iter().copied().collect();
         let few = members.len() <= FEW_MEMBERS;
         let connected: Vec<DeviceId> = self.core.table().connected().collect();
-        let connected_members: BTreeSet<AccountId> =
+        let mut connected_members: BTreeSet<AccountId> =
             self.channels.values().map(|channel| channel.account).collect();
+        let has_none = |device: &DeviceId, state: LinkState| {
+            state == LinkState::Legacy || self.without_overlay.contains(device)
+        };
+        if !few && head.source.is_some() {
+            // Who passes a commit on counts on the others for those whom all could reach: they have
+            // channels with some. The author counts on nobody.
+            let others = self.linked.iter().filter(|(device, (_, state))| !has_none(device, *state));
+            connected_members.extend(others.map(|(_, (account, _))| *account));
+        }
         // Who has no channel among the linked devices: the others of few, and those that have no overlay.
         let direct = self.linked.iter().filter(|(device, (account, state))| {
-            let without = *state == LinkState::Legacy || self.without_overlay.contains(*device);
-            self.members.audience.contains(account) && (few || without)
+            self.members.audience.contains(account) && (few || has_none(device, *state))
         });
         let direct: Vec<DeviceId> = direct.map(|(device, _)| *device).collect();
         let situation = Situation {
