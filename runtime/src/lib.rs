@@ -55,5 +55,6 @@ pub use skep_actors::swarm::messages::{
     Changed, ConversationView, MemberView, MessageView, Outgoing, Page, ProfileChange, ProfileView,
     RefusalView, VoteView,
 };
+pub use skep_actors::swarm::router::messages::{DirectView, RouteState, RouteView, RoutesView};
 pub use skep_protocol::ids::{AccountId, CommitId, ConversationId, DeviceId, LocalAccountId};
 pub use skep_protocol::swarm::message::{Mode, Target};

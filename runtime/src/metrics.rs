@@ -70,9 +70,15 @@ async fn metrics(State(server): State<Arc<Server>>) -> impl IntoResponse {
 /// The actors by kind: as many as there may be of one kind, the page stays small.
 fn actors(page: &mut Page, rows: &[ActorRow]) {
     type Read = fn(&ActorRow) -> u64;
-    let columns: [(&str, &str, &str, Read); 9] = [
+    let columns: [(&str, &str, &str, Read); 10] = [
         ("skep_actors", "gauge", "Actors alive.", |_| 1),
         ("skep_actor_mailbox_messages", "gauge", "Messages waiting.", |row| number(row.mailbox)),
+        (
+            "skep_actor_tasks",
+            "gauge",
+            "What actors run beside their turns: a router one for each channel, a peer for each connection.",
+            |row| number(row.tasks),
+        ),
         ("skep_actor_turns_total", "counter", "Turns taken.", |row| row.turns),
         ("skep_actor_busy_microseconds_total", "counter", "Time in turns.", |row| row.busy_us),
         ("skep_actor_waited_microseconds_total", "counter", "Time in mailboxes.", |row| row.waited_us),

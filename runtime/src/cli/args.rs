@@ -303,6 +303,11 @@ pub(crate) enum ConversationCommand {
         #[arg(value_name = "NAME=VALUE")]
         values: Vec<String>,
     },
+    /// Show the overlay of a conversation: the devices that have channels with this one, and those known
+    Routes {
+        /// The conversation's id, or its beginning
+        conversation: String,
+    },
     /// Leave a conversation
     Leave {
         /// The conversation's id, or its beginning

@@ -372,6 +372,11 @@ impl<'a> Session<'a> {
                     self.call(ConversationPrefer, params, done).await
                 }
             }
+            ConversationCommand::Routes { conversation } => {
+                let conversation = self.find_conversation(account, &conversation).await?;
+                let params = ConversationParams { account, conversation };
+                self.call(ConversationRoutes, params, render::routes).await
+            }
             ConversationCommand::Leave { conversation } => {
                 let conversation = self.find_conversation(account, &conversation).await?;
                 self.call(ConversationLeave, ConversationParams { account, conversation }, done).await

@@ -7,6 +7,7 @@ use skep_actors::account::messages::{AccountView, ContactView, LinkView, Request
 use skep_actors::swarm::messages::{
     Changed, ConversationView, MemberView, MessageView, ProfileView, RefusalView, VoteView,
 };
+use skep_actors::swarm::router::messages::{DirectView, RouteState, RouteView, RoutesView};
 use skep_protocol::ids::CommitId;
 use skep_protocol::time::UnixMillis;
 
@@ -198,6 +199,36 @@ pub(crate) fn members(members: &[MemberView]) -> String {
             vec![member.id.to_string(), member.role.clone(), short(member.fetched), short(member.read)]
         }),
     )
+}
+
+/// The overlay of a conversation, bucket by bucket.
+pub(crate) fn routes(routes: &RoutesView) -> String {
+    let facts = list(&[
+        ("channels", routes.degree().to_string()),
+        ("buckets", routes.buckets.to_string()),
+        ("announced", format!("{} times", routes.told)),
+        ("heard", format!("{} times", routes.heard)),
+    ]);
+    let mut nodes: Vec<_> = routes.nodes.iter().collect();
+    nodes.sort_by_key(|node| node.bucket);
+    let row = |node: &RouteView| {
+        let state = match node.state {
+            RouteState::Connected => "connected",
+            RouteState::Connecting => "connecting",
+            RouteState::Known => "known",
+            RouteState::Sleeping => "sleeping",
+        };
+        let mobile = if node.mobile { "mobile" } else { "" };
+        let account = optional(node.account.map(|account| account.short()));
+        vec![node.bucket.to_string(), node.device.short(), account, state.to_owned(), or_nothing(mobile)]
+    };
+    let table_of_nodes = table(&["bucket", "device", "account", "state", ""], nodes.into_iter().map(row));
+    let mut parts = vec![facts, table_of_nodes];
+    if !routes.direct.is_empty() {
+        let row = |direct: &DirectView| vec![direct.device.short(), direct.account.short()];
+        parts.push(table(&["linked without a channel", "account"], routes.direct.iter().map(row)));
+    }
+    parts.join("\n\n")
 }
 
 fn votes(votes: &[VoteView]) -> String {

@@ -8,6 +8,7 @@ use skep_actors::swarm::messages::{
     Changed, ConversationError, ConversationMessage, ConversationView, GroupChange, MemberView, MessageView,
     Outgoing, Page, ProfileChange, ProfileView,
 };
+use skep_actors::swarm::router::messages::RoutesView;
 use skep_protocol::ids::{AccountId, CommitId, ConversationId};
 use skep_protocol::swarm::layout::VoteAction;
 use skep_protocol::swarm::message::Target;
@@ -209,6 +210,15 @@ impl Conversation {
     /// [`ConversationError::BadPreference`] when there are too many, or one is too long.
     pub async fn prefer(&self, values: BTreeMap<String, String>) -> Result<(), NodeError> {
         self.ask(READ_DEADLINE, |reply| ConversationMessage::Prefer { values, reply }).await
+    }
+
+    /// The overlay of the conversation: which devices have channels with ours, which are known, and how
+    /// often commits were announced.
+    ///
+    /// # Errors
+    /// [`ConversationError::NotReady`] while the conversation has not arrived.
+    pub async fn routes(&self) -> Result<RoutesView, NodeError> {
+        self.ask(READ_DEADLINE, ConversationMessage::Routes).await
     }
 
     async fn change(&self, change: GroupChange) -> Result<Changed, NodeError> {

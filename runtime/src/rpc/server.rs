@@ -9,6 +9,7 @@ use futures::StreamExt as _;
 use skep_actors::account::messages::{AccountView, Password};
 use skep_actors::supervision::ActorId;
 use skep_actors::swarm::messages::{Changed, ConversationView, MAX_PAGE, Outgoing, Page, ProfileView};
+use skep_actors::swarm::router::messages::RoutesView;
 use skep_protocol::dht::content::Content;
 use skep_protocol::ids::{AccountId, CommitId, ConversationId, DhtKey, LocalAccountId};
 
@@ -288,6 +289,14 @@ impl Methods<Caller> for Server {
             return Err(RpcError::new(ErrorCode::InvalidParams, "nothing of the profile is to change"));
         }
         Ok(self.conversation(params.account, params.conversation).set_profile(params.profile).await?)
+    }
+
+    async fn conversation_routes(
+        &self,
+        _: &Caller,
+        params: ConversationParams,
+    ) -> Result<RoutesView, RpcError> {
+        Ok(self.conversation(params.account, params.conversation).routes().await?)
     }
 
     async fn conversation_preferences(

@@ -166,7 +166,7 @@ fn conversation_code(error: &ConversationError) -> ErrorCode {
         | ConversationError::NewDevice => ErrorCode::Refused,
         ConversationError::NotReady => ErrorCode::NotReady,
         ConversationError::Storage(_) => ErrorCode::Storage,
-        ConversationError::Busy(_) => ErrorCode::Busy,
+        ConversationError::Busy(_) | ConversationError::NoRouter(_) => ErrorCode::Busy,
         _ => ErrorCode::Internal,
     }
 }

@@ -15,6 +15,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use skep_actors::account::messages::AccountView;
 use skep_actors::swarm::messages::{Changed, ConversationView, Page, ProfileView};
+use skep_actors::swarm::router::messages::RoutesView;
 
 pub use answers::*;
 pub use errors::{ErrorCode, RpcError};
@@ -180,6 +181,9 @@ methods! {
         ConversationParams => ConversationView;
     /// The members of a conversation, also those invited, banned and left.
     conversation_members ConversationMembers "conversation.members": ConversationParams => MembersView;
+    /// The overlay of a conversation: which devices have channels with ours, which are known, and how
+    /// often commits were announced.
+    conversation_routes ConversationRoutes "conversation.routes": ConversationParams => RoutesView;
     /// Leaves a conversation and removes it from the account.
     conversation_leave ConversationLeave "conversation.leave": ConversationParams => Done;
     /// Opens a conversation from a git bundle or a bare repository on the node's machine.
