@@ -13,15 +13,15 @@ use tempfile::TempDir;
 use super::{Pair, skep};
 
 /// Alice, who knows everybody, and others who know only her.
-struct Group {
-    alice: Person,
-    bob: Person,
-    carol: Person,
-    place: TempDir,
+pub(crate) struct Group {
+    pub(crate) alice: Person,
+    pub(crate) bob: Person,
+    pub(crate) carol: Person,
+    pub(crate) place: TempDir,
 }
 
 impl Group {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let Pair { place, mut alice, mut carol } = Pair::start().await.unwrap();
         let mut bob = joining(&mut alice, "bob", Golden::BOB, &place).await;
         alice.befriend(&mut carol).await.unwrap();
@@ -30,7 +30,7 @@ impl Group {
     }
 
     /// A group that all three have joined.
-    async fn gather(&mut self, title: &str) -> ConversationId {
+    pub(crate) async fn gather(&mut self, title: &str) -> ConversationId {
         let id = self.alice.found(title).await.unwrap();
         for person in [&mut self.bob, &mut self.carol] {
             join(&mut self.alice, person, id).await;
@@ -40,7 +40,7 @@ impl Group {
     }
 }
 
-async fn joining(first: &mut Person, name: &str, golden: Golden, place: &TempDir) -> Person {
+pub(crate) async fn joining(first: &mut Person, name: &str, golden: Golden, place: &TempDir) -> Person {
     let address = first.node.address().await.unwrap();
     let mut person =
         Person::start(golden, NodeSetup::new(name, place.path()).joining(&address)).await.unwrap();
@@ -49,7 +49,7 @@ async fn joining(first: &mut Person, name: &str, golden: Golden, place: &TempDir
 }
 
 /// Invites somebody, who accepts.
-async fn join(host: &mut Person, guest: &mut Person, id: ConversationId) {
+pub(crate) async fn join(host: &mut Person, guest: &mut Person, id: ConversationId) {
     let since = guest.node.events().mark();
     host.invite(id, guest.id).await.unwrap();
     assert_eq!(guest.invited(id, since).await.unwrap(), host.id);
@@ -58,7 +58,7 @@ async fn join(host: &mut Person, guest: &mut Person, id: ConversationId) {
     host.sees(guest.id, Some("member"), id).await.unwrap();
 }
 
-fn about(person: &Person, conversation: ConversationId) -> ConversationParams {
+pub(crate) fn about(person: &Person, conversation: ConversationId) -> ConversationParams {
     ConversationParams { account: person.local, conversation }
 }
 

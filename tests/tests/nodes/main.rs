@@ -13,6 +13,7 @@ mod disk;
 mod echo_bot;
 mod follow;
 mod groups;
+mod overlay;
 mod read_me;
 mod removal;
 mod settings;
