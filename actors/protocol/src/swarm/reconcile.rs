@@ -91,7 +91,12 @@ mod tests {
 
         /// Whether anything changed.
         fn fetch(&mut self, device: usize, from: usize) -> bool {
-            let (ours, theirs) = (self.heads[device], self.heads[from]);
+            self.take(device, self.heads[from])
+        }
+
+        /// Has a device take in a head. Whether anything changed.
+        fn take(&mut self, device: usize, theirs: CommitId) -> bool {
+            let ours = self.heads[device];
             let (mine, other) = (self.ancestors(ours), self.ancestors(theirs));
             if mine.contains(&theirs) {
                 return false;
@@ -154,6 +159,21 @@ mod tests {
             prop_assert_eq!(world.content(0).len(), written);
             prop_assert!(world.merges <= 12, "{} merges", world.merges);
         }
+    }
+
+    #[test]
+    fn merge_commits_are_not_answered_with_merge_commits_however_often_they_are_announced() {
+        let mut world = World::new(4);
+        (0..4).for_each(|device| world.write(device));
+        // All hear of each other's heads in the same moment, again and again.
+        for round in 0..1000 {
+            let heads = world.heads.clone();
+            for device in 0..4 {
+                world.take(device, heads[(device + 1 + round % 3) % 4]);
+            }
+        }
+        assert_eq!(BTreeSet::from_iter(&world.heads).len(), 1);
+        assert!(world.merges <= 12, "{} merges", world.merges);
     }
 
     #[test]

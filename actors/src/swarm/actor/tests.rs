@@ -13,6 +13,9 @@ use crate::supervision::{ActorRow, ChildSpec, Environment, Message, Policy, Root
 use crate::swarm::testing::founder;
 use crate::virtual_time::{self, pass, until};
 
+#[path = "storm_tests.rs"]
+mod storms;
+
 /// How long a question may take, in the time of the test.
 const SOON: Duration = Duration::from_secs(5);
 
@@ -125,7 +128,16 @@ struct Lab {
 }
 
 impl Lab {
+    /// One whose conversation is not here yet.
+    async fn start_empty() -> Self {
+        Self::start_in(|folder, id| std::fs::remove_dir_all(folder.join(id.to_hex())).unwrap()).await
+    }
+
     async fn start() -> Self {
+        Self::start_in(|_, _| ()).await
+    }
+
+    async fn start_in(prepare: impl FnOnce(&std::path::Path, ConversationId)) -> Self {
         let (founder, folder, links) = (founder(), tempfile::tempdir().unwrap(), Links::default());
         let id = founder.begin(folder.path(), OTHER, |_| false).unwrap();
         let hello = {
@@ -135,6 +147,7 @@ impl Lab {
             let (answers, _) = replica.send(&[text("hello")], NOW);
             answers[0].as_ref().unwrap().id
         };
+        prepare(folder.path(), id);
         let (Links { told, opening }, (settings, watched)) =
             (links.clone(), watch::channel(AccountSettings::default()));
         let (outlet, events) = Outlet::channel("events", 1024);
@@ -186,6 +199,18 @@ impl Lab {
     /// Waits until the last that the links were told is a reminder.
     async fn reminded(&self) {
         until(|| self.told.lock().unwrap().last().is_some_and(|(_, _, lasting)| !lasting)).await;
+    }
+
+    /// Declines all channels that were asked for, and says how many those were.
+    async fn decline_all(&self) -> usize {
+        self.settled().await;
+        let opening = std::mem::take(&mut *self.opening.lock().unwrap());
+        let count = opening.len();
+        for (device, reply) in opening {
+            reply.send(Err(LinkError::Declined { device, name: "git".to_owned() }));
+        }
+        self.settled().await;
+        count
     }
 
     /// How often the other one was told of a commit, and how often of those only if it is connected.
