@@ -43,4 +43,6 @@ pub use trust::{Audience, Denial, MAX_MANUAL_STATUSES, TrustError, TrustStatus, 
 #[cfg(test)]
 mod fuzz_tests;
 #[cfg(test)]
+mod storm_tests;
+#[cfg(test)]
 mod tests;
