@@ -72,8 +72,11 @@ impl ConversationActor {
         // Our own devices learn that we have left from each other.
         let own = self.leaving.then(|| self.config.identity.account_id());
         let audience = self.standing.as_ref().map(super::Standing::audience).unwrap_or_default();
-        let others = audience.into_iter().filter(|person| Some(*person) != own);
-        others.fold(true, |told, person| self.tell_head(person, true, except) && told)
+        let mut told = true;
+        for person in audience.into_iter().filter(|person| Some(*person) != own) {
+            told &= self.tell_head(person, true, except);
+        }
+        told
     }
 
     /// Tells a member's devices of our head; false when the links had no room for that.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use skep_protocol::ids::{AccountId, CommitId, DeviceId};
+use skep_protocol::time::Moment;
 
 use super::ConversationActor;
 use super::announcing::Source;
@@ -11,7 +12,6 @@ use crate::peer::messages::LinkError;
 use crate::supervision::Scope;
 use crate::swarm::exchange::{Failure, FetchJob, Outcome};
 use crate::swarm::replica::refusal;
-use skep_protocol::time::Moment;
 
 /// First pause before a fetch that failed is tried again; doubles each time.
 const FIRST_FETCH_PAUSE: Duration = Duration::from_secs(1);
