@@ -11,6 +11,7 @@
 //! ```
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::time::Duration;
 
 use skep_protocol::ids::{AccountId, ConversationId, DeviceId};
@@ -22,14 +23,13 @@ use skep_protocol::time::UnixMillis;
 
 use super::actor::AccountActor;
 use super::messages::{AccountError, ConversationReply};
-use super::rooms::{FIND, storage};
+use super::rooms::FIND;
 use super::state::Dirty;
-use crate::blocking::Lane;
 use crate::event::Event;
 use crate::peer::messages::{LinksMessage, Notice, Recipient};
 use crate::supervision::{Reply, Scope};
 use crate::swarm::messages::{Changed, ConversationError, ConversationMessage, GroupChange, ProfileChange};
-use crate::swarm::{changed_profile, mode_word};
+use crate::swarm::{Founder, changed_profile, mode_word};
 
 /// Notices to one device that wait for the links to take them: the answers to what it says.
 const MAX_TELLING: usize = 16;
@@ -58,19 +58,10 @@ impl AccountActor {
             Ok(profile) => profile,
             Err(error) => return reply.send(Err(ConversationError::from(error).into())),
         };
-        let Some(founder) = self.founder(scope) else { return };
-        let (folder, pool, share) =
-            (self.config.folder.join("conversations"), self.config.pool.clone(), self.share());
-        let records = self.running.as_ref().map(|running| running.state.conversations.clone());
-        let records = records.unwrap_or_default();
-        let begin = async move {
-            let work = move || {
-                let is_taken = |id| records.get(id).is_some();
-                founder.begin_group(mode, &profile, &folder, is_taken).map_err(|error| storage(&error))
-            };
-            pool.run(share, Lane::Quick, work).await.unwrap_or_else(|error| Err(error.into()))
+        let make = move |founder: &Founder, folder: &Path, is_taken: &dyn Fn(ConversationId) -> bool| {
+            founder.begin_group(mode, &profile, folder, is_taken)
         };
-        scope.spawn(begin, move |account, begun, scope| match begun {
+        self.begin(scope, make, move |account, begun, scope| match begun {
             Ok(id) => account.conversation_created(id, mode, reply, scope),
             Err(error) => reply.send(Err(error)),
         });

@@ -1,7 +1,7 @@
 //! The conversations of an account: making, fetching and opening them, and what peers say about them.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use skep_protocol::ids::{AccountId, ConversationId, DeviceId};
@@ -19,7 +19,7 @@ use crate::event::Event;
 use crate::peer::messages::{ChannelOffer, LinkEvent, LinksMessage, Notice};
 use crate::supervision::{ChildSpec, Port, Reply, RestartPolicy, Scope};
 use crate::swarm::messages::{ConversationMessage, ConversationTold, LinkState};
-use crate::swarm::{ConversationActor, ConversationConfig, Founder};
+use crate::swarm::{ConversationActor, ConversationConfig, Founder, ReplicaError};
 
 /// How long finding the devices to fetch from may take.
 pub(super) const FIND: Duration = Duration::from_secs(60);
@@ -51,6 +51,22 @@ impl AccountActor {
         scope: &mut Scope<'_, Self>,
         then: impl FnOnce(&mut Self, Result<ConversationId, AccountError>, &mut Scope<'_, Self>) + 'static,
     ) {
+        self.begin(scope, move |founder, folder, is_taken| founder.begin(folder, contact, is_taken), then);
+    }
+
+    /// Has a conversation made on the pool, in our folder of conversations and under an id that is not taken.
+    pub(super) fn begin(
+        &mut self,
+        scope: &mut Scope<'_, Self>,
+        make: impl FnOnce(
+            &Founder,
+            &Path,
+            &dyn Fn(ConversationId) -> bool,
+        ) -> Result<ConversationId, ReplicaError>
+        + Send
+        + 'static,
+        then: impl FnOnce(&mut Self, Result<ConversationId, AccountError>, &mut Scope<'_, Self>) + 'static,
+    ) {
         let Some(founder) = self.founder(scope) else { return };
         let (folder, pool, share) =
             (self.config.folder.join("conversations"), self.config.pool.clone(), self.share());
@@ -59,7 +75,7 @@ impl AccountActor {
         let begin = async move {
             let work = move || {
                 let is_taken = |id| records.get(id).is_some();
-                founder.begin(&folder, contact, is_taken).map_err(|error| storage(&error))
+                make(&founder, &folder, &is_taken).map_err(|error| storage(&error))
             };
             pool.run(share, Lane::Quick, work).await.unwrap_or_else(|error| Err(error.into()))
         };
@@ -542,6 +558,6 @@ fn show_link(room: &Port<ConversationMessage>, device: DeviceId, account: Accoun
     }
 }
 
-pub(super) fn storage(error: &dyn std::error::Error) -> AccountError {
+fn storage(error: &dyn std::error::Error) -> AccountError {
     AccountError::Storage(error.to_string())
 }

@@ -6,7 +6,7 @@ use std::sync::mpsc;
 use std::thread;
 
 use super::*;
-use crate::recorded::Recorded;
+use crate::recorded::{NOW, Recorded};
 use crate::swarm::repository::fetch::{Fetched, FetchedPack};
 use crate::swarm::testing::founder;
 
@@ -45,6 +45,27 @@ fn a_durable_message_is_acknowledged_and_told_though_older_history_cannot_be_rea
     fs::rename(&aside, &object).unwrap();
     let shown = replica.page(None, 10).unwrap().messages;
     assert_eq!(shown.iter().filter(|message| message.kind == "text/plain").count(), 3);
+}
+
+/// A conversation of Alice's, and a copy of it as it is after something was done in it.
+struct Copies {
+    _place: tempfile::TempDir,
+    ours: Arc<Replica>,
+    theirs: Arc<Replica>,
+}
+
+impl Copies {
+    fn after(done: impl FnOnce(&Replica)) -> Self {
+        let place = tempfile::tempdir().unwrap();
+        let founder = founder();
+        let id = founder.begin(place.path(), OTHER, |_| false).unwrap();
+        let (path, theirs) = (place.path().join(id.to_hex()), place.path().join("theirs"));
+        let (ours, _) = Replica::open(id, &path, &founder).unwrap().unwrap();
+        done(&ours);
+        assert!(Command::new("cp").arg("-r").args([&path, &theirs]).status().unwrap().success());
+        let (theirs, _) = Replica::open(id, &theirs, &founder).unwrap().unwrap();
+        Self { _place: place, ours, theirs }
+    }
 }
 
 /// What `ours` fetches from `theirs`.
@@ -87,17 +108,11 @@ impl Access for Halted<'_> {
 
 #[test]
 fn messages_are_sent_while_a_fetched_pack_is_stored() {
-    let place = tempfile::tempdir().unwrap();
-    let founder = founder();
-    let id = founder.begin(place.path(), OTHER, |_| false).unwrap();
-    let (path, theirs) = (place.path().join(id.to_hex()), place.path().join("theirs"));
-    assert!(Command::new("cp").arg("-r").args([&path, &theirs]).status().unwrap().success());
-    let (ours, _) = Replica::open(id, &path, &founder).unwrap().unwrap();
-    let (theirs, _) = Replica::open(id, &theirs, &founder).unwrap().unwrap();
+    let Copies { ours, theirs, .. } = &Copies::after(|_| ());
     // More than are written as files of their own.
     let burst: Vec<_> = (0..70).map(|number| text(&format!("theirs {number}"))).collect();
-    assert!(theirs.send(&burst, founder.now).1.is_some());
-    let pack = fetch(&ours, &theirs);
+    assert!(theirs.send(&burst, NOW).1.is_some());
+    let pack = fetch(ours, theirs);
 
     let ((halted, is_halted), (go, go_on)) = (mpsc::sync_channel(1), mpsc::sync_channel(1));
     let (new, sent) = thread::scope(|threads| {
@@ -105,7 +120,7 @@ fn messages_are_sent_while_a_fetched_pack_is_stored() {
         let storing = threads.spawn(move || pack.store(&halting));
         is_halted.recv().unwrap();
         assert!(ours.repository.0.try_lock().is_ok() && ours.writer.try_lock().is_ok());
-        let (sent, _) = send(&ours, "meanwhile", founder.now);
+        let (sent, _) = send(ours, "meanwhile", NOW);
         go.send(()).unwrap();
         // A second time would have to be told to go on, too.
         drop(go);
@@ -113,27 +128,21 @@ fn messages_are_sent_while_a_fetched_pack_is_stored() {
     });
     assert!(!ours.repository.lock().contains(new.head.into()), "nobody sees it yet");
     let theirs_head = new.head;
-    let moved = ours.integrate_stored(new, founder.now).unwrap().unwrap();
+    let moved = ours.integrate_stored(new, NOW).unwrap().unwrap();
     assert!(!moved.adopted && ours.has(theirs_head).unwrap() && ours.has(sent).unwrap());
     assert_eq!(ours.log(1_000).unwrap().len(), 70 + 1 + 1 + 1, "both sides, the first commit, the merge");
 }
 
 #[test]
 fn a_message_that_two_fetches_bring_at_once_is_told_once() {
-    let place = tempfile::tempdir().unwrap();
-    let founder = founder();
-    let id = founder.begin(place.path(), OTHER, |_| false).unwrap();
-    let (path, theirs) = (place.path().join(id.to_hex()), place.path().join("theirs"));
-    assert!(Command::new("cp").arg("-r").args([&path, &theirs]).status().unwrap().success());
-    let (ours, _) = Replica::open(id, &path, &founder).unwrap().unwrap();
-    let (theirs, _) = Replica::open(id, &theirs, &founder).unwrap().unwrap();
-    let (first, _) = send(&theirs, "first", founder.now);
-    let one = fetch(&ours, &theirs).store(&ours.repository).unwrap();
-    let (second, _) = send(&theirs, "second", founder.now);
-    let both = fetch(&ours, &theirs).store(&ours.repository).unwrap();
+    let Copies { ours, theirs, .. } = &Copies::after(|_| ());
+    let (first, _) = send(theirs, "first", NOW);
+    let one = fetch(ours, theirs).store(&ours.repository).unwrap();
+    let (second, _) = send(theirs, "second", NOW);
+    let both = fetch(ours, theirs).store(&ours.repository).unwrap();
     assert_eq!((one.commits.len(), both.commits.len()), (1, 2));
     let told = [one, both].map(|new| {
-        let moved = ours.integrate_stored(new, founder.now).unwrap().unwrap();
+        let moved = ours.integrate_stored(new, NOW).unwrap().unwrap();
         let ids = moved.changes.iter().map(|change| match change {
             Change::New(message) | Change::Changed(message) => message.id,
         });
@@ -144,30 +153,25 @@ fn a_message_that_two_fetches_bring_at_once_is_told_once() {
 
 #[test]
 fn clocks_that_are_a_day_apart_do_not_hide_what_is_known() {
-    let place = tempfile::tempdir().unwrap();
-    let founder = founder();
-    let id = founder.begin(place.path(), OTHER, |_| false).unwrap();
-    let (path, theirs) = (place.path().join(id.to_hex()), place.path().join("theirs"));
-    let at = |days: i64| UnixMillis(founder.now.0 + days * 24 * 60 * 60 * 1000);
-    let (ours, _) = Replica::open(id, &path, &founder).unwrap().unwrap();
+    let at = |days: i64| UnixMillis(NOW.0 + days * 24 * 60 * 60 * 1000);
     // Down from the head the times jump, so that a walk that trusts them passes what both sides have.
-    for days in [2, 0, 2, -1, 2, 1] {
-        send(&ours, "before", at(days));
-    }
-    assert!(Command::new("cp").arg("-r").args([&path, &theirs]).status().unwrap().success());
-    let (theirs, _) = Replica::open(id, &theirs, &founder).unwrap().unwrap();
-    let (first, _) = send(&theirs, "theirs", at(-1));
-    let new = fetch(&ours, &theirs).store(&ours.repository).unwrap();
-    let moved = ours.integrate_stored(new, founder.now).unwrap().unwrap();
+    let Copies { ours, theirs, .. } = &Copies::after(|ours| {
+        for days in [2, 0, 2, -1, 2, 1] {
+            send(ours, "before", at(days));
+        }
+    });
+    let (first, _) = send(theirs, "theirs", at(-1));
+    let new = fetch(ours, theirs).store(&ours.repository).unwrap();
+    let moved = ours.integrate_stored(new, NOW).unwrap().unwrap();
     assert!(moved.adopted && moved.standing.head == first);
     assert_eq!(moved.changes.len(), 1, "{:?}", moved.changes);
-    send(&theirs, "theirs, too", at(-1));
-    send(&ours, "ours", at(2));
-    let new = fetch(&ours, &theirs).store(&ours.repository).unwrap();
-    let merged = ours.integrate_stored(new, founder.now).unwrap().unwrap();
+    send(theirs, "theirs, too", at(-1));
+    send(ours, "ours", at(2));
+    let new = fetch(ours, theirs).store(&ours.repository).unwrap();
+    let merged = ours.integrate_stored(new, NOW).unwrap().unwrap();
     assert_eq!((merged.adopted, merged.changes.len()), (false, 1), "{:?}", merged.changes);
-    let new = fetch(&theirs, &ours).store(&theirs.repository).unwrap();
-    let followed = theirs.integrate_stored(new, founder.now).unwrap().unwrap();
+    let new = fetch(theirs, ours).store(&theirs.repository).unwrap();
+    let followed = theirs.integrate_stored(new, NOW).unwrap().unwrap();
     assert_eq!((followed.adopted, followed.standing.head), (true, merged.standing.head));
 }
 
