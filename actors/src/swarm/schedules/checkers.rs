@@ -45,7 +45,9 @@ pub(super) fn check(world: &mut World, acknowledged: &Acknowledged) -> Vec<Strin
     }
     let history = history(world, 0, agreed.head);
     for (message, author) in &acknowledged.messages {
-        if !history.contains(message) && !acknowledged.banned.contains(author) {
+        // Whoever was invited only by somebody already banned is in no group but theirs.
+        let is_known = agreed.members.role(*author).is_some();
+        if !history.contains(message) && is_known && !acknowledged.banned.contains(author) {
             wrong.push(format!("{} was acknowledged and is lost", message.short()));
         }
     }

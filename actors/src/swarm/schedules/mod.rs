@@ -34,7 +34,7 @@ use self::world::{Size, World};
 const SCHEDULES: u64 = 1_000;
 
 /// Seeds that failed once.
-const REGRESSIONS: [u64; 0] = [];
+const REGRESSIONS: [u64; 9] = [3, 5, 17, 19, 99, 659, 694, 778, 864];
 
 /// Milliseconds from the moment when all is connected until all have the same head: some rounds of an
 /// announcement and a fetch, each of which takes at most 300.

@@ -393,10 +393,13 @@ impl World {
 
     /// Divides the devices: those on different sides have no links.
     pub(super) fn part(&mut self, sides: u8) {
+        let before: Vec<u8> = self.devices.iter().map(|device| device.side).collect();
         for device in 0..self.devices.len() {
             self.devices[device].side = self.random.random_range(0..sides);
         }
         self.tell(|| format!("parted: {:?}", self.devices.iter().map(|it| it.side).collect::<Vec<_>>()));
+        // Parted anew, some find each other again.
+        self.links_up(|one, other| before[one] != before[other]);
     }
 
     /// All links are back.
