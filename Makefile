@@ -4,7 +4,7 @@ SHELL := /bin/bash
 export PATH := $(HOME)/.cargo/bin:$(PATH)
 
 .DEFAULT_GOAL := build
-.PHONY: setup build demo demo-jami test live bench bench-dht bench-parts lint doc clean
+.PHONY: setup build demo demo-group demo-jami test live bench bench-dht bench-parts lint doc clean
 
 setup: ## install what is missing
 	@.ci/setup
@@ -14,6 +14,9 @@ build: setup ## build the `skep` program
 
 demo: build ## play the main job: a bootstrap and three nodes as separate processes
 	cargo run --locked -p skep-tests --bin skep-demo -- nodes
+
+demo-group: build ## play a group of twenty through kills and, as root, a parted network
+	cargo run --locked -p skep-tests --bin skep-demo -- group
 
 demo-jami: ## as root: meet the real daemon on a private network of Jami's DHT
 	@.ci/setup jami

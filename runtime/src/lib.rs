@@ -52,7 +52,7 @@ pub use node::{Account, Conversation, EventStream, Node};
 pub use skep_actors::account::messages::{AccountView, ContactView, LinkView, Password, RequestView};
 pub use skep_actors::event::{Event, NodeEvent};
 pub use skep_actors::swarm::messages::{
-    Changed, ConversationView, MemberView, MessageView, Outgoing, Page, ProfileChange, ProfileView,
+    Changed, ConversationView, Exported, MemberView, MessageView, Outgoing, Page, ProfileChange, ProfileView,
     RefusalView, VoteView,
 };
 pub use skep_actors::swarm::router::messages::{DirectView, RouteState, RouteView, RoutesView};

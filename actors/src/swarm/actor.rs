@@ -570,6 +570,10 @@ impl Actor for ConversationActor {
                 let read = move |replica: &Replica| replica.log(limit);
                 self.with_replica(Lane::Bulk, scope, read, |_, log, _| reply.send(flatten(log)));
             }
+            ConversationMessage::Export { path, reply } => {
+                let export = move |replica: &Replica| replica.export(&path);
+                self.with_replica(Lane::Bulk, scope, export, |_, done, _| reply.send(done.and_then(|it| it)));
+            }
             ConversationMessage::Describe(reply) => {
                 let problem = self.clone.problem.clone();
                 let status = &self.markers.status;

@@ -1,6 +1,7 @@
 //! What a conversation can be asked, and the views it answers with.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -121,6 +122,16 @@ pub struct Changed {
     pub decided: bool,
 }
 
+/// A conversation that was written to a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Exported {
+    /// The newest commit in it.
+    #[schemars(with = "String")]
+    pub head: CommitId,
+    /// Length of the file in bytes.
+    pub bytes: u64,
+}
+
 /// Why a conversation did not do what it was asked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -199,6 +210,9 @@ pub enum ConversationError {
     /// The overlay does not answer.
     #[error("the overlay of the conversation does not answer: {0}")]
     NoRouter(String),
+    /// An export never replaces anything.
+    #[error("{} exists already; choose another name", .0.display())]
+    FileExists(PathBuf),
     /// The disk refused.
     #[error("the conversation could not be written: {0}")]
     Storage(String),
@@ -472,6 +486,13 @@ pub enum ConversationMessage {
         /// Gets their ids, newest first, merges included.
         reply: Reply<Result<Vec<CommitId>, ConversationError>>,
     },
+    /// Write the whole history into a new file as a git bundle.
+    Export {
+        /// The file.
+        path: PathBuf,
+        /// What is in it, once it is durable.
+        reply: Reply<Result<Exported, ConversationError>>,
+    },
     /// Change members or profile; answered when the commits are durable.
     Change {
         /// What.
@@ -575,6 +596,7 @@ impl Message for ConversationMessage {
             Self::Search { .. } => "search",
             Self::Describe(_) => "describe",
             Self::Log { .. } => "log",
+            Self::Export { .. } => "export",
             Self::Change { .. } => "change",
             Self::Profile(_) => "profile",
             Self::Preferences(_) => "preferences",

@@ -28,11 +28,11 @@ use skep_protocol::time::UnixMillis;
 
 use super::damage::refusal_of_system;
 use super::founder::Founder;
-use super::messages::{ConversationError, MAX_TEXT, MessageView, Outgoing, Page};
+use super::messages::{ConversationError, Exported, MAX_TEXT, MessageView, Outgoing, Page};
 use super::open_copies;
 use super::repository::fetch::{Fetch, FetchError, FetchStep};
 use super::repository::serve::{Serve, ServeError, ServeStep};
-use super::repository::{Access, Consolidation, Repository, RepositoryError, is_in_history};
+use super::repository::{Access, Consolidation, Repository, RepositoryError, export_bundle, is_in_history};
 use super::standing::{Standing, read_members, read_standing};
 use super::timeline::{Change, Timeline, Unreadable};
 
@@ -479,6 +479,15 @@ impl Replica {
 
     pub(super) fn log(&self, limit: usize) -> Result<Vec<CommitId>, ReplicaError> {
         Ok(lock(&self.timeline).log(&self.repository, limit)?)
+    }
+
+    /// Writes the whole history into a git bundle. Messages are sent and shown meanwhile.
+    pub(super) fn export(&self, path: &Path) -> Result<Exported, ConversationError> {
+        match export_bundle(&self.repository, path) {
+            Ok((head, bytes)) => Ok(Exported { head, bytes }),
+            Err(RepositoryError::AlreadyExists(path)) => Err(ConversationError::FileExists(path)),
+            Err(error) => Err(ConversationError::Storage(error.to_string())),
+        }
     }
 
     /// Lets history that was read go from memory if it is more than `keep` commits.

@@ -313,6 +313,13 @@ pub(crate) enum ConversationCommand {
         /// The conversation's id, or its beginning
         conversation: String,
     },
+    /// Write the whole history into a git bundle, which git can clone
+    Export {
+        /// The conversation's id, or its beginning
+        conversation: String,
+        /// The file to write, on the node's machine; it must not exist
+        file: PathBuf,
+    },
     /// Open a conversation from a git bundle or a bare repository
     Import {
         /// The bundle or repository, on the node's machine

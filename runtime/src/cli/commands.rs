@@ -381,6 +381,20 @@ impl<'a> Session<'a> {
                 let conversation = self.find_conversation(account, &conversation).await?;
                 self.call(ConversationLeave, ConversationParams { account, conversation }, done).await
             }
+            ConversationCommand::Export { conversation, file } => {
+                let conversation = self.find_conversation(account, &conversation).await?;
+                let path = std::path::absolute(&file).map_err(|error| CliError::file(&file, error))?;
+                let params = ConversationPathParams { account, conversation, path };
+                let answer = self.call_long::<ConversationExport>(params).await?;
+                self.output.show(&answer, |answer| {
+                    format!(
+                        "{} bytes written to {}; the newest commit is {}",
+                        answer.bytes,
+                        file.display(),
+                        answer.head
+                    )
+                })
+            }
             ConversationCommand::Import { path } => {
                 let path = std::path::absolute(&path).map_err(|error| CliError::file(&path, error))?;
                 let answer = self.call_long::<ConversationImport>(PathParams { account, path }).await?;

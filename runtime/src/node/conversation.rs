@@ -1,12 +1,13 @@
 //! A conversation of an account, as a program holds it.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use skep_actors::supervision::Reply;
 use skep_actors::swarm::messages::{
-    Changed, ConversationError, ConversationMessage, ConversationView, GroupChange, MemberView, MessageView,
-    Outgoing, Page, ProfileChange, ProfileView,
+    Changed, ConversationError, ConversationMessage, ConversationView, Exported, GroupChange, MemberView,
+    MessageView, Outgoing, Page, ProfileChange, ProfileView,
 };
 use skep_actors::swarm::router::messages::RoutesView;
 use skep_protocol::ids::{AccountId, CommitId, ConversationId};
@@ -31,6 +32,9 @@ pub struct Conversation {
     account: Account,
     id: ConversationId,
 }
+
+/// Time to pack a hundred thousand commits, on a slow disk.
+const EXPORT_DEADLINE: Duration = Duration::from_secs(300);
 
 type Answer<T> = Reply<Result<T, ConversationError>>;
 
@@ -151,6 +155,16 @@ impl Conversation {
     /// [`ConversationError::NotReady`] while the conversation has not arrived.
     pub async fn log(&self, limit: usize) -> Result<Vec<CommitId>, NodeError> {
         self.ask(SEARCH_DEADLINE, |reply| ConversationMessage::Log { limit, reply }).await
+    }
+
+    /// Writes the whole history into a new file as a git bundle, which git can clone and
+    /// [`Account::import_conversation`] opens. The file appears whole or not at all.
+    ///
+    /// # Errors
+    /// [`ConversationError::FileExists`], [`ConversationError::Storage`] when it cannot be written.
+    pub async fn export(&self, path: impl Into<PathBuf>) -> Result<Exported, NodeError> {
+        let path = path.into();
+        self.ask(EXPORT_DEADLINE, |reply| ConversationMessage::Export { path, reply }).await
     }
 
     /// Invites somebody. Delivery goes on by itself, also after a restart. Somebody banned is voted in

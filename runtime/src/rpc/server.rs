@@ -1,5 +1,6 @@
 //! What each method does: the translation between the wire's types and the node's.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
@@ -8,7 +9,9 @@ use base64::engine::general_purpose::STANDARD;
 use futures::StreamExt as _;
 use skep_actors::account::messages::{AccountView, Password};
 use skep_actors::supervision::ActorId;
-use skep_actors::swarm::messages::{Changed, ConversationView, MAX_PAGE, Outgoing, Page, ProfileView};
+use skep_actors::swarm::messages::{
+    Changed, ConversationView, Exported, MAX_PAGE, Outgoing, Page, ProfileView,
+};
 use skep_actors::swarm::router::messages::RoutesView;
 use skep_protocol::dht::content::Content;
 use skep_protocol::ids::{AccountId, CommitId, ConversationId, DhtKey, LocalAccountId};
@@ -344,12 +347,18 @@ impl Methods<Caller> for Server {
     }
 
     async fn conversation_import(&self, _: &Caller, params: PathParams) -> Result<ConversationRef, RpcError> {
-        if !params.path.is_absolute() {
-            let message = format!("{} is not an absolute path", params.path.display());
-            return Err(RpcError::new(ErrorCode::InvalidParams, message));
-        }
-        let conversation = self.account(params.account).import_conversation(params.path).await?;
+        let path = absolute(params.path)?;
+        let conversation = self.account(params.account).import_conversation(path).await?;
         Ok(ConversationRef { conversation: conversation.id() })
+    }
+
+    async fn conversation_export(
+        &self,
+        _: &Caller,
+        params: ConversationPathParams,
+    ) -> Result<Exported, RpcError> {
+        let ConversationPathParams { account, conversation, path } = params;
+        Ok(self.conversation(account, conversation).export(absolute(path)?).await?)
     }
 
     async fn message_send(&self, _: &Caller, params: SendParams) -> Result<MessageRef, RpcError> {
@@ -439,4 +448,12 @@ impl Methods<Caller> for Server {
         caller.session().unsubscribe(params.subscription)?;
         Ok(Done {})
     }
+}
+
+/// A path as the node takes it: the caller's working folder is not the node's.
+fn absolute(path: PathBuf) -> Result<PathBuf, RpcError> {
+    if path.is_absolute() {
+        return Ok(path);
+    }
+    Err(RpcError::new(ErrorCode::InvalidParams, format!("{} is not an absolute path", path.display())))
 }

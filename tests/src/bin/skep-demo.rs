@@ -19,6 +19,8 @@ struct Arguments {
 enum Command {
     /// A bootstrap and three nodes become friends, talk, and one is killed in the middle of it
     Nodes,
+    /// Twenty nodes talk in a group while some are killed and, as root, the network is parted and healed
+    Group,
     /// Skep and the real daemon become friends on Jami's DHT, talk, and each is killed once; needs root
     Jami,
 }
@@ -26,6 +28,7 @@ enum Command {
 fn main() -> ExitCode {
     match Arguments::parse().job {
         Command::Nodes => Job::Nodes.play(),
+        Command::Group => Job::Group.play(),
         Command::Jami => Job::Jami.play(),
     }
 }

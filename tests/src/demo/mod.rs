@@ -2,11 +2,13 @@
 //!
 //! ```text
 //!   nodes       a bootstrap and three nodes of Skep, on loopback
+//!   group       a bootstrap and twenty nodes of Skep in a group, on a network that is parted
 //!   jami        Skep beside the real daemon, on a private network of Jami's DHT
 //!   report      what is told meanwhile, and the table at the end
 //!   transcript  a conversation for people
 //! ```
 
+mod group;
 mod jami;
 mod nodes;
 mod report;
@@ -29,6 +31,8 @@ const INTERRUPTED: u8 = 130;
 pub enum Job {
     /// The main job: a bootstrap and three nodes.
     Nodes,
+    /// A group of twenty. Without root its network cannot be parted.
+    Group,
     /// Skep and the real daemon. Needs root and the daemon.
     Jami,
 }
@@ -72,7 +76,7 @@ impl Job {
     /// Why it cannot be played here.
     fn obstacle(self) -> Option<String> {
         match self {
-            Self::Nodes => None,
+            Self::Nodes | Self::Group => None,
             Self::Jami => no_daemons(),
         }
     }
@@ -81,6 +85,7 @@ impl Job {
     async fn tell(self, report: &mut Report, place: &Path) -> Result<()> {
         match self {
             Self::Nodes => nodes::play(report, place).await,
+            Self::Group => group::play(report, place).await,
             Self::Jami => jami::play(report, place).await,
         }
     }

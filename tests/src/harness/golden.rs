@@ -98,22 +98,30 @@ impl Golden {
         let ethereum = opened.ethereum_key.as_ref().ok_or_else(|| self.unusable(&"no address"))?;
         let receipt = SignedReceipt::issue(&opened.account_key, device.public(), ethereum.address());
         let receipt = receipt.map_err(|error| self.unusable(&error))?;
-        storage::make_folder(folder.path()).map_err(Failure::file(folder.path()))?;
-        for (name, content) in [
-            ("archive.gz", archive.as_slice()),
-            ("ring_device.key", key.as_bytes()),
-            ("ring_device.crt", chain.as_bytes()),
-            ("receipt", receipt.text.as_bytes()),
-            ("receipt.sig", &receipt.signature),
-            ("name", self.name.as_bytes()),
-        ] {
-            let path = folder.join(name);
-            storage::replace(&path, content).map_err(Failure::file(&path))?;
-        }
-        Ok(())
+        write_account(
+            &folder,
+            [
+                ("archive.gz", archive.as_slice()),
+                ("ring_device.key", key.as_bytes()),
+                ("ring_device.crt", chain.as_bytes()),
+                ("receipt", receipt.text.as_bytes()),
+                ("receipt.sig", &receipt.signature),
+                ("name", self.name.as_bytes()),
+            ],
+        )
     }
 
     fn unusable(&self, problem: &dyn std::fmt::Display) -> Failure {
         Failure::Golden { name: self.name.to_owned(), problem: problem.to_string() }
     }
+}
+
+/// Writes the files that make an account.
+pub(super) fn write_account(folder: &AccountFolder, files: [(&str, &[u8]); 6]) -> Result<()> {
+    storage::make_folder(folder.path()).map_err(Failure::file(folder.path()))?;
+    for (name, content) in files {
+        let path = folder.join(name);
+        storage::replace(&path, content).map_err(Failure::file(&path))?;
+    }
+    Ok(())
 }

@@ -1,11 +1,13 @@
 //! Nodes as processes: start, ask, watch, kill, restart.
 
+mod crowd;
 mod delay_line;
 mod error;
 mod event_log;
 mod golden;
 mod group;
 mod network;
+mod newcomer;
 mod node;
 mod owner;
 mod person;
@@ -17,11 +19,13 @@ pub(crate) mod usage;
 use std::future::Future;
 use std::time::{Duration, Instant};
 
+pub use crowd::{Agreement, Crowd, Guests, Spread};
 pub use delay_line::DelayLine;
 pub use error::{Failure, Result};
 pub use event_log::{EventLog, Mark};
 pub use golden::{Golden, vector};
 pub use network::{DHT_PORT, HUB, Network, Place, no_namespaces};
+pub use newcomer::Newcomer;
 pub use node::{Node, NodeSetup};
 pub(crate) use owner::Owner;
 pub use person::{Burst, Person, import_params, same_history};

@@ -23,6 +23,12 @@ pub const DHT_PORT: u16 = 4222;
 /// Address of the hub, which forwards nothing.
 pub const HUB: Ipv4Addr = Ipv4Addr::new(10, 78, 0, 1);
 
+/// What joins all places, in the hub.
+const BRIDGE: &str = "br0";
+
+/// What joins those that are parted from the others.
+const OTHER_BRIDGE: &str = "br1";
+
 /// A network; its namespaces are deleted when it is dropped.
 #[derive(Debug)]
 pub struct Network {
@@ -74,9 +80,9 @@ impl Network {
         delete_orphans()?;
         let mut network = Self { owner: Some(Owner::this()?), namespaces: Vec::new(), hosts: 1 };
         let hub = network.add_namespace("hub")?;
-        ip(&["-n", &hub, "link", "add", "br0", "type", "bridge"])?;
-        ip(&["-n", &hub, "addr", "add", &format!("{HUB}/24"), "dev", "br0"])?;
-        ip(&["-n", &hub, "link", "set", "br0", "up"])?;
+        ip(&["-n", &hub, "link", "add", BRIDGE, "type", "bridge"])?;
+        ip(&["-n", &hub, "addr", "add", &format!("{HUB}/24"), "dev", BRIDGE])?;
+        ip(&["-n", &hub, "link", "set", BRIDGE, "up"])?;
         // So that the hub answers "unreachable" at once for addresses outside.
         in_namespace(&hub, "sh").args(["-c", "echo 1 > /proc/sys/net/ipv4/ip_forward"]).status().ok();
         Ok(network)
@@ -102,14 +108,45 @@ impl Network {
         };
         let namespace = self.add_namespace(name)?;
         let address = Ipv4Addr::new(10, 78, 0, host);
-        let port = format!("v{host}");
+        let port = port(address);
         let pair = ["type", "veth", "peer", "name", "eth0", "netns", &namespace];
         ip(&[&["link", "add", &port, "netns", &hub], &pair[..]].concat())?;
-        ip(&["-n", &hub, "link", "set", &port, "master", "br0", "up"])?;
+        ip(&["-n", &hub, "link", "set", &port, "master", BRIDGE, "up"])?;
         ip(&["-n", &namespace, "addr", "add", &format!("{address}/24"), "dev", "eth0"])?;
         ip(&["-n", &namespace, "link", "set", "eth0", "up"])?;
         ip(&["-n", &namespace, "route", "add", "default", "via", &HUB.to_string()])?;
         Ok(Place { namespace: Some(namespace), address })
+    }
+
+    /// Parts these places from all others: what either side sends to the other vanishes. Returns false on
+    /// loopback, where this is not done.
+    ///
+    /// # Errors
+    /// [`Failure::Command`] when the namespace is gone.
+    pub fn part<'a>(&self, places: impl IntoIterator<Item = &'a Place>) -> Result<bool> {
+        let Some(owner) = self.owner else { return Ok(false) };
+        let hub = owner.name("hub");
+        if ip(&["-n", &hub, "link", "show", OTHER_BRIDGE]).is_err() {
+            ip(&["-n", &hub, "link", "add", OTHER_BRIDGE, "type", "bridge"])?;
+            ip(&["-n", &hub, "link", "set", OTHER_BRIDGE, "up"])?;
+        }
+        for place in places {
+            ip(&["-n", &hub, "link", "set", &port(place.address), "master", OTHER_BRIDGE])?;
+        }
+        Ok(true)
+    }
+
+    /// Joins these places to the others again.
+    ///
+    /// # Errors
+    /// [`Failure::Command`] when the namespace is gone.
+    pub fn heal<'a>(&self, places: impl IntoIterator<Item = &'a Place>) -> Result<()> {
+        let Some(owner) = self.owner else { return Ok(()) };
+        let hub = owner.name("hub");
+        for place in places {
+            ip(&["-n", &hub, "link", "set", &port(place.address), "master", BRIDGE])?;
+        }
+        Ok(())
     }
 
     /// Where packets between places can be forwarded; `None` on loopback.
@@ -198,6 +235,12 @@ impl Place {
     }
 }
 
+/// The end in the hub of the link to the place of this address.
+fn port(address: Ipv4Addr) -> String {
+    let [.., host] = address.octets();
+    format!("v{host}")
+}
+
 fn in_namespace(namespace: &str, program: &str) -> Command {
     let mut command = Command::new("ip");
     command.args(["netns", "exec", namespace, program]);
@@ -257,6 +300,20 @@ mod tests {
         let route = run_to_end(one.command("ip").args(["route", "get", &other.address.to_string()]));
         assert!(route.unwrap().contains("dev eth0"));
         assert!(one.packets().unwrap().is_some());
+        let meets = || {
+            // Nobody listens there: who is reached refuses, who is not is waited for.
+            let connect = "import socket, sys; s = socket.socket(); s.settimeout(0.3)\n\
+                sys.exit(s.connect_ex((sys.argv[1], 9)) != 111)";
+            let address = other.address.to_string();
+            run_to_end(one.command("/usr/bin/python3").args(["-c", connect, &address])).is_ok()
+        };
+        if find_program("/usr/bin/python3").is_some() {
+            assert!(meets());
+            assert!(network.part([&other]).unwrap());
+            assert!(!meets());
+            network.heal([&other]).unwrap();
+            assert!(meets());
+        }
         assert!(one.cut_links(&other).unwrap());
         let own = network.namespaces.clone();
         drop(network);

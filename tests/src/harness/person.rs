@@ -14,7 +14,7 @@ use skep::{
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::{Failure, Golden, Mark, Node, NodeSetup, Result, check, until};
+use super::{Failure, Golden, Mark, Newcomer, Node, NodeSetup, Result, check, until};
 
 /// Messages asked for at once.
 const PAGE: usize = 200;
@@ -40,15 +40,29 @@ impl Person {
     /// [`Failure`] when it cannot be started.
     pub async fn start(golden: Golden, setup: NodeSetup) -> Result<Self> {
         golden.lay_out(setup.data())?;
+        let person = Self::open(setup).await?;
+        check(person.id.to_string() == golden.id, || format!("the id {} of {}", golden.id, golden.name))?;
+        Ok(person)
+    }
+
+    /// A node on which somebody new lives.
+    ///
+    /// # Errors
+    /// [`Failure`] when it cannot be started.
+    pub async fn arrive(newcomer: &Newcomer, setup: NodeSetup) -> Result<Self> {
+        newcomer.lay_out(setup.data())?;
+        Self::open(setup).await
+    }
+
+    /// Starts a node in whose data folder an account is.
+    async fn open(setup: NodeSetup) -> Result<Self> {
         let mut node = setup.start().await?;
         let name = node.name().to_owned();
         let view = until(&name, "its account", async || {
             Ok(node.call(method::AccountList, Nothing {}).await?.accounts.into_iter().next())
         })
         .await?;
-        let person = Self::of(node, &view);
-        check(person.id.to_string() == golden.id, || format!("the id {} of {name}", golden.id))?;
-        Ok(person)
+        Ok(Self::of(node, &view))
     }
 
     /// A new account on a node, under a password or not.

@@ -1,4 +1,4 @@
-//! Importing a git bundle: a whole repository in one file.
+//! Importing and exporting a git bundle: a whole repository in one file.
 //!
 //! ```text
 //!   # v2 git bundle
@@ -7,14 +7,20 @@
 //!                              an empty line, then a pack
 //! ```
 
-use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Read, Write as _};
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use skep_protocol::ids::CommitId;
 
 use super::durable::{self, at};
-use super::{Repository, RepositoryError, Result};
+use super::{Access, Repository, RepositoryError, Result};
+
+/// Ending of a bundle that is being written.
+const UNFINISHED: &str = "tmp";
+
+static NEXT: AtomicU64 = AtomicU64::new(0);
 
 /// Longest header line in bytes.
 const MAX_LINE: u64 = 4096;
@@ -24,6 +30,33 @@ const MAX_LINES: usize = 10_000;
 
 /// Bytes of the pack read at a time.
 const READ_BUFFER: usize = 64 * 1024;
+
+/// Writes the whole history of `main` to the new file `path`, which appears whole or not at all and is
+/// readable by the owner alone. The repository is held for an instant only. Returns the head and the
+/// length of the file in bytes.
+///
+/// # Errors
+/// [`RepositoryError::AlreadyExists`] when there is something at `path`, [`RepositoryError::Empty`], or
+/// what the system says; no file is left then.
+pub fn export_bundle(repository: &impl Access, path: &Path) -> Result<(CommitId, u64)> {
+    let (head, view) =
+        repository.access(|repository| repository.head().map(|head| (head, repository.view())))?;
+    let head = head.ok_or_else(|| RepositoryError::Empty(view.path().to_owned()))?;
+    if fs::symlink_metadata(path).is_ok() {
+        return Err(RepositoryError::AlreadyExists(path.to_owned()));
+    }
+    // A name of its own: somebody else may be writing to the same place.
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let unfinished = durable::beside(path, &format!("{}-{number}.{UNFINISHED}", std::process::id()));
+    let written = view.write_bundle(head, &unfinished).and_then(|length| {
+        durable::rename(&unfinished, path)?;
+        Ok((head, length))
+    });
+    if written.is_err() {
+        durable::remove_file(&unfinished)?;
+    }
+    written
+}
 
 impl Repository {
     /// Makes a repository at the free place `path` from the bundle file `bundle`. Its commits are
@@ -43,6 +76,18 @@ impl Repository {
                 Err(error)
             }
         }
+    }
+
+    fn write_bundle(&self, head: CommitId, path: &Path) -> Result<u64> {
+        let mut file = durable::create_file(path).map_err(at(path))?;
+        let header = format!("# v2 git bundle\n{head} refs/heads/main\n{head} HEAD\n\n");
+        file.write_all(header.as_bytes()).map_err(at(path))?;
+        let mut pack = self.pack_stream(head, &[])?;
+        while let Some(bytes) = pack.next_bytes(self)? {
+            file.write_all(&bytes).map_err(at(path))?;
+        }
+        file.sync_all().map_err(at(path))?;
+        Ok(file.metadata().map_err(at(path))?.len())
     }
 
     fn fill(mut self, bundle: &Path) -> Result<Self> {

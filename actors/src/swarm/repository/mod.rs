@@ -48,6 +48,7 @@ use skep_protocol::swarm::object::{
     object_id,
 };
 
+pub use bundle::export_bundle;
 pub use consolidate::Consolidation;
 pub use pack_stream::PackStream;
 pub use quarantine::{Access, Quarantine};
@@ -85,8 +86,11 @@ pub enum RepositoryError {
     #[error("{0} is no repository of a conversation")]
     NotARepository(PathBuf),
     /// There is something already.
-    #[error("{0} exists already; a new repository needs a free place")]
+    #[error("{0} exists already; choose a free place")]
     AlreadyExists(PathBuf),
+    /// There is no commit.
+    #[error("{0} has no commit yet")]
+    Empty(PathBuf),
     /// A reference holds no commit id.
     #[error("{0} is damaged: it holds no commit id; restore the repository from another device")]
     CorruptReference(PathBuf),

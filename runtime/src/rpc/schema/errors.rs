@@ -163,6 +163,7 @@ fn conversation_code(error: &ConversationError) -> ErrorCode {
         | ConversationError::BannedDevice
         | ConversationError::BadProfile(_)
         | ConversationError::BadPreference(_)
+        | ConversationError::FileExists(_)
         | ConversationError::NewDevice => ErrorCode::Refused,
         ConversationError::NotReady => ErrorCode::NotReady,
         ConversationError::Storage(_) => ErrorCode::Storage,

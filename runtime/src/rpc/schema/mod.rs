@@ -14,7 +14,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use skep_actors::account::messages::AccountView;
-use skep_actors::swarm::messages::{Changed, ConversationView, Page, ProfileView};
+use skep_actors::swarm::messages::{Changed, ConversationView, Exported, Page, ProfileView};
 use skep_actors::swarm::router::messages::RoutesView;
 
 pub use answers::*;
@@ -188,6 +188,8 @@ methods! {
     conversation_leave ConversationLeave "conversation.leave": ConversationParams => Done;
     /// Opens a conversation from a git bundle or a bare repository on the node's machine.
     conversation_import ConversationImport "conversation.import": PathParams => ConversationRef;
+    /// Writes the whole history of a conversation into a new file on the node's machine, as a git bundle.
+    conversation_export ConversationExport "conversation.export": ConversationPathParams => Exported;
 
     /// Sends a text. Answered when it is durable here; delivery goes on by itself.
     message_send MessageSend "message.send": SendParams => MessageRef;

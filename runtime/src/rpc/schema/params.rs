@@ -225,6 +225,20 @@ pub struct PathParams {
     pub path: PathBuf,
 }
 
+/// A conversation and a file of the node's machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ConversationPathParams {
+    /// The account, by its local name.
+    #[schemars(with = "String")]
+    pub account: LocalAccountId,
+    /// The conversation.
+    #[schemars(with = "String")]
+    pub conversation: ConversationId,
+    /// Absolute path of the new file.
+    pub path: PathBuf,
+}
+
 /// A text to send.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

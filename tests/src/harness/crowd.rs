@@ -1,0 +1,386 @@
+//! A group of many people, each on a node of their own, that goes through what networks and machines do.
+//!
+//! ```text
+//!   bootstrap   half of the people  │  the other half       parted and healed where there are namespaces;
+//!                                   │                       some are killed while all write
+//! ```
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use futures::future::try_join_all;
+use skep::{CommitId, ConversationId, Event};
+
+use super::{Burst, Mark, Network, Newcomer, Node, NodeSetup, Person, Place, Result, check, until};
+
+/// Nodes started at the same time: they share the processors.
+const STARTED_AT_ONCE: usize = 5;
+
+/// Messages that everybody sends while some are killed.
+const BURST: usize = 4;
+
+/// Messages that each of them has acknowledged before it is killed.
+const KILLED_AFTER: usize = 2;
+
+/// People on nodes of their own who share a group.
+#[derive(Debug)]
+pub struct Crowd {
+    people: Vec<Person>,
+    id: ConversationId,
+    /// What was acknowledged, with its text.
+    said: BTreeMap<CommitId, String>,
+    bootstrap: Node,
+    // After those who live in it.
+    network: Network,
+}
+
+/// How long messages took from the call that sends to the event at each of the others.
+#[derive(Debug)]
+pub struct Spread(Vec<Duration>);
+
+/// What all copies have in common at the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Agreement {
+    /// Commits of the history.
+    pub commits: usize,
+    /// Texts in it.
+    pub texts: usize,
+    /// Texts that were acknowledged, all of which are among them.
+    pub acknowledged: usize,
+}
+
+impl Spread {
+    /// How many arrivals were measured.
+    #[must_use]
+    pub const fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    /// That of the middle; half of all took no longer.
+    #[must_use]
+    pub fn median(&self) -> Duration {
+        self.0.get(self.0.len() / 2).copied().unwrap_or_default()
+    }
+
+    /// The longest.
+    #[must_use]
+    pub fn worst(&self) -> Duration {
+        self.0.last().copied().unwrap_or_default()
+    }
+
+    fn of(mut times: Vec<Duration>) -> Self {
+        times.sort_unstable();
+        Self(times)
+    }
+}
+
+/// People who are contacts of the first of them, and have no group yet.
+#[derive(Debug)]
+pub struct Guests {
+    people: Vec<Person>,
+    bootstrap: Node,
+    network: Network,
+}
+
+impl Guests {
+    /// Starts a bootstrap and `count` nodes with a person each, in namespaces if there can be some, and
+    /// waits until everybody can be found.
+    ///
+    /// # Errors
+    /// [`super::Failure`] when one cannot be started, or there are more than [`Newcomer::MOST`].
+    pub async fn start(count: usize, folder: &Path) -> Result<Self> {
+        let mut network = Network::best()?;
+        let bootstrap = NodeSetup::new("bootstrap", folder).at(network.place("bootstrap")?).start().await?;
+        let mut guests = Self { people: Vec::new(), bootstrap, network };
+        let address = guests.bootstrap.address().await?;
+        let mut arriving = Vec::new();
+        for number in 0..count {
+            let name = format!("P{number}");
+            let setup = NodeSetup::new(&name, folder).at(guests.network.place(&name)?).joining(&address);
+            arriving.push((Newcomer::new(number, &name), setup));
+        }
+        while !arriving.is_empty() {
+            let batch = arriving.drain(..STARTED_AT_ONCE.min(arriving.len()));
+            let batch = batch.map(async |(newcomer, setup)| Person::arrive(&newcomer, setup).await);
+            guests.people.extend(try_join_all(batch).await?);
+        }
+        try_join_all(guests.people.iter_mut().map(Person::announced)).await?;
+        Ok(guests)
+    }
+
+    /// The first asks all others, who accept.
+    ///
+    /// # Errors
+    /// [`super::Failure`] when it does not come to that.
+    pub async fn befriend(&mut self) -> Result<()> {
+        let Some((host, others)) = self.people.split_first_mut() else { return Ok(()) };
+        for other in &*others {
+            host.add(other.id).await?;
+        }
+        let by = host.id;
+        try_join_all(others.iter_mut().map(async |other| {
+            let conversation = other.asked_by(by, Mark::BEGINNING).await?;
+            other.accept(by).await?;
+            other.ready(conversation, Mark::BEGINNING).await
+        }))
+        .await?;
+        for other in others {
+            host.confirmed(other.id).await?;
+        }
+        Ok(())
+    }
+
+    /// The first makes a group and invites all others, who accept at once and join.
+    ///
+    /// # Errors
+    /// [`super::Failure`] when it does not come to that.
+    pub async fn gather(mut self, title: &str) -> Result<Crowd> {
+        let host = self.people.first_mut();
+        let host = host.ok_or_else(|| super::Failure::Expected("somebody to make a group".to_owned()))?;
+        let id = host.found(title).await?;
+        let others: Vec<_> = self.people.iter().skip(1).map(|other| other.id).collect();
+        if let Some(host) = self.people.first_mut() {
+            for other in others {
+                host.invite(id, other).await?;
+            }
+        }
+        try_join_all(self.people.iter_mut().skip(1).map(async |guest| {
+            guest.invited(id, Mark::BEGINNING).await?;
+            guest.enter(id).await?;
+            guest.ready(id, Mark::BEGINNING).await
+        }))
+        .await?;
+        let count = self.people.len();
+        try_join_all(self.people.iter_mut().map(async |person| {
+            let name = person.node.name().to_owned();
+            until(&name, format!("{count} members"), async || {
+                let members = person.view(id).await?.members;
+                let joined = members.iter().filter(|it| it.role == "admin" || it.role == "member").count();
+                Ok((joined == count).then_some(()))
+            })
+            .await
+        }))
+        .await?;
+        let Self { people, bootstrap, network } = self;
+        Ok(Crowd { people, id, said: BTreeMap::new(), bootstrap, network })
+    }
+}
+
+impl Crowd {
+    /// The group.
+    #[must_use]
+    pub const fn id(&self) -> ConversationId {
+        self.id
+    }
+
+    /// Everybody says something, one after the other, and all others hear it.
+    ///
+    /// # Errors
+    /// [`super::Failure`] when somebody does not.
+    pub async fn talk(&mut self, what: &str) -> Result<Spread> {
+        let (said, times) = take_turns(&mut self.people, self.id, what).await?;
+        self.said.extend(said);
+        Ok(Spread::of(times))
+    }
+
+    /// Everybody says something at the same time, and all others hear it.
+    ///
+    /// # Errors
+    /// [`super::Failure`] when somebody does not.
+    pub async fn talk_at_once(&mut self, what: &str) -> Result<Spread> {
+        let id = self.id;
+        let marks: Vec<_> = self.people.iter().map(|person| person.node.events().mark()).collect();
+        let begun = Instant::now();
+        let said = try_join_all(self.people.iter_mut().map(async |person| {
+            let text = format!("{what}, says {}", person.node.name());
+            Ok::<_, super::Failure>((person.send(id, &text).await?, text))
+        }))
+        .await?;
+        let heard = said.iter().enumerate().flat_map(|(speaker, (commit, _))| {
+            let others = self.people.iter().zip(&marks).enumerate();
+            others
+                .filter(move |(listener, _)| *listener != speaker)
+                .map(move |(_, (listener, mark))| heard(listener, *mark, *commit))
+        });
+        let arrivals = try_join_all(heard).await?;
+        self.said.extend(said);
+        Ok(Spread::of(arrivals.into_iter().map(|arrival| arrival - begun).collect()))
+    }
+
+    /// Everybody writes a few messages as fast as they can; in the middle of it `count` of them are
+    /// killed. Returns who.
+    ///
+    /// # Errors
+    /// [`super::Failure`] when one that lives refuses a message.
+    pub async fn kill_while_all_write(&mut self, count: usize) -> Result<Vec<usize>> {
+        // Never the first, so that it is seen that the others can do without who is gone.
+        let step = (self.people.len() / count.max(1)).max(1);
+        let killed: Vec<_> = (step - 1..self.people.len()).step_by(step).take(count).collect();
+        let mut bursts = Vec::new();
+        for person in &self.people {
+            let name = person.node.name().to_owned();
+            let texts = (0..BURST).map(move |number| format!("burst {number} of {name}"));
+            bursts.push(person.burst(self.id, texts).await?);
+        }
+        for index in &killed {
+            if let (Some(burst), Some(person)) = (bursts.get_mut(*index), self.people.get_mut(*index)) {
+                burst.acknowledged(KILLED_AFTER).await?;
+                person.node.kill();
+            }
+        }
+        for sent in try_join_all(bursts.into_iter().map(Burst::end)).await? {
+            self.said.extend(sent);
+        }
+        Ok(killed)
+    }
+
+    /// Starts again who was killed.
+    ///
+    /// # Errors
+    /// [`super::Failure`] when one does not start.
+    pub async fn restart(&mut self, killed: &[usize]) -> Result<()> {
+        let id = self.id;
+        let killed = self.people.iter_mut().enumerate().filter(|(index, _)| killed.contains(index));
+        try_join_all(killed.map(async |(_, person)| {
+            person.node.restart().await?;
+            person.usable(id).await
+        }))
+        .await?;
+        Ok(())
+    }
+
+    /// Parts the second half from the first and the bootstrap. Returns false on loopback, where nothing can
+    /// be parted.
+    ///
+    /// # Errors
+    /// [`super::Failure::Command`] when a namespace is gone.
+    pub fn part(&self) -> Result<bool> {
+        self.network.part(self.second_half())
+    }
+
+    /// Ends that.
+    ///
+    /// # Errors
+    /// [`super::Failure::Command`] when a namespace is gone.
+    pub fn heal(&self) -> Result<()> {
+        self.network.heal(self.second_half())
+    }
+
+    fn second_half(&self) -> impl Iterator<Item = &Place> {
+        self.people.iter().skip(self.people.len() / 2).map(|person| person.node.setup().place())
+    }
+
+    /// While parted, everybody says something that their half hears and the other does not.
+    ///
+    /// # Errors
+    /// [`super::Failure`] when somebody of the same half does not hear it, or somebody of the other does.
+    pub async fn talk_in_halves(&mut self, what: &str) -> Result<Spread> {
+        let (id, middle) = (self.id, self.people.len() / 2);
+        let (one, other) = self.people.split_at_mut(middle);
+        let (said_here, said_there) =
+            futures::try_join!(take_turns(one, id, what), take_turns(other, id, what))?;
+        for (half, foreign) in [(one, &said_there.0), (other, &said_here.0)] {
+            for person in half {
+                let log: BTreeSet<_> = person.log(id).await?.into_iter().collect();
+                let name = person.node.name();
+                check(foreign.iter().all(|(commit, _)| !log.contains(commit)), || {
+                    format!("{name} not to hear the other half")
+                })?;
+            }
+        }
+        let mut times = said_here.1;
+        times.extend(said_there.1);
+        self.said.extend(said_here.0);
+        self.said.extend(said_there.0);
+        Ok(Spread::of(times))
+    }
+
+    /// Waits until all have the same head. What was acknowledged is part of it, as each copy has its own.
+    ///
+    /// # Errors
+    /// [`super::Failure::Timeout`] when they do not come to that.
+    pub async fn settle(&mut self) -> Result<CommitId> {
+        let id = self.id;
+        let people = &mut self.people;
+        until("everybody", "the same head", async || {
+            let heads = people.iter_mut().map(async |person| person.view(id).await.map(|view| view.head));
+            let heads: BTreeSet<_> = try_join_all(heads).await?.into_iter().collect();
+            Ok(heads.first().copied().flatten().filter(|_| heads.len() == 1))
+        })
+        .await
+    }
+
+    /// Checks that all copies are the same commit for commit, and show the same texts: all that were
+    /// acknowledged, none twice.
+    ///
+    /// # Errors
+    /// [`super::Failure`] with the first difference.
+    pub async fn compare(&mut self) -> Result<Agreement> {
+        self.settle().await?;
+        let id = self.id;
+        let logs = try_join_all(self.people.iter_mut().map(async |person| person.log(id).await)).await?;
+        let lists =
+            try_join_all(self.people.iter_mut().map(async |person| person.messages(id).await)).await?;
+        let (mut commits, mut texts) = (0, 0);
+        for (person, (log, list)) in self.people.iter().zip(logs.iter().zip(&lists)) {
+            let name = person.node.name();
+            check(logs.first() == Some(log), || format!("the same commits at {name} as at the first"))?;
+            check(lists.first() == Some(list), || format!("the same messages at {name} as at the first"))?;
+            let log: BTreeSet<_> = log.iter().copied().collect();
+            let lost: Vec<_> = self.said.iter().filter(|(commit, _)| !log.contains(*commit)).collect();
+            check(lost.is_empty(), || {
+                format!("every acknowledged message at {name}, but {lost:?} are lost")
+            })?;
+            let shown: Vec<_> =
+                list.iter().filter(|it| it.kind == "text/plain").map(|it| it.body.as_str()).collect();
+            let different: BTreeSet<_> = shown.iter().copied().collect();
+            check(shown.len() == different.len(), || format!("no message twice at {name}: {shown:?}"))?;
+            let missing: Vec<_> =
+                self.said.values().filter(|text| !different.contains(text.as_str())).collect();
+            check(missing.is_empty(), || {
+                format!("{name} to show all messages, but {missing:?} are missing")
+            })?;
+            (commits, texts) = (log.len(), shown.len());
+        }
+        Ok(Agreement { commits, texts, acknowledged: self.said.len() })
+    }
+
+    /// Ends all nodes in order.
+    ///
+    /// # Errors
+    /// As [`Node::stop`].
+    pub async fn stop(mut self) -> Result<()> {
+        try_join_all(self.people.iter_mut().map(async |person| person.node.stop().await)).await?;
+        self.bootstrap.stop().await
+    }
+}
+
+/// What was acknowledged, and how long it took to each listener.
+type Turns = (Vec<(CommitId, String)>, Vec<Duration>);
+
+/// Each of them says something, one after the other, and all others of them hear it.
+async fn take_turns(people: &mut [Person], id: ConversationId, what: &str) -> Result<Turns> {
+    let (mut said, mut times) = (Vec::new(), Vec::new());
+    for speaker in 0..people.len() {
+        let marks: Vec<_> = people.iter().map(|person| person.node.events().mark()).collect();
+        let begun = Instant::now();
+        let Some(person) = people.get_mut(speaker) else { continue };
+        let text = format!("{what}, says {}", person.node.name());
+        let commit = person.send(id, &text).await?;
+        let others = people.iter().zip(marks).enumerate().filter(|(listener, _)| *listener != speaker);
+        let arrivals = others.map(|(_, (listener, mark))| heard(listener, mark, commit));
+        times.extend(try_join_all(arrivals).await?.into_iter().map(|arrival| arrival - begun));
+        said.push((commit, text));
+    }
+    Ok((said, times))
+}
+
+/// When somebody was told of a message.
+async fn heard(listener: &Person, since: Mark, commit: CommitId) -> Result<Instant> {
+    let told = |it: &skep::NodeEvent| match &it.event {
+        Event::Message { message, .. } if message.id == commit => Some(()),
+        _ => None,
+    };
+    Ok(listener.node.events().arrival(since, format!("the message {commit}"), told).await?.0)
+}
