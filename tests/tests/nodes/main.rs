@@ -9,6 +9,7 @@ mod alone;
 mod command_line;
 mod contacts;
 mod crash;
+mod crowd;
 mod disk;
 mod echo_bot;
 mod follow;

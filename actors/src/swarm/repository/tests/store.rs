@@ -4,7 +4,7 @@ use skep_protocol::ids::BlobId;
 use skep_protocol::swarm::object::{EMPTY_BLOB, ObjectSource, SourceError};
 
 use super::super::consolidate::{MAX_LOOSE, MAX_PACKS};
-use super::super::{Consolidation, Repository, RepositoryError, is_in_history};
+use super::super::{Consolidation, Repository, RepositoryError, export_bundle, is_in_history};
 use super::*;
 
 #[test]
@@ -218,4 +218,29 @@ fn a_commit_in_the_store_is_in_the_history_only_while_the_head_reaches_it() {
     {
         assert_eq!(is_in_history(&repository, id).unwrap(), is_in);
     }
+}
+
+#[test]
+fn an_exported_bundle_is_verified_by_git_and_imports_as_the_same_history() {
+    for name in BUNDLES {
+        let (folder, repository) = imported(name);
+        let path = folder.path().join("exported.bundle");
+        let (head, length) = export_bundle(&repository, &path).unwrap();
+        assert_eq!(Some(head), repository.head().unwrap());
+        assert_eq!(length, std::fs::metadata(&path).unwrap().len());
+        assert!(matches!(export_bundle(&repository, &path), Err(RepositoryError::AlreadyExists(_))));
+        if git_is_here() {
+            git(repository.path(), &["bundle", "verify", "-q", path.to_str().unwrap()]);
+        }
+        let again = Repository::import_bundle(&path, &folder.path().join("again")).unwrap();
+        let commits = |of: &Repository| of.commits_between(head, &[]).unwrap();
+        assert_eq!(commits(&again), commits(&repository));
+        // What cannot be written whole is not there at all.
+        let nowhere = folder.path().join("missing").join("bundle");
+        assert!(matches!(export_bundle(&repository, &nowhere), Err(RepositoryError::Io { .. })));
+    }
+    let (folder, repository) = empty();
+    let path = folder.path().join("bundle");
+    assert!(matches!(export_bundle(&repository, &path), Err(RepositoryError::Empty(_))));
+    assert!(!path.exists());
 }
