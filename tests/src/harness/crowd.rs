@@ -6,16 +6,20 @@
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use futures::future::try_join_all;
 use skep::{CommitId, ConversationId, Event};
 
-use super::{Burst, Mark, Network, Newcomer, Node, NodeSetup, Person, Place, Result, check, until};
+use super::{Burst, Failure, Mark, Network, Newcomer, Node, NodeSetup, Person, Place, Result, check, until};
 
 /// Nodes started at the same time: they share the processors.
 const STARTED_AT_ONCE: usize = 5;
+
+/// People who join a group at the same time.
+const JOINING_AT_ONCE: usize = 5;
 
 /// Messages that everybody sends while some are killed.
 const BURST: usize = 4;
@@ -88,7 +92,7 @@ impl Guests {
     /// waits until everybody can be found.
     ///
     /// # Errors
-    /// [`super::Failure`] when one cannot be started, or there are more than [`Newcomer::MOST`].
+    /// [`Failure`] when one cannot be started, or there are more than [`Newcomer::MOST`].
     pub async fn start(count: usize, folder: &Path) -> Result<Self> {
         let mut network = Network::best()?;
         let bootstrap = NodeSetup::new("bootstrap", folder).at(network.place("bootstrap")?).start().await?;
@@ -112,7 +116,7 @@ impl Guests {
     /// The first asks all others, who accept.
     ///
     /// # Errors
-    /// [`super::Failure`] when it does not come to that.
+    /// [`Failure`] when it does not come to that.
     pub async fn befriend(&mut self) -> Result<()> {
         let Some((host, others)) = self.people.split_first_mut() else { return Ok(()) };
         for other in &*others {
@@ -134,36 +138,43 @@ impl Guests {
     /// The first makes a group and invites all others, who accept at once and join.
     ///
     /// # Errors
-    /// [`super::Failure`] when it does not come to that.
+    /// [`Failure`] when it does not come to that.
     pub async fn gather(mut self, title: &str) -> Result<Crowd> {
         let host = self.people.first_mut();
-        let host = host.ok_or_else(|| super::Failure::Expected("somebody to make a group".to_owned()))?;
+        let host = host.ok_or_else(|| Failure::Expected("somebody to make a group".to_owned()))?;
         let id = host.found(title).await?;
-        let others: Vec<_> = self.people.iter().skip(1).map(|other| other.id).collect();
-        if let Some(host) = self.people.first_mut() {
-            for other in others {
-                host.invite(id, other).await?;
-            }
+        for first in (1..self.people.len()).step_by(JOINING_AT_ONCE) {
+            self.admit(id, first..self.people.len().min(first + JOINING_AT_ONCE)).await?;
         }
-        try_join_all(self.people.iter_mut().skip(1).map(async |guest| {
+        let Self { people, bootstrap, network } = self;
+        Ok(Crowd { people, id, said: BTreeMap::new(), bootstrap, network })
+    }
+
+    /// The first invites those in `range`, who join at the same time; all that are in the group see it.
+    async fn admit(&mut self, id: ConversationId, range: Range<usize>) -> Result<()> {
+        let Some((host, others)) = self.people.split_first_mut() else { return Ok(()) };
+        let size = range.end;
+        let guests = || (range.start - 1)..(range.end - 1);
+        for guest in others.get(guests()).unwrap_or_default() {
+            host.invite(id, guest.id).await?;
+        }
+        try_join_all(others.get_mut(guests()).unwrap_or_default().iter_mut().map(async |guest| {
             guest.invited(id, Mark::BEGINNING).await?;
             guest.enter(id).await?;
             guest.ready(id, Mark::BEGINNING).await
         }))
         .await?;
-        let count = self.people.len();
-        try_join_all(self.people.iter_mut().map(async |person| {
+        try_join_all(self.people.iter_mut().take(size).map(async |person| {
             let name = person.node.name().to_owned();
-            until(&name, format!("{count} members"), async || {
+            until(&name, format!("{size} members"), async || {
                 let members = person.view(id).await?.members;
                 let joined = members.iter().filter(|it| it.role == "admin" || it.role == "member").count();
-                Ok((joined == count).then_some(()))
+                Ok((joined == size).then_some(()))
             })
             .await
         }))
-        .await?;
-        let Self { people, bootstrap, network } = self;
-        Ok(Crowd { people, id, said: BTreeMap::new(), bootstrap, network })
+        .await
+        .map(drop)
     }
 }
 
@@ -177,7 +188,7 @@ impl Crowd {
     /// Everybody says something, one after the other, and all others hear it.
     ///
     /// # Errors
-    /// [`super::Failure`] when somebody does not.
+    /// [`Failure`] when somebody does not.
     pub async fn talk(&mut self, what: &str) -> Result<Spread> {
         let (said, times) = take_turns(&mut self.people, self.id, what).await?;
         self.said.extend(said);
@@ -187,14 +198,14 @@ impl Crowd {
     /// Everybody says something at the same time, and all others hear it.
     ///
     /// # Errors
-    /// [`super::Failure`] when somebody does not.
+    /// [`Failure`] when somebody does not.
     pub async fn talk_at_once(&mut self, what: &str) -> Result<Spread> {
         let id = self.id;
         let marks: Vec<_> = self.people.iter().map(|person| person.node.events().mark()).collect();
         let begun = Instant::now();
         let said = try_join_all(self.people.iter_mut().map(async |person| {
             let text = format!("{what}, says {}", person.node.name());
-            Ok::<_, super::Failure>((person.send(id, &text).await?, text))
+            Ok::<_, Failure>((person.send(id, &text).await?, text))
         }))
         .await?;
         let heard = said.iter().enumerate().flat_map(|(speaker, (commit, _))| {
@@ -212,7 +223,7 @@ impl Crowd {
     /// killed. Returns who.
     ///
     /// # Errors
-    /// [`super::Failure`] when one that lives refuses a message.
+    /// [`Failure`] when one that lives refuses a message.
     pub async fn kill_while_all_write(&mut self, count: usize) -> Result<Vec<usize>> {
         // Never the first, so that it is seen that the others can do without who is gone.
         let step = (self.people.len() / count.max(1)).max(1);
@@ -238,7 +249,7 @@ impl Crowd {
     /// Starts again who was killed.
     ///
     /// # Errors
-    /// [`super::Failure`] when one does not start.
+    /// [`Failure`] when one does not start.
     pub async fn restart(&mut self, killed: &[usize]) -> Result<()> {
         let id = self.id;
         let killed = self.people.iter_mut().enumerate().filter(|(index, _)| killed.contains(index));
@@ -254,7 +265,7 @@ impl Crowd {
     /// be parted.
     ///
     /// # Errors
-    /// [`super::Failure::Command`] when a namespace is gone.
+    /// [`Failure::Command`] when a namespace is gone.
     pub fn part(&self) -> Result<bool> {
         self.network.part(self.second_half())
     }
@@ -262,7 +273,7 @@ impl Crowd {
     /// Ends that.
     ///
     /// # Errors
-    /// [`super::Failure::Command`] when a namespace is gone.
+    /// [`Failure::Command`] when a namespace is gone.
     pub fn heal(&self) -> Result<()> {
         self.network.heal(self.second_half())
     }
@@ -274,7 +285,7 @@ impl Crowd {
     /// While parted, everybody says something that their half hears and the other does not.
     ///
     /// # Errors
-    /// [`super::Failure`] when somebody of the same half does not hear it, or somebody of the other does.
+    /// [`Failure`] when somebody of the same half does not hear it, or somebody of the other does.
     pub async fn talk_in_halves(&mut self, what: &str) -> Result<Spread> {
         let (id, middle) = (self.id, self.people.len() / 2);
         let (one, other) = self.people.split_at_mut(middle);
@@ -299,7 +310,7 @@ impl Crowd {
     /// Waits until all have the same head. What was acknowledged is part of it, as each copy has its own.
     ///
     /// # Errors
-    /// [`super::Failure::Timeout`] when they do not come to that.
+    /// [`Failure::Timeout`] when they do not come to that.
     pub async fn settle(&mut self) -> Result<CommitId> {
         let id = self.id;
         let people = &mut self.people;
@@ -315,7 +326,7 @@ impl Crowd {
     /// acknowledged, none twice.
     ///
     /// # Errors
-    /// [`super::Failure`] with the first difference.
+    /// [`Failure`] with the first difference.
     pub async fn compare(&mut self) -> Result<Agreement> {
         self.settle().await?;
         let id = self.id;
