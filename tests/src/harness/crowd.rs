@@ -331,13 +331,21 @@ impl Crowd {
         self.settle().await?;
         let id = self.id;
         let logs = try_join_all(self.people.iter_mut().map(async |person| person.log(id).await)).await?;
-        let lists =
-            try_join_all(self.people.iter_mut().map(async |person| person.messages(id).await)).await?;
+        let lists = try_join_all(self.people.iter_mut().map(async |person| {
+            let mut list = person.messages(id).await?;
+            // Running copies show what was written at the same time in different orders.
+            list.sort_unstable_by_key(|message| message.id);
+            Ok::<_, Failure>(list)
+        }))
+        .await?;
         let (mut commits, mut texts) = (0, 0);
         for (person, (log, list)) in self.people.iter().zip(logs.iter().zip(&lists)) {
             let name = person.node.name();
             check(logs.first() == Some(log), || format!("the same commits at {name} as at the first"))?;
-            check(lists.first() == Some(list), || format!("the same messages at {name} as at the first"))?;
+            let different = lists.first().into_iter().flatten().zip(list).find(|(one, other)| one != other);
+            check(different.is_none(), || format!("the same at {name} as at the first, not {different:?}"))?;
+            let count = lists.first().map(Vec::len);
+            check(count == Some(list.len()), || format!("{count:?} messages at {name}, not {}", list.len()))?;
             let log: BTreeSet<_> = log.iter().copied().collect();
             let lost: Vec<_> = self.said.iter().filter(|(commit, _)| !log.contains(*commit)).collect();
             check(lost.is_empty(), || {
