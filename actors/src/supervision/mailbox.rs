@@ -109,7 +109,7 @@ impl<M: Message> Mailbox<M> {
                 state.queue.remove(oldest);
                 self.cell.count_dropped();
             } else {
-                if policy != Policy::Wait {
+                if !policy.waits() {
                     self.cell.count_rejected();
                 }
                 return Err((SendError::Full { actor: self.cell.path() }, message));
@@ -123,7 +123,7 @@ impl<M: Message> Mailbox<M> {
 
     pub(super) fn try_send(&self, message: M) -> Result<(), SendError> {
         self.offer(message).map_err(|(error, message)| {
-            if message.policy() == Policy::Wait && matches!(error, SendError::Full { .. }) {
+            if message.policy().waits() && matches!(error, SendError::Full { .. }) {
                 self.cell.count_rejected();
             }
             error
@@ -138,7 +138,7 @@ impl<M: Message> Mailbox<M> {
             room.as_mut().enable();
             match self.offer(message) {
                 Ok(()) => return Ok(()),
-                Err((SendError::Full { .. }, back)) if back.policy() == Policy::Wait => message = back,
+                Err((SendError::Full { .. }, back)) if back.policy().waits() => message = back,
                 Err((error, _)) => return Err(error),
             }
             room.await;

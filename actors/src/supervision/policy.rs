@@ -14,8 +14,16 @@ pub enum Policy {
     Reject,
     /// The oldest waiting message of this policy goes; for news that age quickly.
     DropOldest,
-    /// A waiting message of the same kind and key is replaced, full or not; for "look again".
+    /// A waiting message of the same kind and key is replaced, full or not; for "look again". If there
+    /// is none, as [`Policy::Wait`].
     Coalesce(u64),
+}
+
+impl Policy {
+    /// Whether a sender that can wait does.
+    pub(super) fn waits(self) -> bool {
+        matches!(self, Self::Wait | Self::Coalesce(_))
+    }
 }
 
 /// What a parent does when a child's restarts are used up.

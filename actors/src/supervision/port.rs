@@ -68,7 +68,13 @@ impl<R> Reply<R> {
     /// Answers. Nothing happens if the asker has stopped waiting.
     pub fn send(self, answer: R) {
         // The asker gave up, and knows.
-        let _ = self.0.send(answer);
+        let _ = self.deliver(answer);
+    }
+
+    /// Answers. Whether the asker still waited for it.
+    #[must_use]
+    pub fn deliver(self, answer: R) -> bool {
+        self.0.send(answer).is_ok()
     }
 }
 
