@@ -98,6 +98,8 @@ pub(super) struct Running {
     pub(super) up: BTreeMap<DeviceId, AccountId>,
     /// Those of them that take messages as devices of 2023 do.
     pub(super) legacy: BTreeSet<DeviceId>,
+    /// Devices whose link is shown again to conversations that had no room for it.
+    pub(super) showing: BTreeSet<DeviceId>,
     pub(super) conversations: BTreeMap<ConversationId, Room>,
     /// Conversations that were left, and are kept until somebody else's device knows.
     pub(super) leaving: BTreeMap<ConversationId, Port<ConversationMessage>>,
@@ -297,6 +299,7 @@ impl AccountActor {
             reachable: false,
             up: BTreeMap::new(),
             legacy: BTreeSet::new(),
+            showing: BTreeSet::new(),
             conversations: BTreeMap::new(),
             leaving: BTreeMap::new(),
             erasing: BTreeSet::new(),

@@ -18,7 +18,7 @@ use crate::directory::messages::DirectoryMessage;
 use crate::event::Event;
 use crate::peer::messages::{ChannelOffer, LinkEvent, LinksMessage, Notice};
 use crate::supervision::{ChildSpec, Port, Reply, RestartPolicy, Scope};
-use crate::swarm::messages::{ConversationMessage, ConversationTold, LinkState};
+use crate::swarm::messages::{ConversationMessage, ConversationTold};
 use crate::swarm::{ConversationActor, ConversationConfig, Founder, ReplicaError};
 
 /// How long finding the devices to fetch from may take.
@@ -29,6 +29,9 @@ pub(super) const STOP: Duration = Duration::from_secs(5);
 
 /// Members kept in the record of a conversation, to find devices to clone from.
 const MAX_RECORDED: usize = 1024;
+
+/// Pause before conversations are shown again a link that they had no room for.
+const SHOW_AGAIN: Duration = Duration::from_secs(1);
 
 /// Conversations that one contact has named and that have not arrived. Each costs an actor and a
 /// record; one is made when somebody was removed elsewhere and asks again.
@@ -104,6 +107,11 @@ impl AccountActor {
                 Err(error) => return reply.send(Err(error)),
             };
             let Some(running) = &mut account.running else { return };
+            if running.erasing.contains(&id) {
+                // What was imported goes, too.
+                return reply
+                    .send(Err(AccountError::Busy("the old copy is being erased; try again".to_owned())));
+            }
             let record = ConversationRecord::new(scope.wall(), members, mode);
             if let Err(error) = running.state.conversations.insert(id, record) {
                 return reply.send(Err(AccountError::TooMany(error.to_string())));
@@ -288,7 +296,6 @@ impl AccountActor {
         let Some(room) = running.conversations.get_mut(&id) else { return };
         let new: Vec<AccountId> = members.difference(&room.members).copied().collect();
         room.members.clone_from(&members);
-        let room_port = room.port.clone();
         let first = !std::mem::replace(&mut room.ready, true);
         let mut dirty = Dirty::default();
         let recorded: BTreeSet<AccountId> = members.iter().take(MAX_RECORDED).copied().collect();
@@ -331,8 +338,8 @@ impl AccountActor {
         } else if !new.is_empty() {
             // Who came to the others may have links to us already.
             let up = running.up.iter().filter(|(_, account)| new.contains(account));
-            for (device, account) in up {
-                show_link(&room_port, *device, *account, running.link_state(*device));
+            for (device, account) in up.map(|(device, account)| (*device, *account)).collect::<Vec<_>>() {
+                self.show_link(device, account, scope);
             }
         }
         if others {
@@ -362,7 +369,7 @@ impl AccountActor {
 
     /// Has every conversation shared with a device's owner look for news there.
     fn look_at(&mut self, device: DeviceId, account: AccountId, scope: &mut Scope<'_, Self>) {
-        self.show_link(device, account);
+        self.show_link(device, account, scope);
         let Some(running) = &self.running else { return };
         let own = running.identity.account_id();
         let shared: Vec<_> = running
@@ -406,13 +413,13 @@ impl AccountActor {
                 }
                 running.legacy.remove(&device);
                 let events = running.presence.channel_closed(account, device);
-                self.show_link(device, account);
+                self.show_link(device, account, scope);
                 self.emit(Event::LinkDown { contact: account, device }, scope);
                 self.presence_changed(events, scope);
             }
             LinkEvent::Legacy { device, account } => {
                 if running.up.contains_key(&device) && running.legacy.insert(device) {
-                    self.show_link(device, account);
+                    self.show_link(device, account, scope);
                 }
             }
             // Handled when this turn ends, and so are their places free.
@@ -433,7 +440,7 @@ impl AccountActor {
         }
         running.legacy.clear();
         for (device, contact) in up {
-            self.show_link(device, contact);
+            self.show_link(device, contact, scope);
             self.emit(Event::LinkDown { contact, device }, scope);
         }
         self.presence_changed(events, scope);
@@ -447,14 +454,24 @@ impl AccountActor {
     }
 
     /// Shows the conversations shared with a device's owner how the device is linked now.
-    fn show_link(&self, device: DeviceId, account: AccountId) {
-        let Some(running) = &self.running else { return };
+    fn show_link(&mut self, device: DeviceId, account: AccountId, scope: &mut Scope<'_, Self>) {
+        let Some(running) = &mut self.running else { return };
         let own = running.identity.account_id();
         let state = running.link_state(device);
+        let mut all = true;
         for room in running.conversations.values() {
             if account == own || room.members.contains(&account) {
-                show_link(&room.port, device, account, state);
+                all &= room.port.try_send(ConversationMessage::Link { device, account, state }).is_ok();
             }
+        }
+        // Those that had no room are shown it again, as it is then.
+        if !all && running.showing.insert(device) {
+            scope.after(SHOW_AGAIN, move |actor, scope| {
+                if let Some(running) = &mut actor.running {
+                    running.showing.remove(&device);
+                    actor.show_link(device, account, scope);
+                }
+            });
         }
     }
 
@@ -548,13 +565,6 @@ impl AccountActor {
             }
             _ => tracing::debug!(name = offer.name, "a channel was declined"),
         }
-    }
-}
-
-fn show_link(room: &Port<ConversationMessage>, device: DeviceId, account: AccountId, state: LinkState) {
-    if let Err(error) = room.try_send(ConversationMessage::Link { device, account, state }) {
-        // It is told with the next link.
-        tracing::debug!(%error, "a conversation did not hear of a link");
     }
 }
 

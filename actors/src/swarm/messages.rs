@@ -624,7 +624,8 @@ impl Message for ConversationMessage {
             Self::Announced { device, .. } | Self::Link { device, .. } => {
                 Policy::Coalesce(device_key(device))
             }
-            Self::Clone { .. } | Self::Invited => Policy::Coalesce(0),
+            Self::Clone { devices } => Policy::Coalesce(devices.first().map(device_key).unwrap_or_default()),
+            Self::Invited => Policy::Coalesce(0),
             Self::ReadBy { member, .. } | Self::TypedBy { member, .. } => {
                 Policy::Coalesce(member.0.iter().take(8).fold(0, |key, byte| key << 8 | u64::from(*byte)))
             }

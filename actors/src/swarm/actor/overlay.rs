@@ -1,5 +1,7 @@
 //! The router of the conversation, which is its child: what it is told, and what it tells.
 
+use std::time::Duration;
+
 use skep_protocol::ids::{AccountId, CommitId, DeviceId};
 use skep_protocol::swarm::layout::Role;
 
@@ -10,14 +12,17 @@ use crate::swarm::messages::{ConversationError, ConversationTold, LinkState};
 use crate::swarm::router::messages::{Membership, RouterMessage, RouterTold, RoutesView};
 use crate::swarm::router::{RouterActor, RouterActorConfig};
 
+/// Pause before a router is shown again what it had no room for.
+const SHOW_AGAIN: Duration = Duration::from_secs(1);
+
 /// How long the router may take to show its table.
-const ASK: std::time::Duration = std::time::Duration::from_secs(5);
+const ASK: Duration = Duration::from_secs(5);
 
 impl ConversationActor {
     /// Starts the router, once there is something that others could want to know.
     pub(super) fn start_router(&mut self, scope: &mut Scope<'_, Self>) {
         if self.router.is_some() {
-            return self.push_members();
+            return self.show_router(scope);
         }
         let config = RouterActorConfig {
             id: self.config.id,
@@ -33,11 +38,11 @@ impl ConversationActor {
         };
         let spec = ChildSpec::new("router").restart(RestartPolicy::giving_up());
         self.router = Some(scope.start_child(spec, move || RouterActor::new(config.clone())));
-        self.push_members();
+        self.show_router(scope);
     }
 
-    /// Tells the router who takes part.
-    pub(super) fn push_members(&self) {
+    /// Shows the router who takes part and which devices are linked, and again if it has no room for it.
+    pub(super) fn show_router(&mut self, scope: &mut Scope<'_, Self>) {
         let Some(standing) = &self.standing else { return };
         let own = self.config.identity.account_id();
         let mut audience = standing.audience();
@@ -51,7 +56,20 @@ impl ConversationActor {
             audience,
             banned_devices: standing.members.banned_devices.clone(),
         };
-        self.tell_router(RouterMessage::Members(members));
+        let linked = self.linked.clone();
+        if !self.tell_router(RouterMessage::Overview { members, linked }) {
+            self.show_router_later(scope);
+        }
+    }
+
+    fn show_router_later(&mut self, scope: &mut Scope<'_, Self>) {
+        if self.router.is_none() || std::mem::replace(&mut self.showing_router, true) {
+            return;
+        }
+        scope.after(SHOW_AGAIN, |conversation, scope| {
+            conversation.showing_router = false;
+            conversation.show_router(scope);
+        });
     }
 
     /// Whether the router takes it; false also when there is none.
@@ -66,25 +84,28 @@ impl ConversationActor {
 
     pub(super) fn router_told(&mut self, told: RouterTold, scope: &mut Scope<'_, Self>) {
         match told {
-            RouterTold::Started => {
-                self.push_members();
-                for (device, (account, state)) in &self.linked {
-                    let (device, account, state) = (*device, *account, *state);
-                    self.tell_router(RouterMessage::Link { device, account, state });
-                }
-            }
+            RouterTold::Started => self.show_router(scope),
             RouterTold::Seek(members) => self.tell(ConversationTold::Sought(members), scope),
         }
     }
 
     /// A link to a member's device has changed.
-    pub(super) fn link(&mut self, device: DeviceId, account: AccountId, state: LinkState) {
+    pub(super) fn link(
+        &mut self,
+        device: DeviceId,
+        account: AccountId,
+        state: LinkState,
+        scope: &mut Scope<'_, Self>,
+    ) {
         if state == LinkState::Down {
             self.linked.remove(&device);
+            self.unsettled.remove(&device);
         } else {
             self.linked.insert(device, (account, state));
         }
-        self.tell_router(RouterMessage::Link { device, account, state });
+        if !self.tell_router(RouterMessage::Link { device, account, state }) {
+            self.show_router_later(scope);
+        }
     }
 
     /// A device asks for a channel of the overlay; dropping the offer declines it.

@@ -223,6 +223,24 @@ impl RouterActor {
         });
     }
 
+    /// Takes in who takes part and which devices are linked, whatever was missed before.
+    fn overview(
+        &mut self,
+        members: Membership,
+        linked: &BTreeMap<DeviceId, (AccountId, LinkState)>,
+        scope: &mut Scope<'_, Self>,
+    ) {
+        self.set_members(members, scope);
+        let down = self.linked.iter().filter(|(device, _)| !linked.contains_key(device));
+        let down: Vec<_> = down.map(|(device, (account, _))| (*device, *account)).collect();
+        for (device, account) in down {
+            self.link(device, account, LinkState::Down, scope);
+        }
+        for (device, (account, state)) in linked {
+            self.link(*device, *account, *state, scope);
+        }
+    }
+
     fn set_members(&mut self, members: Membership, scope: &mut Scope<'_, Self>) {
         let before = std::mem::replace(&mut self.members, members);
         let channels = self.channels.values().map(|channel| (channel.device, channel.account));
@@ -305,7 +323,7 @@ impl Actor for RouterActor {
 
     fn handle(&mut self, message: RouterMessage, scope: &mut Scope<'_, Self>) {
         match message {
-            RouterMessage::Members(members) => self.set_members(members, scope),
+            RouterMessage::Overview { members, linked } => self.overview(members, &linked, scope),
             RouterMessage::Link { device, account, state } => self.link(device, account, state, scope),
             RouterMessage::Offer(offer) => self.offered(offer, scope),
             RouterMessage::Head(head) => self.head(head, scope),

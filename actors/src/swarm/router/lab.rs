@@ -329,7 +329,12 @@ impl Lab {
         let people: BTreeSet<AccountId> = members.iter().map(|member| account(*member)).collect();
         let members =
             Membership { active: true, audience: people.clone(), people, banned_devices: Vec::new() };
-        self.tell(place, RouterMessage::Members(members));
+        let linked = {
+            let world = self.shared.world();
+            let peers = (0..self.count).filter(|peer| world.links.contains(&pair(place, *peer)));
+            peers.map(|peer| (device(peer), (account(peer), LinkState::Up))).collect()
+        };
+        self.tell(place, RouterMessage::Overview { members, linked });
     }
 
     /// Links two devices, if they are not linked.

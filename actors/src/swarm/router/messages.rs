@@ -1,6 +1,6 @@
 //! What the router of a conversation can be told, and the view it answers with.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -44,8 +44,8 @@ pub(in crate::swarm) struct Head {
 /// Everything a router can be told.
 #[derive(Debug)]
 pub(in crate::swarm) enum RouterMessage {
-    /// Who takes part, at the start and whenever that changes.
-    Members(Membership),
+    /// Who takes part and which of their devices are linked, at the start and whenever the former changes.
+    Overview { members: Membership, linked: BTreeMap<DeviceId, (AccountId, LinkState)> },
     /// A link to a member's device has changed.
     Link { device: DeviceId, account: AccountId, state: LinkState },
     /// A member's device asks for a channel.
@@ -63,7 +63,7 @@ pub(in crate::swarm) enum RouterMessage {
 impl Message for RouterMessage {
     fn kind(&self) -> &'static str {
         match self {
-            Self::Members(_) => "members",
+            Self::Overview { .. } => "overview",
             Self::Link { .. } => "link",
             Self::Offer(_) => "offer",
             Self::Head(_) => "head",
@@ -75,7 +75,7 @@ impl Message for RouterMessage {
 
     fn policy(&self) -> Policy {
         match self {
-            Self::Members(_) | Self::Head(_) => Policy::Coalesce(0),
+            Self::Overview { .. } | Self::Head(_) => Policy::Coalesce(0),
             Self::Link { device, .. } | Self::Heard { device, .. } => Policy::Coalesce(device_key(device)),
             // An offer that finds no room is dropped, and so declined.
             Self::Offer(_) => Policy::Reject,

@@ -128,3 +128,21 @@ fn who_is_banned_loses_the_channels_and_gets_none_any_more() {
         assert!(routes.nodes.iter().all(|node| node.state != RouteState::Connected), "{routes:?}");
     });
 }
+
+#[test]
+fn who_becomes_a_member_while_linked_gets_a_channel() {
+    virtual_time::run(async {
+        let lab = Lab::start(4, 0).await;
+        for place in 0..3 {
+            lab.set_members(place, &[0, 1, 2]);
+        }
+        lab.link_all();
+        lab.settled().await;
+        assert_eq!(lab.routes(3).await.degree(), 0);
+        for place in 0..3 {
+            lab.set_members(place, &[0, 1, 2, 3]);
+        }
+        lab.settled().await;
+        assert_eq!(lab.routes(3).await.degree(), 3);
+    });
+}
