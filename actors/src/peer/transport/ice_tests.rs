@@ -328,7 +328,8 @@ async fn a_peer_that_floods_before_the_nomination_loses_its_path() {
     framing::write_frames(&vec![0xff; MAX_EARLY_DATA + 1], &mut framed);
     let _ = peer.socket.write_all(&framed).await;
     let mut rest = Vec::new();
-    let _ = peer.socket.read_to_end(&mut rest).await;
+    let ended = timeout_at(soon(), peer.socket.read_to_end(&mut rest)).await;
+    assert!(ended.is_ok(), "the path is still open");
     assert_eq!(*agent.mux.live().borrow(), 0);
 }
 
