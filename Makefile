@@ -26,7 +26,7 @@ demo-jami: ## as root: meet the real daemon on a private network of Jami's DHT
 # nextest runs no documentation tests, so they follow by themselves.
 test: setup ## run every test of the workspace
 	@if command -v cargo-nextest >/dev/null; then \
-		set -ex; cargo nextest run --locked --workspace; cargo test --locked --workspace --doc; \
+		set -ex; cargo nextest run --locked --workspace --no-fail-fast; cargo test --locked --workspace --doc; \
 	else \
 		set -ex; cargo test --locked --workspace; \
 	fi
