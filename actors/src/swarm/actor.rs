@@ -15,6 +15,7 @@ mod cloning;
 mod fetching;
 mod markers;
 mod overlay;
+mod settling;
 #[cfg(test)]
 mod tests;
 
@@ -142,8 +143,12 @@ pub struct ConversationActor {
     announcing: AnnouncingState,
     /// The overlay, while the conversation is here.
     router: Option<Port<RouterMessage>>,
+    /// Whether the router is shown everything again soon, because it missed something.
+    showing_router: bool,
     /// Members' devices with a link, whose they are, and how they are spoken to.
     linked: BTreeMap<DeviceId, (AccountId, LinkState)>,
+    /// Daemons of 2023 that may have merged since we did, and whether they are looked at soon.
+    unsettled: BTreeMap<DeviceId, bool>,
     clone: CloneState,
     consolidating: bool,
     /// Whether we have left, and are only here until somebody knows.
@@ -180,7 +185,9 @@ impl ConversationActor {
             refusals: Refusals::default(),
             announcing: AnnouncingState::default(),
             router: None,
+            showing_router: false,
             linked: BTreeMap::new(),
+            unsettled: BTreeMap::new(),
             clone: CloneState::default(),
             consolidating: false,
             leaving: false,
@@ -336,7 +343,7 @@ impl ConversationActor {
         }
         if let Some(before) = before {
             if self.standing.as_ref().is_some_and(|now| now.members != before.members) {
-                self.push_members();
+                self.show_router(scope);
             }
             self.part(&before, scope);
         }
@@ -487,23 +494,23 @@ impl ConversationActor {
 
     /// Ends here if there is nothing but the first commit, and nothing of ours on its way. That the other
     /// one is asked for news, which it may never answer, keeps nothing.
-    fn close_unused(&mut self) -> bool {
+    fn close_unused(&mut self, reply: Reply<bool>) {
         // The id of a conversation is that of its first commit.
         let is_unused = self.standing.as_ref().is_some_and(|standing| standing.head.0 == self.config.id.0)
             && self.waiting.is_empty()
             && !self.writing;
-        if is_unused {
+        // Whoever asked and does not hear of it goes on with this conversation.
+        if reply.deliver(is_unused) && is_unused {
             self.leaving = true;
             self.replica = None;
         }
-        is_unused
     }
 
     /// That we have left is durable: has the others fetch it, if there are any.
     fn left(&mut self, moved: Option<Moved>, scope: &mut Scope<'_, Self>) -> Left {
         let first = !std::mem::replace(&mut self.leaving, true);
         self.channels.clear();
-        self.push_members();
+        self.show_router(scope);
         match moved {
             Some(moved) => self.moved(moved, None, scope),
             None if first => self.announce(None, scope),
@@ -589,19 +596,20 @@ impl Actor for ConversationActor {
                 self.with_preferences(scope, move |preferences| preferences.change(values), reply);
             }
             ConversationMessage::Leave(reply) => self.leave(reply, scope),
-            ConversationMessage::CloseUnused(reply) => reply.send(self.close_unused()),
+            ConversationMessage::CloseUnused(reply) => self.close_unused(reply),
             ConversationMessage::Announced { device, account, commit } => {
                 self.announced(device, account, commit, scope);
             }
             ConversationMessage::Clone { devices } => self.clone_from(&devices, scope),
             ConversationMessage::Invited => self.invited(scope),
             ConversationMessage::Serve(offer) => self.serve(offer, scope),
-            ConversationMessage::Link { device, account, state } => self.link(device, account, state),
+            ConversationMessage::Link { device, account, state } => self.link(device, account, state, scope),
             ConversationMessage::OfferOverlay(offer) => self.offered_overlay(offer),
             ConversationMessage::Router(told) => self.router_told(told, scope),
             ConversationMessage::Routes(reply) => self.routes(reply, scope),
             ConversationMessage::Served { account, commit } => {
                 self.heard_marker(account, MarkerKind::Fetched, commit, scope);
+                self.settle(account, scope);
                 self.served(account, commit, scope);
             }
             ConversationMessage::MarkRead { message, reply } => self.mark_read(message, reply, scope),

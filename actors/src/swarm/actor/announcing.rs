@@ -1,4 +1,5 @@
-//! Having the other members' devices told of our head, which the overlay does, and reminding the only other one that does not fetch it.
+//! Having the other members' devices told of our head, which the overlay does, and reminding the only
+//! other one that does not fetch it.
 //!
 //! The other one's own heads need no reminding of; for those that came from another device of ours, which
 //! may not be able to tell, we do it.

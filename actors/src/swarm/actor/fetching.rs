@@ -28,6 +28,12 @@ const MAX_FETCHES_EACH: usize = 4;
 /// Fetches at once in a conversation: each may take 256 MiB of the disk until it is refused.
 const MAX_FETCHES: usize = 32;
 
+/// Pause before a device is looked at that found too many fetches under way.
+const BUSY_PAUSE: Duration = Duration::from_secs(1);
+
+/// Devices remembered as failing: those of a large conversation. A hundred bytes each.
+const MAX_FAILING: usize = 1024;
+
 /// Refused heads remembered; each costs 20 bytes.
 const MAX_REFUSED_HEADS: usize = 1024;
 
@@ -83,7 +89,8 @@ impl ConversationActor {
         let each = self.fetches.values().filter(|fetch| fetch.account == account).count();
         if each >= MAX_FETCHES_EACH || self.fetches.len() >= MAX_FETCHES {
             tracing::debug!(device = %device.short(), "too many fetches are under way");
-            return self.fetch_later(device, account, scope);
+            // Which says nothing of this device.
+            return self.rest(device, account, BUSY_PAUSE, scope);
         }
         self.fetches.insert(device, FetchState { account, again: None });
         let Some(replica) = self.replica.clone() else { return };
@@ -121,6 +128,9 @@ impl ConversationActor {
                 if let Some(moved) = moved {
                     // Whose head we took over knows it; of a merge of ours it does not.
                     let source = account.filter(|_| moved.adopted).map(|account| Source { device, account });
+                    if source.is_none() {
+                        self.merged();
+                    }
                     self.moved(*moved, source, scope);
                 }
             }
@@ -148,14 +158,32 @@ impl ConversationActor {
     /// Looks for news at a device again after a while: what it announced may be its last.
     pub(super) fn fetch_later(&mut self, device: DeviceId, account: AccountId, scope: &mut Scope<'_, Self>) {
         let now = scope.now();
-        let fresh = || Failing { failures: 0, until: now, again: false };
-        let failing = self.failed_fetches.entry(device).or_insert_with(fresh);
+        let failing = self.failing(device, now);
         let pause = FIRST_FETCH_PAUSE.saturating_mul(1 << failing.failures.min(16)).min(LONGEST_FETCH_PAUSE);
         failing.failures = failing.failures.saturating_add(1);
         failing.until = now.plus(pause);
         if failing.failures <= MAX_FETCH_TRIES {
             self.is_resting(device, account, scope);
         }
+    }
+
+    /// Looks at a device after a pause, and not before.
+    fn rest(&mut self, device: DeviceId, account: AccountId, pause: Duration, scope: &mut Scope<'_, Self>) {
+        let now = scope.now();
+        self.failing(device, now).until = now.plus(pause);
+        self.is_resting(device, account, scope);
+    }
+
+    /// What is known of the failures of a device. If there is no room for one more, the one that may be
+    /// looked at soonest is forgotten, which costs one try.
+    fn failing(&mut self, device: DeviceId, now: Moment) -> &mut Failing {
+        if self.failed_fetches.len() >= MAX_FAILING && !self.failed_fetches.contains_key(&device) {
+            let soonest = self.failed_fetches.iter().min_by_key(|(_, failing)| failing.until);
+            if let Some(soonest) = soonest.map(|(device, _)| *device) {
+                self.failed_fetches.remove(&soonest);
+            }
+        }
+        self.failed_fetches.entry(device).or_insert(Failing { failures: 0, until: now, again: false })
     }
 
     /// Whether it is too early to fetch from a device again. Then it is looked at when that is over, so

@@ -348,6 +348,15 @@ fn only_so_many_devices_of_a_member_are_fetched_from_at_once() {
         lab.settled().await;
         let opening: Vec<_> = lab.opening.lock().unwrap().iter().map(|(device, _)| device.0[0]).collect();
         assert!(opening[..3] == [2, 3, 4] && [5, 6].contains(&opening[3]), "{opening:?}");
+        // However long they wait for that, it is not held against them.
+        for _ in 0..100 {
+            pass(1).await;
+        }
+        let (_, reply) = lab.opening.lock().unwrap().remove(0);
+        reply.send(Err(LinkError::Lost(DeviceId([2; 32]))));
+        lab.settled().await;
+        pass(1).await;
+        until(|| lab.opening.lock().unwrap().len() == 4).await;
     });
 }
 
@@ -369,5 +378,14 @@ fn a_conversation_closes_unused_only_if_no_message_was_taken_and_takes_none_then
         let message = Outgoing::Text { body: "too late".to_owned(), reply_to: None };
         let sent = lab.conversation.ask(SOON, |reply| ConversationMessage::Send { message, reply }).await;
         assert_eq!(sent.unwrap(), Err(ConversationError::NotReady));
+    });
+    run(move |lab| async move {
+        // Whoever asked has stopped waiting, and goes on with it.
+        let (reply, answer) = Reply::channel();
+        drop(answer);
+        lab.tell(close(reply));
+        let message = Outgoing::Text { body: "in time".to_owned(), reply_to: None };
+        let sent = lab.conversation.ask(SOON, |reply| ConversationMessage::Send { message, reply }).await;
+        assert!(sent.unwrap().is_ok());
     });
 }
