@@ -8,6 +8,7 @@
 //!   binding    a node of OpenDHT's Python binding
 //!   console    how those two are told what to do
 //!   account    what an account does: contacts, conversations, messages, archives
+//!   group      what it does in groups
 //! ```
 //!
 //! Each daemon has a session bus, a home and XDG folders of its own, and never hears of the machine's.
@@ -17,6 +18,7 @@ mod binding;
 mod bus;
 mod console;
 mod dhtnode;
+mod group;
 mod process;
 mod signal;
 
@@ -26,6 +28,7 @@ use std::process::Command;
 pub use account::{DaemonAccount, Relation};
 pub use binding::{BindingNode, BindingValue};
 pub use dhtnode::DhtNode;
+pub use group::Roles;
 pub use process::{Bootstrap, Daemon};
 pub use signal::{JOINED, Signal};
 

@@ -64,11 +64,25 @@ pub enum Feature {
     Return,
     /// A contact is banned and not heard; the ban is lifted.
     Ban,
+    /// A group is made and somebody on the other side invited, who accepts; both talk.
+    Invitation,
+    /// A group of two on each side, made by one: whatever one says, the other three hear.
+    Group,
+    /// An invitation is declined; the group goes on, and who declined joins when invited again.
+    InvitationDecline,
+    /// A member leaves; the others see it and go on.
+    Leave,
+    /// Title and description of a group are changed.
+    GroupProfile,
+    /// A member is banned by vote and hears nothing any more; the others go on, and the ban is lifted.
+    GroupBan,
+    /// A group falls into two parts that go on and meet again: the same history for all.
+    Partition,
 }
 
 impl Feature {
     /// All of them.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 27] = [
         Self::Archive,
         Self::ProtectedArchive,
         Self::DeviceChain,
@@ -89,6 +103,13 @@ impl Feature {
         Self::Removal,
         Self::Return,
         Self::Ban,
+        Self::Invitation,
+        Self::Group,
+        Self::InvitationDecline,
+        Self::Leave,
+        Self::GroupProfile,
+        Self::GroupBan,
+        Self::Partition,
     ];
 
     const fn title(self) -> &'static str {
@@ -113,6 +134,13 @@ impl Feature {
             Self::Removal => "contact removed, asked again, accepted",
             Self::Return => "removed by the other, asking again, accepted",
             Self::Ban => "contact banned, then allowed again",
+            Self::Invitation => "group: invitation accepted, both talk",
+            Self::Group => "group of two on each side, everybody talks",
+            Self::InvitationDecline => "group: invitation declined, invited again, accepted",
+            Self::Leave => "group: a member leaves, the others go on",
+            Self::GroupProfile => "group: title and description",
+            Self::GroupBan => "group: a member is banned, then let in again",
+            Self::Partition => "group cut in two, then one again, same history",
         }
     }
 }

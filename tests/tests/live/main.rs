@@ -7,8 +7,10 @@
 
 mod accounts;
 mod burst;
+mod company;
 mod contacts;
 mod daemons;
+mod groups;
 mod killed;
 mod messages;
 mod pair;

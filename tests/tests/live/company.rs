@@ -1,0 +1,336 @@
+//! People on Skep and on daemons, over Jami's DHT, in groups.
+
+use std::collections::BTreeMap;
+
+use skep::rpc::schema::{ConversationParams, ProfileParams, method};
+use skep::{AccountId, ConversationId, ProfileChange};
+use skep_tests::daemon::{Daemon, DaemonAccount};
+use skep_tests::harness::{Mark, Person, until};
+use skep_tests::live::{Direction, Lab};
+
+/// Whoever takes part, on either.
+pub(crate) enum Member {
+    Skep(Box<Person>),
+    Jami(Box<Daemon>, DaemonAccount),
+}
+
+use Member::{Jami, Skep};
+
+impl Member {
+    pub(crate) async fn on_skep(lab: &mut Lab, name: &str) -> Self {
+        let node = lab.skep_on_opendht(name).unwrap().start().await.unwrap();
+        let mut person = Person::create(node, name, None).await.unwrap();
+        person.announced().await.unwrap();
+        Skep(Box::new(person))
+    }
+
+    pub(crate) async fn on_jami(lab: &mut Lab, name: &str) -> Self {
+        let daemon = lab.daemon(name).await.unwrap();
+        let account = daemon.create_account(name, None).await.unwrap();
+        Jami(Box::new(daemon), account)
+    }
+
+    pub(crate) fn id(&self) -> AccountId {
+        match self {
+            Skep(person) => person.id,
+            Jami(_, account) => account.id,
+        }
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        match self {
+            Skep(person) => person.node.name(),
+            Jami(daemon, _) => daemon.name(),
+        }
+    }
+
+    /// The end of what was told so far.
+    fn mark(&self) -> Mark {
+        match self {
+            Skep(person) => person.node.events().mark(),
+            Jami(daemon, _) => daemon.events().mark(),
+        }
+    }
+
+    /// Asks somebody, who accepts: both are contacts afterwards and have a conversation of two.
+    pub(crate) async fn befriend(&mut self, other: &mut Self) -> ConversationId {
+        match (self, other) {
+            (Skep(one), Skep(other)) => one.befriend(other).await.unwrap(),
+            (Jami(daemon, one), Jami(its, other)) => daemon.befriend(one, its, other).await.unwrap(),
+            (Skep(person), Jami(daemon, account)) => {
+                let since = daemon.events().mark();
+                let id = person.add(account.id).await.unwrap();
+                assert_eq!(daemon.request_after(since, account, person.id).await.unwrap(), id);
+                daemon.accept(account, person.id).await.unwrap();
+                daemon.ready(account, id).await.unwrap();
+                person.confirmed(account.id).await.unwrap();
+                person.joined(account.id, id).await.unwrap();
+                id
+            }
+            (Jami(daemon, account), Skep(person)) => {
+                let since = person.node.events().mark();
+                daemon.add_contact(account, person.id).await.unwrap();
+                let id = person.asked_by(account.id, since).await.unwrap();
+                assert_eq!(person.accept(account.id).await.unwrap(), id);
+                person.ready(id, since).await.unwrap();
+                daemon.joined(account, id, person.id).await.unwrap();
+                id
+            }
+        }
+    }
+
+    /// Makes a group in which every member invites.
+    pub(crate) async fn found(&mut self) -> ConversationId {
+        match self {
+            Skep(person) => person.found("Friends").await.unwrap(),
+            Jami(daemon, account) => daemon.found(account).await.unwrap(),
+        }
+    }
+
+    /// Invites somebody, who sees it.
+    pub(crate) async fn invite(&mut self, other: &Self, id: ConversationId) {
+        let since = other.mark();
+        self.add(other.id(), id).await;
+        match other {
+            Skep(person) => assert_eq!(person.invited(id, since).await.unwrap(), self.id()),
+            Jami(daemon, account) => daemon.invited(account, id, since).await.unwrap(),
+        }
+    }
+
+    /// Invites somebody, or lets somebody in again who was banned.
+    pub(crate) async fn add(&mut self, other: AccountId, id: ConversationId) {
+        match self {
+            Skep(person) => assert!(person.invite(id, other).await.unwrap().decided),
+            Jami(daemon, account) => daemon.invite(account, id, other).await.unwrap(),
+        }
+    }
+
+    /// Accepts an invitation, and has the group.
+    pub(crate) async fn enter(&mut self, id: ConversationId) {
+        match self {
+            Skep(person) => {
+                let since = person.node.events().mark();
+                person.enter(id).await.unwrap();
+                person.ready(id, since).await.unwrap();
+            }
+            Jami(daemon, account) => {
+                daemon.enter(account, id).await.unwrap();
+                daemon.ready(account, id).await.unwrap();
+            }
+        }
+    }
+
+    /// Declines an invitation.
+    pub(crate) async fn decline(&mut self, id: ConversationId) {
+        match self {
+            Skep(person) => {
+                let params = ConversationParams { account: person.local, conversation: id };
+                person.node.call(method::ConversationDecline, params).await.unwrap();
+            }
+            Jami(daemon, account) => daemon.turn_down(account, id).await.unwrap(),
+        }
+    }
+
+    /// Has no invitation that waits for an answer.
+    pub(crate) async fn has_no_invitation(&mut self) {
+        match self {
+            Skep(person) => assert!(person.requests().await.unwrap().is_empty()),
+            Jami(daemon, account) => assert!(daemon.invitations(account).await.unwrap().is_empty()),
+        }
+    }
+
+    /// Leaves a group.
+    pub(crate) async fn leave(&mut self, id: ConversationId) {
+        match self {
+            Skep(person) => {
+                let params = ConversationParams { account: person.local, conversation: id };
+                person.node.call(method::ConversationLeave, params).await.unwrap();
+            }
+            Jami(daemon, account) => daemon.leave(account, id).await.unwrap(),
+        }
+    }
+
+    /// Votes to ban somebody.
+    pub(crate) async fn ban(&mut self, other: AccountId, id: ConversationId) {
+        match self {
+            Skep(person) => {
+                let params = person.against(other, id);
+                person.node.call(method::ConversationBan, params).await.unwrap();
+            }
+            Jami(daemon, account) => daemon.ban(account, id, other).await.unwrap(),
+        }
+    }
+
+    /// Waits until somebody has a role in a group, or none.
+    pub(crate) async fn sees(&mut self, other: AccountId, role: Option<&str>, id: ConversationId) {
+        match self {
+            Skep(person) => person.sees(other, role, id).await.unwrap(),
+            Jami(daemon, account) => daemon.sees(account, id, other, role).await.unwrap(),
+        }
+    }
+
+    /// Changes title and description of a group.
+    pub(crate) async fn describe(&mut self, id: ConversationId, title: &str, description: &str) {
+        match self {
+            Skep(person) => {
+                let profile = ProfileChange {
+                    title: Some(title.to_owned()),
+                    description: Some(description.to_owned()),
+                    ..ProfileChange::default()
+                };
+                let params = ProfileParams { account: person.local, conversation: id, profile };
+                person.node.call(method::ConversationSetProfile, params).await.unwrap();
+            }
+            Jami(daemon, account) => {
+                let profile = [("title", title), ("description", description)];
+                daemon.set_profile(account, id, &profile).await.unwrap();
+            }
+        }
+    }
+
+    /// Waits until title and description of a group are these.
+    pub(crate) async fn shows(&mut self, id: ConversationId, title: &str, description: &str) {
+        match self {
+            Skep(person) => {
+                let name = person.node.name().to_owned();
+                let params = ConversationParams { account: person.local, conversation: id };
+                until(&name, format!("a profile {title:?} {description:?}"), async || {
+                    let view = person.node.call(method::ConversationProfile, params.clone()).await?;
+                    Ok((view.title == title && view.description == description).then_some(()))
+                })
+                .await
+                .unwrap();
+            }
+            Jami(daemon, account) => {
+                let profile = [("title", title), ("description", description)];
+                daemon.profiled(account, id, &profile).await.unwrap();
+            }
+        }
+    }
+
+    /// Sends a text.
+    pub(crate) async fn say(&mut self, id: ConversationId, text: &str) {
+        match self {
+            Skep(person) => drop(person.send(id, text).await.unwrap()),
+            Jami(daemon, account) => daemon.send(account, id, text).await.unwrap(),
+        }
+    }
+
+    /// Waits until told of a text.
+    pub(crate) async fn hears(&self, id: ConversationId, text: &str) {
+        match self {
+            Skep(person) => drop(person.receives(id, text).await.unwrap()),
+            Jami(daemon, account) => drop(daemon.received(account, id, text).await.unwrap()),
+        }
+    }
+
+    /// How often each text is in the history now.
+    pub(crate) async fn texts(&mut self, id: ConversationId) -> BTreeMap<String, usize> {
+        let bodies: Vec<String> = match self {
+            Skep(person) => person.messages(id).await.unwrap().into_iter().map(|it| it.body).collect(),
+            Jami(daemon, account) => {
+                let history = daemon.history(account, id).await.unwrap();
+                history.into_iter().filter_map(|mut commit| commit.remove("body")).collect()
+            }
+        };
+        let mut counts = BTreeMap::new();
+        for body in bodies {
+            *counts.entry(body).or_insert(0) += 1;
+        }
+        counts
+    }
+
+    /// The ids of all commits, newest first.
+    pub(crate) async fn commits(&mut self, id: ConversationId) -> Vec<String> {
+        match self {
+            Skep(person) => person.log(id).await.unwrap().iter().map(ToString::to_string).collect(),
+            Jami(daemon, account) => {
+                let history = daemon.history(account, id).await.unwrap();
+                history.into_iter().filter_map(|mut commit| commit.remove("id")).collect()
+            }
+        }
+    }
+
+    /// Ends in order.
+    pub(crate) async fn end(self) {
+        if let Skep(mut person) = self {
+            person.node.stop().await.unwrap();
+        }
+    }
+}
+
+/// People who know each other only through the first of them, who is on Skep if the groups are made
+/// there, else on a daemon; every second one is on the other side. Dropped before the laboratory.
+pub(crate) async fn meet<const COUNT: usize>(
+    lab: &mut Lab,
+    names: [&str; COUNT],
+    made: Direction,
+) -> ([Member; COUNT], Vec<ConversationId>) {
+    let mut members = Vec::new();
+    for (index, name) in names.into_iter().enumerate() {
+        let on_skep = (index % 2 == 0) == (made == Direction::ToDaemon);
+        let member =
+            if on_skep { Member::on_skep(lab, name).await } else { Member::on_jami(lab, name).await };
+        members.push(member);
+    }
+    let mut pairs = Vec::new();
+    if let [first, others @ ..] = &mut *members {
+        for other in others {
+            pairs.push(first.befriend(other).await);
+        }
+    }
+    let Ok(members) = members.try_into() else { panic!("as many as names") };
+    (members, pairs)
+}
+
+/// A group of the first of them, which all others have joined and see each other in.
+pub(crate) async fn gather(members: &mut [Member]) -> ConversationId {
+    let ids: Vec<_> = members.iter().map(Member::id).collect();
+    let [host, guests @ ..] = &mut *members else { panic!("nobody to gather") };
+    let id = host.found().await;
+    for guest in guests {
+        join(host, guest, id).await;
+    }
+    for member in members {
+        for other in ids.iter().skip(1) {
+            member.sees(*other, Some("member"), id).await;
+        }
+    }
+    id
+}
+
+/// Invites somebody, who accepts and is seen.
+pub(crate) async fn join(host: &mut Member, guest: &mut Member, id: ConversationId) {
+    host.invite(guest, id).await;
+    guest.enter(id).await;
+    host.sees(guest.id(), Some("member"), id).await;
+}
+
+/// Each says something, one after another, which all others hear.
+pub(crate) async fn talk(members: &mut [Member], id: ConversationId, about: &str) {
+    for speaker in 0..members.len() {
+        let text = format!("{} about {about}", members[speaker].name());
+        members[speaker].say(id, &text).await;
+        for (index, other) in members.iter().enumerate() {
+            if index != speaker {
+                other.hears(id, &text).await;
+            }
+        }
+    }
+}
+
+/// Waits until all have the same commits in the same order.
+pub(crate) async fn same_history(members: &mut [Member], id: ConversationId) {
+    let mut last = Vec::new();
+    let same = until("all", "the same history", async || {
+        last.clear();
+        for member in members.iter_mut() {
+            let commits = member.commits(id).await;
+            last.push((member.name().to_owned(), commits));
+        }
+        let (_, first) = &last[0];
+        Ok((!first.is_empty() && last.iter().all(|(_, commits)| commits == first)).then_some(()))
+    })
+    .await;
+    assert!(same.is_ok(), "{same:?}\n{last:#?}");
+}

@@ -1,0 +1,216 @@
+//! Groups of people on Skep and on daemons, made on either.
+
+use skep_tests::harness::run;
+use skep_tests::live::Direction::{self, FromDaemon, ToDaemon};
+use skep_tests::live::{Feature, Lab};
+
+use super::company::{gather, join, meet, same_history, talk};
+
+/// Somebody on the other side joins, and both talk.
+async fn two(made: Direction) {
+    let Some(mut lab) = Lab::open().unwrap() else { return };
+    let (mut all, _) = meet(&mut lab, ["ada", "bob"], made).await;
+    let tried = lab.attempt(Feature::Invitation, made);
+    let id = gather(&mut all).await;
+    talk(&mut all, id, "the weather").await;
+    same_history(&mut all, id).await;
+    tried.works();
+    for member in all {
+        member.end().await;
+    }
+}
+
+#[test]
+fn a_daemon_joins_a_group_of_skep_and_both_talk() {
+    run(two(ToDaemon));
+}
+
+#[test]
+fn skep_joins_a_group_of_a_daemon_and_both_talk() {
+    run(two(FromDaemon));
+}
+
+/// Two on each side hear each other.
+async fn four(made: Direction) {
+    let Some(mut lab) = Lab::open().unwrap() else { return };
+    let (mut all, _) = meet(&mut lab, ["ada", "bob", "carol", "dora"], made).await;
+    let tried = lab.attempt(Feature::Group, made);
+    let id = gather(&mut all).await;
+    talk(&mut all, id, "the weather").await;
+    talk(&mut all, id, "themselves").await;
+    same_history(&mut all, id).await;
+    tried.works();
+    for member in all {
+        member.end().await;
+    }
+}
+
+#[test]
+fn two_on_skep_and_two_on_daemons_talk_in_a_group_of_skep() {
+    run(four(ToDaemon));
+}
+
+#[test]
+fn two_on_skep_and_two_on_daemons_talk_in_a_group_of_a_daemon() {
+    run(four(FromDaemon));
+}
+
+/// Who declines is not in the group, and may come later.
+async fn declined(made: Direction) {
+    let Some(mut lab) = Lab::open().unwrap() else { return };
+    let (mut all, pairs) = meet(&mut lab, ["ada", "bob", "carol"], made).await;
+    let tried = lab.attempt(Feature::InvitationDecline, made);
+    let [ada, bob, carol] = &mut all;
+    let id = ada.found().await;
+    join(ada, carol, id).await;
+    ada.invite(bob, id).await;
+    bob.decline(id).await;
+    ada.say(id, "without Bob").await;
+    carol.hears(id, "without Bob").await;
+    ada.say(pairs[0], "did you get it?").await;
+    bob.hears(pairs[0], "did you get it?").await;
+    bob.has_no_invitation().await;
+    carol.sees(bob.id(), Some("invited"), id).await;
+    ada.invite(bob, id).await;
+    bob.enter(id).await;
+    carol.sees(bob.id(), Some("member"), id).await;
+    talk(&mut all, id, "second thoughts").await;
+    same_history(&mut all, id).await;
+    tried.works();
+    for member in all {
+        member.end().await;
+    }
+}
+
+#[test]
+fn a_daemon_declines_an_invitation_of_skep_and_accepts_the_next() {
+    run(declined(ToDaemon));
+}
+
+#[test]
+fn skep_declines_an_invitation_of_a_daemon_and_accepts_the_next() {
+    run(declined(FromDaemon));
+}
+
+/// The last two leave, one after the other.
+async fn left(made: Direction) {
+    let Some(mut lab) = Lab::open().unwrap() else { return };
+    let (mut all, _) = meet(&mut lab, ["ada", "bob", "carol", "dora"], made).await;
+    let id = gather(&mut all).await;
+    let tried = lab.attempt(Feature::Leave, made);
+    let [.., dora] = &mut all;
+    dora.leave(id).await;
+    let gone = dora.id();
+    for other in &mut all[..3] {
+        other.sees(gone, None, id).await;
+    }
+    talk(&mut all[..3], id, "Dora").await;
+    let carol = &mut all[2];
+    carol.leave(id).await;
+    let gone = carol.id();
+    for other in &mut all[..2] {
+        other.sees(gone, None, id).await;
+    }
+    talk(&mut all[..2], id, "Carol").await;
+    same_history(&mut all[..2], id).await;
+    tried.works();
+    for member in all {
+        member.end().await;
+    }
+}
+
+#[test]
+fn who_leaves_a_group_of_skep_is_gone_for_all() {
+    run(left(ToDaemon));
+}
+
+#[test]
+fn who_leaves_a_group_of_a_daemon_is_gone_for_all() {
+    run(left(FromDaemon));
+}
+
+/// The admin describes the group, before somebody joins and after.
+async fn described(made: Direction) {
+    let Some(mut lab) = Lab::open().unwrap() else { return };
+    let (mut all, _) = meet(&mut lab, ["ada", "bob", "carol"], made).await;
+    let tried = lab.attempt(Feature::GroupProfile, made);
+    let [ada, bob, carol] = &mut all;
+    let id = ada.found().await;
+    ada.describe(id, "Caf\u{e9} \u{1f41d}", "Where we meet").await;
+    join(ada, bob, id).await;
+    bob.shows(id, "Caf\u{e9} \u{1f41d}", "Where we meet").await;
+    join(ada, carol, id).await;
+    ada.describe(id, "Garden", "Where we meet in summer").await;
+    for other in [bob, carol] {
+        other.shows(id, "Garden", "Where we meet in summer").await;
+    }
+    tried.works();
+    for member in all {
+        member.end().await;
+    }
+}
+
+#[test]
+fn a_daemon_shows_the_profile_that_skep_gives_a_group() {
+    run(described(ToDaemon));
+}
+
+#[test]
+fn skep_shows_the_profile_that_a_daemon_gives_a_group() {
+    run(described(FromDaemon));
+}
+
+/// The admin bans the one on the other side, and lets them in again.
+async fn banned(made: Direction) {
+    let Some(mut lab) = Lab::open().unwrap() else { return };
+    let (mut all, pairs) = meet(&mut lab, ["ada", "bob", "carol", "dora"], made).await;
+    let id = gather(&mut all).await;
+    talk(&mut all, id, "the weather").await;
+    let tried = lab.attempt(Feature::GroupBan, made);
+    let [ada, bob, carol, dora] = &mut all;
+    let who = bob.id();
+    ada.ban(who, id).await;
+    for other in [&mut *ada, carol, dora] {
+        other.sees(who, Some("banned"), id).await;
+    }
+    ada.say(id, "without Bob").await;
+    bob.say(id, "does anybody hear me?").await;
+    for other in [&mut *carol, dora] {
+        other.hears(id, "without Bob").await;
+    }
+    carol.say(id, "and still without").await;
+    for other in [&mut *ada, dora] {
+        other.hears(id, "and still without").await;
+    }
+    // What both say to each other elsewhere comes, so there was time for the rest.
+    ada.say(pairs[0], "do you hear me?").await;
+    bob.hears(pairs[0], "do you hear me?").await;
+    bob.say(pairs[0], "here I do").await;
+    ada.hears(pairs[0], "here I do").await;
+    for text in ["without Bob", "and still without"] {
+        assert!(!bob.texts(id).await.contains_key(text), "he hears {text:?}");
+    }
+    for other in [&mut *ada, carol, dora] {
+        assert!(!other.texts(id).await.contains_key("does anybody hear me?"), "{} hears him", other.name());
+    }
+    ada.add(who, id).await;
+    for other in &mut all {
+        other.sees(who, Some("member"), id).await;
+    }
+    talk(&mut all, id, "forgiving").await;
+    same_history(&mut all, id).await;
+    tried.works();
+    for member in all {
+        member.end().await;
+    }
+}
+
+#[test]
+fn a_daemon_that_skep_bans_from_a_group_hears_nothing_until_it_is_let_in_again() {
+    run(banned(ToDaemon));
+}
+
+#[test]
+fn skep_that_a_daemon_bans_from_a_group_hears_nothing_until_it_is_let_in_again() {
+    run(banned(FromDaemon));
+}
