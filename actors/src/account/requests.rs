@@ -1,10 +1,12 @@
-//! Contact requests and their answers, over the inboxes of devices on the DHT (`spec: contacts 2`).
+//! What comes over the inboxes of devices on the DHT: contact requests and their answers
+//! (`spec: contacts 2`), and instant messages of 2023 (`spec: dht 11.1`).
 
 use skep_protocol::contact::{
     Action, Audience, Incoming, OutgoingRequest, TrustRequestMessage, TrustTable, admit, receive,
 };
 use skep_protocol::dht::cipher;
-use skep_protocol::dht::content::SignedContent;
+use skep_protocol::dht::content::{Content, SignedContent};
+use skep_protocol::dht::instant::DhtInstantMessage;
 use skep_protocol::dht::kind::ValueKind;
 use skep_protocol::dht::value::{Body, Value};
 use skep_protocol::identity::VerifiedChain;
@@ -23,7 +25,7 @@ use crate::dht::envelope::{EnvelopeRandom, seal};
 use crate::dht::messages::DhtMessage;
 use crate::directory::messages::DirectoryMessage;
 use crate::event::Event;
-use crate::peer::messages::LinksMessage;
+use crate::peer::messages::{LinksMessage, Notice};
 use crate::supervision::{Reply, Scope};
 
 /// Values of the inbox decrypted at once; each costs two milliseconds, and anybody may put them.
@@ -34,6 +36,15 @@ const MAX_SENDERS: usize = 256;
 
 /// Letters of one device that wait for its certificate at once: a request, a confirmation, repeated.
 const MAX_LETTERS_EACH: usize = 4;
+
+/// What a device put into our inbox.
+#[derive(Debug)]
+enum Letter {
+    /// A contact request or its confirmation.
+    Trust(TrustRequestMessage),
+    /// What later releases send over links only.
+    Instant(DhtInstantMessage),
+}
 
 /// The name in a vCard that came with a request, made safe to show; empty if there is none.
 pub(super) fn name_in(payload: &[u8]) -> String {
@@ -104,15 +115,15 @@ impl AccountActor {
             if let Some(running) = &mut account.running {
                 running.opening -= 1;
             }
-            if let Some((sender, message)) = letter {
-                account.find_sender(sender, message, scope);
+            if let Some((sender, letter)) = letter {
+                account.find_sender(sender, letter, scope);
             }
         });
     }
 
     /// Finds the certificate of whoever sent a letter. Few letters of one device wait for that at
     /// once, so that one whose certificate is nowhere does not take the places of others.
-    fn find_sender(&mut self, sender: PublicKey, message: TrustRequestMessage, scope: &mut Scope<'_, Self>) {
+    fn find_sender(&mut self, sender: PublicKey, letter: Letter, scope: &mut Scope<'_, Self>) {
         let Some(running) = &mut self.running else { return };
         let (device, short) = (sender.device_id(), sender.device_short_id());
         let room = running.senders.len() < MAX_SENDERS || running.senders.contains_key(&device);
@@ -137,7 +148,7 @@ impl AccountActor {
                 }
             }
             if let Some(chain) = chain {
-                account.take_letter(&chain, sender, message, scope);
+                account.take_letter(&chain, sender, letter, scope);
             }
         });
     }
@@ -146,18 +157,69 @@ impl AccountActor {
         &mut self,
         chain: &VerifiedChain,
         device: PublicKey,
-        message: TrustRequestMessage,
+        letter: Letter,
         scope: &mut Scope<'_, Self>,
     ) {
-        let Some(running) = &mut self.running else { return };
+        let Some(running) = &self.running else { return };
         let own = running.identity.account_id();
         let (trust, contacts) = (TrustTable::new(own, None), &running.state.contacts);
         let status = |id| trust.status(contacts, id);
         let lists = running.revocations.lists(chain.account_id());
         if let Err(denial) = admit(chain.chain(), status, Audience::Public, &lists, scope.wall()) {
-            tracing::debug!(%denial, "a contact request is ignored");
+            tracing::debug!(%denial, "what was put into the inbox is ignored");
             return;
         }
+        match letter {
+            Letter::Trust(message) => self.take_request(chain.account_id(), device, message, scope),
+            Letter::Instant(message) => self.take_instant(chain.account_id(), device, message, scope),
+        }
+    }
+
+    /// An instant message. Of people we know it is taken as if it had come over a link, and answered:
+    /// before that, they write nothing more to us.
+    fn take_instant(
+        &mut self,
+        account: AccountId,
+        device: PublicKey,
+        message: DhtInstantMessage,
+        scope: &mut Scope<'_, Self>,
+    ) {
+        let Some(running) = &self.running else { return };
+        if message.is_answer() || !running.listening.contains(&account) {
+            return;
+        }
+        let answer = DhtInstantMessage::answer(message.id, scope.wall()).to_content();
+        self.put_for(device.clone(), answer, scope);
+        let notice = Notice { kind: message.mime_type, content: message.content };
+        self.notice(device.device_id(), account, &notice, scope);
+    }
+
+    /// Puts something for a device into our own inbox, where it waits for an answer.
+    fn put_for(&self, recipient: PublicKey, content: Content, scope: &mut Scope<'_, Self>) {
+        let Some(running) = &self.running else { return };
+        let (dht, pool, share) = (self.config.dht.clone(), self.config.pool.clone(), self.share());
+        let (key, random) = (running.identity.key().clone(), EnvelopeRandom::draw(scope.environment()));
+        let inbox = DhtKey::inbox(key.public().device_short_id());
+        let put = async move {
+            let seal = move || seal(content, &key, &recipient, &random);
+            let Ok(Ok(value)) = pool.run(share, Lane::Quick, seal).await else { return };
+            let put = |reply| DhtMessage::Put { key: inbox, value, permanent: false, reply };
+            if let Ok(Err(error)) = dht.ask(PUT, put).await {
+                tracing::debug!(%error, "an instant message was not answered");
+            }
+        };
+        scope.spawn_background(put, |_, (), _| ());
+    }
+
+    fn take_request(
+        &mut self,
+        from: AccountId,
+        device: PublicKey,
+        message: TrustRequestMessage,
+        scope: &mut Scope<'_, Self>,
+    ) {
+        let Some(running) = &mut self.running else { return };
+        let own = running.identity.account_id();
         let State { contacts, pending, conversations, .. } = &mut running.state;
         let actions = receive(
             scope.wall(),
@@ -165,7 +227,7 @@ impl AccountActor {
             contacts,
             pending,
             conversations,
-            Incoming { account: chain.account_id(), device, message },
+            Incoming { account: from, device, message },
         );
         let changed = actions.iter().any(|action| !matches!(action, Action::Ignore(_)));
         for action in actions {
@@ -364,17 +426,21 @@ impl AccountActor {
     }
 }
 
-/// The sender's key and the contact request in an opened value, if it is one.
-fn read_letter(signed: &SignedContent) -> Option<(PublicKey, TrustRequestMessage)> {
+/// The sender's key and what an opened value says, if it is for us.
+fn read_letter(signed: &SignedContent) -> Option<(PublicKey, Letter)> {
     let content = signed.content();
-    if content.type_number != ValueKind::TrustRequest.type_number() {
-        return None;
-    }
-    match TrustRequestMessage::decode(&content.data) {
-        Ok(message) => Some((signed.owner().clone(), message)),
-        Err(error) => {
-            tracing::debug!(%error, "a contact request is unreadable");
-            None
+    let letter = match ValueKind::of(content.type_number) {
+        ValueKind::TrustRequest => {
+            TrustRequestMessage::decode(&content.data).map(Letter::Trust).map_err(|error| {
+                tracing::debug!(%error, "a contact request is unreadable");
+            })
         }
-    }
+        ValueKind::InstantMessage => {
+            DhtInstantMessage::decode(&content.data).map(Letter::Instant).map_err(|error| {
+                tracing::debug!(%error, "an instant message is unreadable");
+            })
+        }
+        _ => return None,
+    };
+    Some((signed.owner().clone(), letter.ok()?))
 }

@@ -498,7 +498,14 @@ impl AccountActor {
         scope.spawn_background(find, |_, (), _| ());
     }
 
-    fn notice(&mut self, device: DeviceId, account: AccountId, notice: &Notice, scope: &mut Scope<'_, Self>) {
+    /// What a device says, over a link or not.
+    pub(super) fn notice(
+        &mut self,
+        device: DeviceId,
+        account: AccountId,
+        notice: &Notice,
+        scope: &mut Scope<'_, Self>,
+    ) {
         let notice = match SwarmNotice::parse(&notice.kind, &notice.content) {
             Ok(notice) => notice,
             Err(error) => {

@@ -68,7 +68,7 @@ pub enum Feature {
     Invitation,
     /// A group of two on each side, made by one: whatever one says, the other three hear.
     Group,
-    /// An invitation is declined; the group goes on, and who declined joins when invited again.
+    /// An invitation is declined; the group goes on.
     InvitationDecline,
     /// A member leaves; the others see it and go on.
     Leave,
@@ -136,7 +136,7 @@ impl Feature {
             Self::Ban => "contact banned, then allowed again",
             Self::Invitation => "group: invitation accepted, both talk",
             Self::Group => "group of two on each side, everybody talks",
-            Self::InvitationDecline => "group: invitation declined, invited again, accepted",
+            Self::InvitationDecline => "group: invitation declined, the group goes on",
             Self::Leave => "group: a member leaves, the others go on",
             Self::GroupProfile => "group: title and description",
             Self::GroupBan => "group: a member is banned, then let in again",

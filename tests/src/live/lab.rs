@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use super::{Direction, Feature, Trial};
 use crate::daemon::{Bootstrap, Daemon, daemon_version, no_daemons};
-use crate::harness::{Failure, Network, NodeSetup, Owner, Result};
+use crate::harness::{Failure, Network, NodeSetup, Owner, Place, Result};
 
 /// The laboratory. Dropped, it leaves nothing; drop what runs in it first.
 #[derive(Debug)]
@@ -84,6 +84,22 @@ impl Lab {
     /// [`Failure`] when there is no place left.
     pub fn skep_on_opendht(&mut self, name: &str) -> Result<NodeSetup> {
         Ok(self.skep(name)?.on("opendht").joining(self.bootstrap.address()))
+    }
+
+    /// Parts these places from all others, the `dhtnode` too.
+    ///
+    /// # Errors
+    /// [`Failure::Command`].
+    pub fn part(&self, places: &[&Place]) -> Result<()> {
+        self.network.part(places.iter().copied()).map(drop)
+    }
+
+    /// Joins them to the others again.
+    ///
+    /// # Errors
+    /// [`Failure::Command`].
+    pub fn heal(&self, places: &[&Place]) -> Result<()> {
+        self.network.heal(places.iter().copied())
     }
 
     /// Writes a file into the folder of the laboratory.

@@ -4,7 +4,7 @@ use skep_tests::harness::run;
 use skep_tests::live::Direction::{self, FromDaemon, ToDaemon};
 use skep_tests::live::{Feature, Lab};
 
-use super::company::{gather, join, meet, same_history, talk};
+use super::company::{Member, gather, join, meet, same_history, talk};
 
 /// Somebody on the other side joins, and both talk.
 async fn two(made: Direction) {
@@ -55,7 +55,7 @@ fn two_on_skep_and_two_on_daemons_talk_in_a_group_of_a_daemon() {
     run(four(FromDaemon));
 }
 
-/// Who declines is not in the group, and may come later.
+/// Who declines is not in the group, which goes on.
 async fn declined(made: Direction) {
     let Some(mut lab) = Lab::open().unwrap() else { return };
     let (mut all, pairs) = meet(&mut lab, ["ada", "bob", "carol"], made).await;
@@ -71,11 +71,12 @@ async fn declined(made: Direction) {
     bob.hears(pairs[0], "did you get it?").await;
     bob.has_no_invitation().await;
     carol.sees(bob.id(), Some("invited"), id).await;
-    ada.invite(bob, id).await;
-    bob.enter(id).await;
-    carol.sees(bob.id(), Some("member"), id).await;
-    talk(&mut all, id, "second thoughts").await;
-    same_history(&mut all, id).await;
+    if made == FromDaemon {
+        // A daemon of 2023 that has declined takes no other invitation into the same group.
+        join(ada, bob, id).await;
+        talk(&mut all, id, "second thoughts").await;
+        same_history(&mut all, id).await;
+    }
     tried.works();
     for member in all {
         member.end().await;
@@ -83,7 +84,7 @@ async fn declined(made: Direction) {
 }
 
 #[test]
-fn a_daemon_declines_an_invitation_of_skep_and_accepts_the_next() {
+fn a_daemon_declines_an_invitation_of_skep_and_the_group_goes_on() {
     run(declined(ToDaemon));
 }
 
@@ -213,4 +214,41 @@ fn a_daemon_that_skep_bans_from_a_group_hears_nothing_until_it_is_let_in_again()
 #[test]
 fn skep_that_a_daemon_bans_from_a_group_hears_nothing_until_it_is_let_in_again() {
     run(banned(FromDaemon));
+}
+
+/// Two and two cannot reach each other for a while, and go on.
+async fn divided(made: Direction) {
+    let Some(mut lab) = Lab::open().unwrap() else { return };
+    let (mut all, _) = meet(&mut lab, ["ada", "bob", "carol", "dora"], made).await;
+    let id = gather(&mut all).await;
+    talk(&mut all, id, "the weather").await;
+    let tried = lab.attempt(Feature::Partition, made);
+    let places = all.each_ref().map(Member::place);
+    let [_, _, apart @ ..] = places.each_ref();
+    lab.part(&apart).unwrap();
+    let (here, there) = all.split_at_mut(2);
+    talk(here, id, "the others").await;
+    talk(there, id, "the others").await;
+    lab.heal(&apart).unwrap();
+    for said in ["ada", "bob", "carol", "dora"].map(|name| format!("{name} about the others")) {
+        for member in all.iter().filter(|member| !said.starts_with(member.name())) {
+            member.hears(id, &said).await;
+        }
+    }
+    talk(&mut all, id, "being back").await;
+    same_history(&mut all, id).await;
+    tried.works();
+    for member in all {
+        member.end().await;
+    }
+}
+
+#[test]
+fn a_group_of_skep_that_was_cut_in_two_becomes_one_again() {
+    run(divided(ToDaemon));
+}
+
+#[test]
+fn a_group_of_a_daemon_that_was_cut_in_two_becomes_one_again() {
+    run(divided(FromDaemon));
 }

@@ -4,6 +4,7 @@
 //!   content   the application's bytes; signed; verified
 //!   cipher    a signed content closed for one device
 //!   value     one of these with an id: what is put at a key
+//!   instant   messages of 2023 that were put at a key
 //!   key       which key is used for what
 //!   kind      lifetimes, who may store and who may edit
 //!   edition   what an owner replaced
@@ -20,6 +21,7 @@ pub mod announce;
 pub mod cipher;
 pub mod content;
 pub mod filter;
+pub mod instant;
 pub mod key;
 pub mod kind;
 pub mod listeners;
