@@ -573,7 +573,7 @@ fn an_instant_message_in_the_inbox_is_taken_and_answered_if_its_sender_is_known(
         put_into_inbox(&alice, &known, DhtInstantMessage::answer(8, NOW).to_content()).await;
         until(|| alice.rows().iter().find(|row| row.kind == "account").unwrap().turns >= before + 3).await;
         assert_eq!(answered(&alice, &known).await, [7]);
-        assert_eq!(answered(&alice, &stranger).await, []);
+        assert!(answered(&alice, &stranger).await.is_empty());
         for node in [alice, bob, third] {
             node.stop().await;
         }

@@ -19,7 +19,7 @@ mod settling;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -75,6 +75,9 @@ const KEEP_READ: Duration = Duration::from_secs(60);
 
 /// Commits that are kept in memory all the same: two megabytes of a conversation that is open.
 const KEEP_COMMITS: usize = 4096;
+
+/// How long the linked members may take to fetch that we have left, once one of them has.
+const LEAVE_GRACE: Duration = Duration::from_secs(30);
 
 /// What a conversation needs to start.
 #[derive(Clone, Debug)]
@@ -153,6 +156,8 @@ pub struct ConversationActor {
     consolidating: bool,
     /// Whether we have left, and are only here until somebody knows.
     leaving: bool,
+    /// Who has fetched that we have left.
+    know_of_leave: BTreeSet<AccountId>,
     markers: Markers,
     /// The timer after which history that nobody reads is let go.
     reading: Option<TimerId>,
@@ -191,6 +196,7 @@ impl ConversationActor {
             clone: CloneState::default(),
             consolidating: false,
             leaving: false,
+            know_of_leave: BTreeSet::new(),
             reading: None,
         }
     }
@@ -529,10 +535,23 @@ impl ConversationActor {
         }
     }
 
-    /// Somebody has all that we have. If we are leaving, that is what we stayed for.
-    fn leave_fetched(&self, account: AccountId, scope: &mut Scope<'_, Self>) {
-        if self.leaving && account != self.config.identity.account_id() {
+    /// Somebody has all that we have. If we are leaving, that is what we stayed for; those who are linked
+    /// may fetch it from us, too, for daemons of 2023 tell nobody of what they fetch.
+    fn leave_fetched(&mut self, account: AccountId, scope: &mut Scope<'_, Self>) {
+        let own = self.config.identity.account_id();
+        if !self.leaving || account == own {
+            return;
+        }
+        let first = self.know_of_leave.is_empty();
+        self.know_of_leave.insert(account);
+        let audience = self.standing.as_ref().map(Standing::audience).unwrap_or_default();
+        let mut linked = self.linked.values().map(|(account, _)| account);
+        if linked.all(|it| *it == own || !audience.contains(it) || self.know_of_leave.contains(it)) {
             self.tell(ConversationTold::LeaveFetched, scope);
+        } else if first {
+            scope.after(LEAVE_GRACE, |conversation, scope| {
+                conversation.tell(ConversationTold::LeaveFetched, scope);
+            });
         }
     }
 

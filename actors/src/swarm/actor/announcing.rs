@@ -1,12 +1,14 @@
-//! Having the other members' devices told of our head, which the overlay does, and reminding the only
-//! other one that does not fetch it.
+//! Having the other members' devices told of our head, which the overlay does, and reminding those that do
+//! not fetch it: the only other one, or in larger conversations daemons of 2023.
 //!
 //! The other one's own heads need no reminding of; for those that came from another device of ours, which
 //! may not be able to tell, we do it.
 //!
 //! A daemon of 2023 that was suspended, or lost its network, goes on for half a minute over a link that
-//! is gone; what it was told to fetch meanwhile it never looks for again.
+//! is gone; what it was told to fetch meanwhile it never looks for again. Nor does it while two of them
+//! that fetch from each other have come to a standstill.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use skep_protocol::ids::{AccountId, DeviceId};
@@ -17,6 +19,7 @@ use super::{ConversationActor, topic};
 use crate::blocking::Lane;
 use crate::peer::messages::{LinksMessage, Notice, Recipient};
 use crate::supervision::{Scope, TimerId};
+use crate::swarm::messages::LinkState;
 use crate::swarm::router::messages::{Head, RouterMessage};
 
 /// Pause before an announcement that found no room is made again.
@@ -119,29 +122,35 @@ impl ConversationActor {
         if let Some(earlier) = self.announcing.reminder.take() {
             scope.cancel(earlier);
         }
-        let pause = REMINDERS.get(reminded).filter(|_| self.who_lacks_head().is_some());
+        let pause = REMINDERS.get(reminded).filter(|_| !self.who_lacks_head().is_empty());
         self.announcing.reminder = pause.map(|pause| {
             scope.after(*pause, move |conversation, scope| {
                 conversation.announcing.reminder = None;
-                if let Some(person) = conversation.who_lacks_head() {
+                for person in conversation.who_lacks_head() {
                     // Whoever is not connected looks for news when a link is up.
                     conversation.tell_head(person, false, None);
-                    conversation.remind_later(reminded + 1, scope);
                 }
+                conversation.remind_later(reminded + 1, scope);
             })
         });
     }
 
-    /// The only other member, as long as nothing says that it has our head. In larger conversations it may
-    /// have it from anybody.
-    fn who_lacks_head(&self) -> Option<AccountId> {
-        let (standing, own) = (self.standing.as_ref()?, self.config.identity.account_id());
-        let mut others = standing.audience().into_iter().filter(|person| *person != own);
-        let other = others.next().filter(|_| others.next().is_none())?;
-        if self.announcing.has_head == Some(other) {
-            return None;
+    /// The only other member, or in larger conversations those who are linked by a daemon of 2023, as long as
+    /// nothing says that they have our head. Others are told by the overlay, whatever breaks.
+    fn who_lacks_head(&self) -> Vec<AccountId> {
+        let Some(standing) = &self.standing else { return Vec::new() };
+        let own = self.config.identity.account_id();
+        let mut others = standing.audience();
+        others.remove(&own);
+        if others.len() > 1 {
+            let legacy = self.linked.values().filter(|(_, state)| *state == LinkState::Legacy);
+            let legacy: BTreeSet<AccountId> = legacy.map(|(account, _)| *account).collect();
+            others.retain(|person| legacy.contains(person));
         }
-        let fetched = self.markers.status.of(other).fetched.map(|marker| marker.commit);
-        (fetched != Some(standing.head)).then_some(other)
+        others.retain(|person| {
+            let fetched = self.markers.status.of(*person).fetched.map(|marker| marker.commit);
+            self.announcing.has_head != Some(*person) && fetched != Some(standing.head)
+        });
+        others.into_iter().collect()
     }
 }
