@@ -603,7 +603,12 @@ impl Actor for ConversationActor {
             ConversationMessage::Describe(reply) => {
                 let problem = self.clone.problem.clone();
                 let status = &self.markers.status;
-                let view = describe(self.config.id, self.standing.as_ref(), status, self.state(), problem);
+                let mut linked = BTreeMap::new();
+                for (account, _) in self.linked.values() {
+                    *linked.entry(*account).or_insert(0) += 1;
+                }
+                let (standing, state) = (self.standing.as_ref(), self.state());
+                let view = describe(self.config.id, standing, status, &linked, state, problem);
                 reply.send(ConversationView { refusals: self.refusals.list(), ..view });
             }
             ConversationMessage::Change { change, reply } => self.change(change, reply, scope),

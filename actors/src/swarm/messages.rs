@@ -332,6 +332,9 @@ pub struct MemberView {
     pub id: AccountId,
     /// `admin`, `member`, `invited`, `banned` or `left`.
     pub role: String,
+    /// How many of their devices are linked with ours now. Who has none may be reached through others.
+    #[serde(default)]
+    pub linked: usize,
     /// The newest commit that a device of theirs has, as far as is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
@@ -434,7 +437,7 @@ pub struct ConversationView {
 impl ConversationView {
     /// A conversation of which nothing is known but why it does not answer.
     pub(crate) fn silent(id: ConversationId, state: &str, problem: String) -> Self {
-        describe(id, None, &MessageStatus::default(), state, Some(problem))
+        describe(id, None, &MessageStatus::default(), &BTreeMap::new(), state, Some(problem))
     }
 }
 

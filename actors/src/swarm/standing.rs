@@ -93,11 +93,12 @@ pub(crate) const fn mode_word(mode: Mode) -> &'static str {
     }
 }
 
-/// The conversation at a glance.
+/// The conversation at a glance. `linked` is how many devices of whom are linked.
 pub(super) fn describe(
     id: ConversationId,
     standing: Option<&Standing>,
     status: &MessageStatus,
+    linked: &BTreeMap<AccountId, usize>,
     state: &str,
     problem: Option<String>,
 ) -> ConversationView {
@@ -111,6 +112,7 @@ pub(super) fn describe(
         MemberView {
             id: *id,
             role: role.word().to_owned(),
+            linked: linked.get(id).copied().unwrap_or_default(),
             fetched: status.fetched.map(|marker| marker.commit),
             read: status.read.map(|marker| marker.commit),
         }

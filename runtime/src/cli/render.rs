@@ -193,10 +193,12 @@ pub(crate) fn conversation(conversation: &ConversationView) -> String {
 
 pub(crate) fn members(members: &[MemberView]) -> String {
     table(
-        &["member", "role", "has", "has read"],
+        &["member", "role", "linked devices", "has", "has read"],
         members.iter().map(|member| {
             let short = |commit: Option<CommitId>| optional(commit.map(|commit| commit.short()));
-            vec![member.id.to_string(), member.role.clone(), short(member.fetched), short(member.read)]
+            let linked = member.linked.to_string();
+            let (has, has_read) = (short(member.fetched), short(member.read));
+            vec![member.id.to_string(), member.role.clone(), linked, has, has_read]
         }),
     )
 }

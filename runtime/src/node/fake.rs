@@ -294,6 +294,7 @@ impl Actor for FakeConversation {
                 members: vec![MemberView {
                     id: AccountId([7; 20]),
                     role: "admin".to_owned(),
+                    linked: 0,
                     fetched: None,
                     read: None,
                 }],

@@ -389,3 +389,21 @@ fn a_conversation_closes_unused_only_if_no_message_was_taken_and_takes_none_then
         assert!(sent.unwrap().is_ok());
     });
 }
+
+#[test]
+fn the_view_shows_how_many_devices_of_each_member_are_linked() {
+    run(|lab| async move {
+        let linked = async || {
+            let view = lab.conversation.ask(SOON, ConversationMessage::Describe).await.unwrap();
+            view.members.iter().find(|member| member.id == OTHER).unwrap().linked
+        };
+        assert_eq!(linked().await, 0);
+        for (number, state) in [(1, LinkState::Up), (2, LinkState::Legacy)] {
+            lab.tell(ConversationMessage::Link { device: DeviceId([number; 32]), account: OTHER, state });
+        }
+        assert_eq!(linked().await, 2);
+        let (device, state) = (DeviceId([1; 32]), LinkState::Down);
+        lab.tell(ConversationMessage::Link { device, account: OTHER, state });
+        assert_eq!(linked().await, 1);
+    });
+}
