@@ -71,6 +71,16 @@ impl Moment {
     }
 }
 
+/// The time: timers go by the one, which never jumps; only the ages of what others made, or of what is
+/// in files, are told by the other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Now {
+    /// Since some start.
+    pub moment: Moment,
+    /// Of the wall clock.
+    pub wall: UnixMillis,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -9,17 +9,7 @@ use crate::dht::announce::TooManyAnnouncements;
 use crate::dht::kind::Refusal;
 use crate::dht::subscriptions::TooManySubscriptions;
 use crate::dht::value::{Fingerprint, Value};
-use crate::time::{Moment, UnixMillis};
-
-/// The time: timers go by the one, which never jumps; only the ages of values that others made are
-/// told by the other.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Now {
-    /// Since some start.
-    pub moment: Moment,
-    /// Of the wall clock.
-    pub wall: UnixMillis,
-}
+pub use crate::time::Now;
 
 /// Names a put, a get or a listening of ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
