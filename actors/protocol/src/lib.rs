@@ -16,6 +16,7 @@
 //!   sync/                         what an account remembers of its conversations
 //!   sip/                          SIP messages; what Jami of 2023 says over them
 //!   profile/                      vCards of people and conversations
+//!   names/                        names instead of ids: client and server
 //! ```
 //!
 //! The same room has the same name in `skep-actors`, except that `peer` there drives `link`, and
@@ -32,6 +33,7 @@ pub mod ids;
 pub mod keys;
 pub mod link;
 pub mod msgpack;
+pub mod names;
 pub mod profile;
 pub mod sip;
 pub mod swarm;
