@@ -9,7 +9,20 @@
 //!   END:VCARD
 //! ```
 //!
-//! Readers take what they find; writers give the exact lines of the reference.
+//! Readers take what they find; writers give the exact lines of the reference. This file is about that;
+//! beside it:
+//!
+//! ```text
+//!   path           which profile a channel is for, and who may give or get it
+//!   reception      profiles that come over channels
+//!   distribution   who has our own one as it is now
+//!   chunks         profiles in parts, as clients of 2023 send them in calls
+//! ```
+
+mod chunks;
+mod distribution;
+mod path;
+mod reception;
 
 use std::borrow::Cow;
 
@@ -17,6 +30,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::ids::{AccountId, DeviceId};
+
+pub use chunks::{CHUNK_TYPE, Chunks, MAX_PARTS};
+pub use distribution::{Distribution, DistributionError, MAX_DISTRIBUTION_FILE, MAX_RECIPIENTS, Recipient};
+pub use path::{Announced, Opener, PathRefused, ProfileDigest, ProfilePath, Transfer, is_newer};
+pub use reception::{MAX_RECEPTIONS, ReceptionError, ReceptionKey, Receptions};
 
 /// Largest profile read or received, in bytes, as the largest client has it (`spec: profiles 9`).
 pub const MAX_PROFILE: usize = 8 * 1024 * 1024;
@@ -36,6 +54,15 @@ const END: &str = "END:VCARD";
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the profile has {0} bytes, more than {MAX_PROFILE}; keep the old one")]
 pub struct ProfileTooLong(pub usize);
+
+/// Which image a picture is, as far as its first bytes tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PictureKind {
+    /// PNG.
+    Png,
+    /// JPEG.
+    Jpeg,
+}
 
 /// A picture in base64, as profiles and clients carry it. Whether it is one is not known before it
 /// is decoded and drawn.
@@ -95,9 +122,19 @@ impl Picture {
         STANDARD.decode(&self.0).ok().filter(|bytes| bytes.len() <= MAX_PICTURE)
     }
 
-    /// What a vCard calls the type: the base64 of a JPEG file always starts the same way.
+    /// Which image it is; `None` if it is none that profiles have. The base64 of both begins always the same.
+    #[must_use]
+    pub fn kind(&self) -> Option<PictureKind> {
+        if self.0.starts_with("/9j/") {
+            Some(PictureKind::Jpeg)
+        } else {
+            self.0.starts_with("iVBORw0KGg").then_some(PictureKind::Png)
+        }
+    }
+
+    /// What a vCard calls the type.
     fn type_name(&self) -> &'static str {
-        if self.0.starts_with("/9j/") { "JPEG" } else { "PNG" }
+        if self.kind() == Some(PictureKind::Jpeg) { "JPEG" } else { "PNG" }
     }
 }
 
@@ -163,6 +200,33 @@ impl ConversationProfile {
         }
         vcard + "\n" + END
     }
+}
+
+/// Whether a file of so many bytes may be read.
+///
+/// # Errors
+/// [`ProfileTooLong`].
+pub fn check_length(bytes: u64) -> Result<(), ProfileTooLong> {
+    match usize::try_from(bytes) {
+        Ok(bytes) if bytes <= MAX_PROFILE => Ok(()),
+        Ok(bytes) => Err(ProfileTooLong(bytes)),
+        Err(_) => Err(ProfileTooLong(usize::MAX)),
+    }
+}
+
+/// The name of the file in which the profile of an account is kept (`spec: profiles 3`). The base64 of
+/// hexadecimal digits has no `/`.
+#[must_use]
+pub fn file_name(account: AccountId) -> String {
+    format!("{}.vcf", STANDARD.encode(account.to_hex()))
+}
+
+/// Whose profile a file of this name is.
+#[must_use]
+pub fn account_of_file(name: &str) -> Option<AccountId> {
+    let account = STANDARD.decode(name.strip_suffix(".vcf")?).ok()?;
+    let account: AccountId = std::str::from_utf8(&account).ok()?.parse().ok()?;
+    (file_name(account) == name).then_some(account)
 }
 
 /// Whether a received profile came whole: its last line is the end of a vCard.

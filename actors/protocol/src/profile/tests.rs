@@ -3,6 +3,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
+use crate::link::mux::control::{self, ChannelState, ControlMessage};
 use crate::swarm::diff::TreeReader;
 use crate::swarm::golden;
 use crate::swarm::layout::TreePath;
@@ -150,6 +151,125 @@ fn pictures_are_typed_and_limited() {
 }
 
 #[test]
+fn pictures_are_told_by_their_first_bytes() {
+    let kind = |bytes: &[u8]| Picture::from_bytes(bytes).kind();
+    assert_eq!(kind(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"), Some(PictureKind::Png));
+    assert_eq!(kind(&[0xff, 0xd8, 0xff, 0xe0, 0]), Some(PictureKind::Jpeg));
+    for other in [b"GIF89a".as_slice(), b"<svg xmlns=", b"\x89PNX", b"RIFF1234WEBP"] {
+        assert_eq!(kind(other), None);
+    }
+}
+
+#[test]
+fn profiles_of_a_hundred_megabytes_are_refused_before_they_are_read() {
+    assert_eq!(check_length(MAX_PROFILE as u64), Ok(()));
+    assert_eq!(check_length(100_000_000), Err(ProfileTooLong(100_000_000)));
+    assert!(check_length(u64::MAX).is_err());
+}
+
+#[test]
+fn files_are_named_after_accounts_and_nothing_else() {
+    let account = "b08c67bcb7b83cdffbf33f0f4a68c82095c9790c".parse().unwrap();
+    let recorded = "YjA4YzY3YmNiN2I4M2NkZmZiZjMzZjBmNGE2OGM4MjA5NWM5NzkwYw==.vcf";
+    assert_eq!((file_name(account), account_of_file(recorded)), (recorded.to_owned(), Some(account)));
+    let upper_case = STANDARD.encode(account.to_hex().to_uppercase());
+    for name in ["", ".vcf", "../x.vcf", "profile.vcf", &recorded[..56], &format!("{upper_case}.vcf")] {
+        assert_eq!(account_of_file(name), None, "{name}");
+    }
+}
+
+#[test]
+fn names_in_other_encodings_cost_no_more_than_their_letters() {
+    let read = |vcard: &[u8]| PersonalProfile::parse(vcard).unwrap();
+    assert_eq!(read(b"FN:Ren\xe9\nPHOTO:AAAA").name, "Ren\u{fffd}", "Latin-1");
+    assert_eq!(read(b"FN:\xff\xfe\xed\xa0\x80\nPHOTO:AAAA").picture, Picture::from_base64("AAAA"));
+    // The format has no quoted-printable and no charsets: such lines have other keys.
+    for line in
+        ["FN;ENCODING=QUOTED-PRINTABLE:Ren=C3=A9", "FN;CHARSET=UTF-8:René", "item1.FN:René", "fn:René"]
+    {
+        assert_eq!(read(format!("BEGIN:VCARD\n{line}\nEND:VCARD").as_bytes()), PersonalProfile::default());
+    }
+    assert_eq!(read(b"FN:Ren=C3=A9\\, Jr.").name, "Ren=C3=A9\\, Jr.", "nothing is unescaped");
+}
+
+#[test]
+fn folded_lines_are_not_joined_and_a_picture_cut_by_them_is_not_decoded() {
+    let folded =
+        b"BEGIN:VCARD\nFN:Alice\n and more\nPHOTO;ENCODING=BASE64;TYPE=PNG:iVBORw0\n KGgo=\nEND:VCARD";
+    let profile = PersonalProfile::parse(folded).unwrap();
+    assert_eq!((&*profile.name, profile.picture.unwrap().decode()), ("Alice", None));
+}
+
+#[test]
+fn of_nested_vcards_the_first_lines_count() {
+    let nested = b"BEGIN:VCARD\nFN:outer\nBEGIN:VCARD\nFN:inner\nEND:VCARD\nEND:VCARD\nFN:after";
+    assert_eq!(PersonalProfile::parse(nested).unwrap().name, "outer");
+    let deep = "BEGIN:VCARD\n".repeat(600_000) + "FN:deep";
+    assert_eq!(PersonalProfile::parse(deep.as_bytes()).unwrap().name, "deep");
+}
+
+/// The channels of all recordings over which profiles went, with the bytes that their openers wrote.
+fn recorded_transfers() -> Vec<(ProfilePath, Vec<u8>)> {
+    let mut transfers = Vec::new();
+    for connection in DAEMONS.into_iter().flat_map(crate::link::golden::connections) {
+        let mut open: BTreeMap<(bool, u16), (ProfilePath, Vec<u8>)> = BTreeMap::new();
+        for frame in &connection.frames {
+            if frame.channel == 0 {
+                for message in control::read_control(&frame.data) {
+                    let ControlMessage::Channel { name, number, state: ChannelState::Request } = message
+                    else {
+                        continue;
+                    };
+                    let Some(path) = name.strip_prefix("data-transfer://").and_then(ProfilePath::parse)
+                    else {
+                        continue;
+                    };
+                    assert_eq!(format!("data-transfer://{path}"), name);
+                    transfers.extend(open.insert((frame.sent, number.0), (path, Vec::new())));
+                }
+            } else if let Some((_, bytes)) = open.get_mut(&(frame.sent, frame.channel)) {
+                bytes.extend(&frame.data);
+            }
+        }
+        transfers.extend(open.into_values());
+    }
+    transfers
+}
+
+#[test]
+fn recorded_transfers_are_what_their_channels_announce() {
+    let (mut announced_ones, mut bare_ones) = (0, 0);
+    for (path, bytes) in recorded_transfers() {
+        // Declined, or ended before anything was written.
+        if bytes.is_empty() {
+            continue;
+        }
+        let (announced, modified) = match path {
+            ProfilePath::Own { announced, modified } => (announced, modified),
+            ProfilePath::Pushed { announced, modified, .. } => (announced, modified),
+            _ => continue,
+        };
+        let mut receptions = Receptions::default();
+        let key = (DeviceId([1; 32]), AccountId([2; 20]));
+        receptions.begin(key, announced).unwrap();
+        receptions.data(key, &bytes).unwrap();
+        let received = receptions.end(key);
+        assert_eq!(received.as_deref(), Ok(&*bytes), "{path}");
+        assert!(!PersonalProfile::parse(&bytes).unwrap().name.is_empty());
+        match announced {
+            Announced::Digest(_) => announced_ones += 1,
+            _ => bare_ones += 1,
+        }
+        // The recordings were made on one day.
+        assert!(
+            modified.is_none_or(|time| (1_795_300_000..1_795_400_000).contains(&time.seconds())),
+            "{path}"
+        );
+    }
+    assert!(announced_ones > 3 && bare_ones > 0, "{announced_ones} announced, {bare_ones} bare");
+}
+
+#[test]
 fn shown_names_are_harmless() {
     assert_eq!(shown_name(" A\u{202e}li\u{0}ce\u{2028}\n "), "Alice");
     assert_eq!(shown_name(&"é".repeat(1000)).chars().count(), MAX_SHOWN_NAME);
@@ -162,6 +282,50 @@ fn fuzz_profile(data: &[u8]) {
     assert_eq!((again.call_host, again.call_host_device), (profile.call_host, profile.call_host_device));
     let _ = (PersonalProfile::parse(data).unwrap().to_vcard(), shown_name(&profile.title));
     let _ = (is_complete(data), profile.avatar.and_then(|avatar| avatar.decode()));
+}
+
+fn fuzz_path(data: &[u8]) {
+    if let Some(path) = ProfilePath::parse(&String::from_utf8_lossy(data)) {
+        assert_eq!(ProfilePath::parse(&path.bare().to_string()), Some(path.bare()));
+    }
+}
+
+fn fuzz_chunks(data: &[u8]) {
+    let content_type = String::from_utf8_lossy(data);
+    let mut chunks = Chunks::default();
+    let _ = (chunks.take(&content_type, data), chunks.take(&content_type, data));
+}
+
+fn fuzz_distribution(data: &[u8]) {
+    if let Ok(distribution) = Distribution::decode(data) {
+        assert_eq!(Distribution::decode(&distribution.encode()), Ok(distribution));
+    }
+}
+
+#[test]
+fn damaged_names_of_profile_channels_are_read_or_refused() {
+    let digest = ProfileDigest::of(b"");
+    for path in [
+        format!("profile.vcf?sha3={digest}&modified=18446744069067231427"),
+        format!("{}/{}/profile.vcf?sha3={digest}", "ab".repeat(20), "cd".repeat(32)),
+        format!("{}/profile/{}.vcf", "ab".repeat(20), "ef".repeat(20)),
+    ] {
+        with_mutations(path.as_bytes(), 1000, fuzz_path);
+    }
+}
+
+#[test]
+fn damaged_parts_of_profiles_are_taken_or_ignored() {
+    with_mutations(b"x-ring/ring.profile.vcard;id=123%2Cpart%3D1%2Cof%3D3", 1000, fuzz_chunks);
+}
+
+#[test]
+fn damaged_files_of_who_has_the_profile_are_read_or_refused() {
+    let mut distribution = Distribution::default();
+    let digest = ProfileDigest::of(b"");
+    distribution.profile(Some(digest));
+    distribution.finished((AccountId([1; 20]), DeviceId([2; 32])), digest);
+    with_mutations(&distribution.encode(), 1000, fuzz_distribution);
 }
 
 #[test]

@@ -2,12 +2,14 @@
 //! own devices (`spec: sync`).
 
 mod conversation;
+mod file_time;
 mod request;
 mod status;
 
 pub use conversation::{
     ConversationRecord, ConversationRecords, MAX_CONVERSATIONS, MAX_CONVERSATIONS_FILE, RecordsError,
 };
+pub use file_time::FileTime;
 pub use request::{
     ConversationRequest, ConversationRequests, MAX_REQUEST_BYTES, MAX_REQUEST_BYTES_EACH, MAX_REQUESTS,
     MAX_REQUESTS_EACH, MAX_REQUESTS_FILE, RecordedRequest, RequestsError,
