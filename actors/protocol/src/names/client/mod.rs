@@ -248,11 +248,15 @@ impl NameClient {
             }
         }
         if self.save_at.is_some_and(|due| due <= now.moment) {
-            self.save_at = None;
-            actions.push(Action::Save(self.cache.encode()));
+            actions.extend(self.unsaved().map(Action::Save));
         }
         actions.extend(self.pump(now));
         actions
+    }
+
+    /// The file of what is known, if something in it is new; it counts as saved then.
+    pub fn unsaved(&mut self) -> Option<Vec<u8>> {
+        self.save_at.take().map(|_| self.cache.encode())
     }
 
     /// When [`Self::tick`] has something to do.

@@ -402,6 +402,7 @@ fn the_cache_is_saved_some_seconds_after_something_new_and_read_again() {
     let actions = client.tick(at(5100));
     let [Action::Save(file)] = &actions[..] else { panic!("{actions:?}") };
     assert_eq!(client.next_deadline(), None);
+    assert_eq!(client.unsaved(), None);
     let cache = NameCache::decode(at(6000).wall, file).unwrap();
     let mut restarted = NameClient::new(cache, 2);
     assert_eq!(
