@@ -55,6 +55,18 @@ const END: &str = "END:VCARD";
 #[error("the profile has {0} bytes, more than {MAX_PROFILE}; keep the old one")]
 pub struct ProfileTooLong(pub usize);
 
+/// Why an image cannot be the picture of a profile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PictureError {
+    /// Longer than [`MAX_PICTURE`].
+    #[error("the picture has {0} bytes, more than the {MAX_PICTURE} that others show; make it smaller")]
+    TooLong(usize),
+    /// Neither PNG nor JPEG.
+    #[error("the picture of a profile is a PNG or JPEG image")]
+    Kind,
+}
+
 /// Which image a picture is, as far as its first bytes tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PictureKind {
@@ -105,6 +117,18 @@ impl Picture {
     #[must_use]
     pub fn from_bytes(bytes: &[u8]) -> Self {
         Self(STANDARD.encode(bytes))
+    }
+
+    /// From an image file that somebody chose for a profile.
+    ///
+    /// # Errors
+    /// When others would not show it.
+    pub fn from_image(bytes: &[u8]) -> Result<Self, PictureError> {
+        if bytes.len() > MAX_PICTURE {
+            return Err(PictureError::TooLong(bytes.len()));
+        }
+        let picture = Self::from_bytes(bytes);
+        picture.kind().map_or(Err(PictureError::Kind), |_| Ok(picture))
     }
 
     /// The base64 text.

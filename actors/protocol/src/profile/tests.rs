@@ -157,7 +157,13 @@ fn pictures_are_told_by_their_first_bytes() {
     assert_eq!(kind(&[0xff, 0xd8, 0xff, 0xe0, 0]), Some(PictureKind::Jpeg));
     for other in [b"GIF89a".as_slice(), b"<svg xmlns=", b"\x89PNX", b"RIFF1234WEBP"] {
         assert_eq!(kind(other), None);
+        assert_eq!(Picture::from_image(other), Err(PictureError::Kind));
     }
+    let mut image = vec![0xff; MAX_PICTURE];
+    image[1] = 0xd8;
+    assert_eq!(Picture::from_image(&image).unwrap().decode().as_deref(), Some(&*image));
+    image.push(0);
+    assert_eq!(Picture::from_image(&image), Err(PictureError::TooLong(MAX_PICTURE + 1)));
 }
 
 #[test]
