@@ -32,7 +32,9 @@ use super::messages::{ConversationError, Exported, MAX_TEXT, MessageView, Outgoi
 use super::open_copies;
 use super::repository::fetch::{Fetch, FetchError, FetchStep};
 use super::repository::serve::{Serve, ServeError, ServeStep};
-use super::repository::{Access, Consolidation, Repository, RepositoryError, export_bundle, is_in_history};
+use super::repository::{
+    Access, Consolidation, Exclusive, Repository, RepositoryError, consolidate, export_bundle, is_in_history,
+};
 use super::standing::{Standing, read_members, read_standing};
 use super::timeline::{Change, Timeline, Unreadable};
 
@@ -143,6 +145,12 @@ impl Shared {
 impl Access for Shared {
     fn access<T>(&self, operation: impl FnOnce(&Repository) -> T) -> T {
         operation(&self.lock())
+    }
+}
+
+impl Exclusive for Shared {
+    fn exclusive<T>(&self, operation: impl FnOnce(&mut Repository) -> T) -> T {
+        operation(&mut self.lock())
     }
 }
 
@@ -495,9 +503,9 @@ impl Replica {
         lock(&self.timeline).release(keep);
     }
 
-    /// Packs loose objects when there are many.
+    /// Packs loose objects when there are many. Messages are sent and shown meanwhile.
     pub(super) fn consolidate(&self) -> Result<Consolidation, ReplicaError> {
-        Ok(self.repository.lock().consolidate()?)
+        Ok(consolidate(&self.repository)?)
     }
 }
 

@@ -106,6 +106,42 @@ impl Access for Halted<'_> {
     }
 }
 
+impl Exclusive for Halted<'_> {
+    fn exclusive<T>(&self, operation: impl FnOnce(&mut Repository) -> T) -> T {
+        let result = self.repository.exclusive(operation);
+        self.halted.send(()).unwrap();
+        self.go_on.recv().unwrap();
+        result
+    }
+}
+
+#[test]
+fn messages_are_sent_and_shown_while_loose_objects_are_packed() {
+    let Copies { ours, .. } = &Copies::after(|ours| {
+        let blob = |number: u32| NewObject::new(ObjectKind::Blob, number.to_be_bytes().to_vec()).unwrap();
+        ours.repository.lock().write_objects(&(0..600).map(blob).collect::<Vec<_>>()).unwrap();
+    });
+    let ((halted, is_halted), (go, go_on)) = (mpsc::sync_channel(1), mpsc::sync_channel(1));
+    let (packed, sent) = thread::scope(|threads| {
+        let halting = Halted { repository: &ours.repository, halted, go_on };
+        let packing = threads.spawn(move || consolidate(&halting));
+        let sent = ["before the pack is written", "after it was"].map(|body| {
+            is_halted.recv().unwrap();
+            assert!(ours.repository.0.try_lock().is_ok() && ours.writer.try_lock().is_ok());
+            let (sent, _) = send(ours, body, NOW);
+            assert_eq!(ours.consolidate().unwrap(), Consolidation::Nothing, "one packs at a time");
+            go.send(()).unwrap();
+            sent
+        });
+        // A third time would have to be told to go on, too.
+        drop(go);
+        (packing.join().unwrap().unwrap(), sent)
+    });
+    assert_eq!(packed, Consolidation::Done);
+    let shown = ours.page(None, 10).unwrap().messages;
+    assert!(sent.iter().all(|id| shown.iter().any(|message| message.id == *id)));
+}
+
 #[test]
 fn messages_are_sent_while_a_fetched_pack_is_stored() {
     let Copies { ours, theirs, .. } = &Copies::after(|_| ());

@@ -11,7 +11,7 @@ use skep_protocol::ids::ObjectId;
 use skep_protocol::swarm::object::NewObject;
 
 use super::durable::{self, TEMPORARY, at};
-use super::{Repository, Result};
+use super::{Repository, Result, objects_folder};
 use crate::storage;
 
 impl Repository {
@@ -45,20 +45,25 @@ impl Repository {
     }
 
     pub(super) fn loose_path(&self, id: ObjectId) -> PathBuf {
-        let hex = id.to_hex();
-        let (folder, file) = hex.split_at(2);
-        self.objects_folder().join(folder).join(file)
+        loose_path(self.path(), id)
     }
+}
 
-    /// The ids of all objects that have a file of their own.
-    pub(super) fn loose_ids(&self) -> Result<Vec<ObjectId>> {
-        let objects = self.objects_folder();
-        let mut ids = Vec::new();
-        for folder in durable::file_names(&objects)?.iter().filter(|name| name.len() == 2) {
-            ids.extend(ids_in(&objects, folder)?);
-        }
-        Ok(ids)
+/// Where the file of an object of its own is.
+pub(super) fn loose_path(repository: &Path, id: ObjectId) -> PathBuf {
+    let hex = id.to_hex();
+    let (folder, file) = hex.split_at(2);
+    objects_folder(repository).join(folder).join(file)
+}
+
+/// The ids of all objects that have a file of their own.
+pub(super) fn loose_ids(repository: &Path) -> Result<Vec<ObjectId>> {
+    let objects = objects_folder(repository);
+    let mut ids = Vec::new();
+    for folder in durable::file_names(&objects)?.iter().filter(|name| name.len() == 2) {
+        ids.extend(ids_in(&objects, folder)?);
     }
+    Ok(ids)
 }
 
 /// Files being written together.

@@ -49,7 +49,7 @@ use skep_protocol::swarm::object::{
 };
 
 pub use bundle::export_bundle;
-pub use consolidate::Consolidation;
+pub use consolidate::{Consolidation, Exclusive, consolidate};
 pub use pack_stream::PackStream;
 pub use quarantine::{Access, Quarantine};
 pub use reached::is_in_history;
@@ -57,6 +57,7 @@ pub use receive::PackReceiver;
 pub use references::Advertisement;
 
 use self::cache::ObjectCache;
+use self::consolidate::Untidy;
 use self::reached::Reached;
 use super::damage::refusal_of_system;
 use crate::storage;
@@ -167,6 +168,8 @@ pub struct Repository {
     reached: Arc<Reached>,
     /// Held by this and by each of its views.
     views: Arc<()>,
+    /// Held by this and by who packs.
+    untidy: Arc<Untidy>,
 }
 
 impl Repository {
@@ -210,16 +213,7 @@ impl Repository {
             return Err(not_a_repository());
         }
         durable::remove_leftovers(path)?;
-        let git = open_git(path)?;
-        let repository = Self {
-            path: path.to_owned(),
-            git,
-            unforced: RefCell::default(),
-            cache: RefCell::default(),
-            generation: 0,
-            reached: Arc::default(),
-            views: Arc::default(),
-        };
+        let repository = Self::reader(path)?;
         // Whoever had it open before may have been killed in between.
         let folders = [repository.objects_folder(), repository.pack_folder()];
         repository.unforced.borrow_mut().extend(folders);
@@ -227,6 +221,20 @@ impl Repository {
             repository.check_tree(repository.commit_at(head)?.tree)?;
         }
         Ok(repository)
+    }
+
+    /// One that sees what is there now, for reading alone.
+    fn reader(path: &Path) -> Result<Self> {
+        Ok(Self {
+            path: path.to_owned(),
+            git: open_git(path)?,
+            unforced: RefCell::default(),
+            cache: RefCell::default(),
+            generation: 0,
+            reached: Arc::default(),
+            views: Arc::default(),
+            untidy: Arc::default(),
+        })
     }
 
     /// Where it is.
@@ -368,11 +376,11 @@ impl Repository {
     }
 
     fn objects_folder(&self) -> PathBuf {
-        self.path.join("objects")
+        objects_folder(&self.path)
     }
 
     fn pack_folder(&self) -> PathBuf {
-        self.path.join("objects").join("pack")
+        pack_folder(&self.path)
     }
 
     /// The error, if the system refused and the store is not at fault.
@@ -419,6 +427,14 @@ impl ObjectSource for Repository {
     fn blob(&self, id: BlobId, limit: usize) -> std::result::Result<Option<Bytes>, SourceError> {
         self.source(id.into(), ObjectKind::Blob, limit)
     }
+}
+
+fn objects_folder(repository: &Path) -> PathBuf {
+    repository.join("objects")
+}
+
+fn pack_folder(repository: &Path) -> PathBuf {
+    objects_folder(repository).join("pack")
 }
 
 /// Opens the object store without looking at the environment or at anybody's configuration.

@@ -176,6 +176,7 @@ impl Repository {
             generation: self.generation,
             reached: Arc::clone(&self.reached),
             views: Arc::clone(&self.views),
+            untidy: Arc::default(),
         }
     }
 
@@ -197,7 +198,7 @@ impl Repository {
                     cache.insert(ObjectId(object.id), object.kind, &object.content);
                 }
             }
-            Held::Pack(staged) => drop(self.place(staged)?),
+            Held::Pack(staged) => self.place(staged)?,
         }
         Ok(())
     }

@@ -8,9 +8,9 @@
 //! ```
 
 use std::collections::HashMap;
-use std::fs::{self, File};
-use std::io::Write as _;
-use std::os::unix::fs::FileExt as _;
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -21,7 +21,7 @@ use skep_protocol::swarm::git::pack::write::{PackWriter, WrittenEntry};
 use skep_protocol::swarm::object::NewObject;
 
 use super::durable::{self, QUARANTINE, at};
-use super::{HEAD, Repository, RepositoryError, Result};
+use super::{HEAD, Repository, RepositoryError, Result, pack_folder};
 use crate::storage;
 
 /// What a pack is called until its checksum is known.
@@ -46,7 +46,13 @@ impl Staging {
     fn create(repository: &Path) -> Result<Self> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let path = repository.join(QUARANTINE).join(format!("{}_{number}", std::process::id()));
+        let quarantine = repository.join(QUARANTINE);
+        // That alone: a repository that is being erased does not come back.
+        match DirBuilder::new().mode(0o700).create(&quarantine) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(at(&quarantine)(error)),
+            _ => {}
+        }
+        let path = quarantine.join(format!("{}_{number}", std::process::id()));
         // From here on it is removed again, however far it came.
         let staging = Self { path };
         for folder in ["objects/info", "objects/pack", "refs"] {
@@ -136,6 +142,24 @@ impl StagedPack {
         indexed_ids(&self.file("idx"))
     }
 
+    /// Puts the pack into its place, the index last, as that makes it visible. Its name is not forced to
+    /// disk yet. Returns it without ending.
+    pub(super) fn put_in_place(&self, repository: &Path) -> Result<String> {
+        let folder = pack_folder(repository);
+        let in_place = |ending| folder.join(format!("{}.{ending}", self.stem));
+        let (pack, index) = (in_place("pack"), in_place("idx"));
+        if !index.exists() {
+            let from = self.file("idx");
+            let placed = durable::rename(&self.file("pack"), &pack)
+                .and_then(|()| fs::rename(&from, &index).map_err(at(&from)));
+            if placed.is_err() {
+                durable::remove_file(&pack)?;
+            }
+            placed?;
+        }
+        Ok(self.stem.clone())
+    }
+
     fn file(&self, ending: &str) -> PathBuf {
         self.staging.file(&format!("{}.{ending}", self.stem))
     }
@@ -154,33 +178,13 @@ pub(super) fn indexed_ids(index: &Path) -> Result<Vec<ObjectId>> {
 }
 
 impl Repository {
-    /// Puts a pack into its place, the index last, as that makes it visible. Returns its name without
-    /// ending.
-    pub(super) fn place(&mut self, staged: &StagedPack) -> Result<String> {
-        let in_place = |ending| self.pack_folder().join(format!("{}.{ending}", staged.stem));
-        let (pack, index) = (in_place("pack"), in_place("idx"));
+    /// Puts a pack into its place and sees it.
+    pub(super) fn place(&mut self, staged: &StagedPack) -> Result<()> {
         self.unforced.borrow_mut().insert(self.pack_folder());
-        if !index.exists() {
-            let from = staged.file("idx");
-            let placed = durable::rename(&staged.file("pack"), &pack)
-                .and_then(|()| fs::rename(&from, &index).map_err(at(&from)));
-            if placed.is_err() {
-                durable::remove_file(&pack)?;
-            }
-            placed?;
-        }
+        staged.put_in_place(&self.path)?;
         // Also if it was here: whoever placed it may have come no further.
         self.force_names()?;
-        self.reload()?;
-        Ok(staged.stem.clone())
-    }
-
-    /// Removes a pack, its index first, so that no index is ever without its pack.
-    pub(super) fn remove_pack(&self, stem: &str) -> Result<()> {
-        for ending in ["idx", "pack"] {
-            durable::remove_file(&self.pack_folder().join(format!("{stem}.{ending}")))?;
-        }
-        durable::force_folder(&self.pack_folder())
+        self.reload()
     }
 }
 

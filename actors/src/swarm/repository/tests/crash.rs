@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Command, Stdio};
 
+use super::super::consolidate::MAX_PACKS;
 use super::super::{Consolidation, Repository, RepositoryError, is_in_history};
 use super::*;
 
@@ -95,30 +96,53 @@ fn a_fetch_cut_off_by_a_crash_leaves_no_objects_before_they_are_admitted_and_no_
 }
 
 #[test]
-fn a_crash_while_consolidating_leaves_objects_twice_which_is_harmless() {
+fn a_crash_at_any_step_of_packing_loses_nothing_and_what_it_leaves_goes_with_the_next_packing() {
     let (folder, mut repository) = empty();
     append(&repository, 600, "text");
-    let loose = folder.path().join("loose");
-    let copied = std::process::Command::new("cp")
-        .arg("-r")
-        .arg(repository.path().join("objects"))
-        .arg(&loose)
-        .status();
-    assert!(copied.unwrap().success());
-    assert_eq!(repository.consolidate().unwrap(), Consolidation::Done);
-    let path = repository.path().to_owned();
-    drop(repository);
-    for file in files_below(&loose) {
-        let name = file.strip_prefix(&loose).unwrap();
-        fs::create_dir_all(path.join("objects").join(name).parent().unwrap()).unwrap();
-        fs::copy(&file, path.join("objects").join(name)).unwrap();
-    }
-    let mut repository = Repository::open(&path).unwrap();
-    check_with_git(&path);
-    assert_eq!(repository.consolidate().unwrap(), Consolidation::Done);
-    assert_eq!(repository.loose_ids().unwrap(), []);
-    assert_eq!(history_length(&repository), 600);
-    check_with_git(&path);
+    admit_packs(&mut repository, 0, MAX_PACKS + 1);
+    let check = |repository: &Repository, moment: &str, damage: &dyn Fn(&Path)| {
+        let copy = folder.path().join("crashed");
+        let copied = Command::new("cp").arg("-r").arg(repository.path()).arg(&copy).status();
+        assert!(copied.unwrap().success());
+        damage(&copy);
+        let mut again = Repository::open(&copy).unwrap();
+        check_with_git(&copy);
+        assert_eq!(history_length(&again), 600, "{moment}");
+        let _ = consolidate(&mut again);
+        assert_eq!(loose(&again), [], "{moment}");
+        let files = files_below(&copy.join("objects")).len();
+        assert_eq!(files, 2 * again.packs().unwrap().len(), "{moment}: nothing but packs");
+        assert!(files <= 2 * MAX_PACKS, "{moment}: {files}");
+        assert_eq!(consolidate(&mut again), Consolidation::Nothing, "{moment}");
+        assert_eq!(history_length(&again), 600, "{moment}");
+        let objects = (0..=MAX_PACKS).map(|number| ObjectId(blob(format!("{number} 7").as_bytes()).id));
+        assert!(objects.into_iter().all(|id| again.contains(id)), "{moment}");
+        check_with_git(&copy);
+        Repository::erase(&copy).unwrap();
+    };
+    let before = files_below(&repository.pack_folder());
+    let packing = repository.begin_packing().unwrap();
+    let packed = packing.pack().unwrap().unwrap();
+    let new = files_below(&repository.pack_folder())
+        .into_iter()
+        .find(|file| !before.contains(file) && file.extension().is_some_and(|ending| ending == "idx"));
+    let new = new.unwrap().strip_prefix(repository.path()).unwrap().to_owned();
+    check(&repository, "before the pack is in place", &|copy| {
+        fs::remove_file(copy.join(&new)).unwrap();
+        fs::remove_file(copy.join(&new).with_extension("pack")).unwrap();
+    });
+    check(&repository, "before its index is in place", &|copy| fs::remove_file(copy.join(&new)).unwrap());
+    check(&repository, "when both are in place", &|_| ());
+    let objects = loose(&repository);
+    let surplus = repository.adopt_packed(packed).unwrap().unwrap();
+    check(&repository, "when the old indexes are gone", &|_| ());
+    check(&repository, "amid the removal", &|copy| {
+        for id in &objects[..objects.len() / 2] {
+            fs::remove_file(super::super::loose::loose_path(copy, *id)).unwrap();
+        }
+    });
+    surplus.remove().unwrap();
+    check(&repository, "afterwards", &|_| ());
 }
 
 #[test]
@@ -156,7 +180,7 @@ fn a_truncated_repository_is_reported_and_not_repaired() {
 fn a_truncated_pack_is_reported() {
     let (_folder, mut repository) = empty();
     append(&repository, 600, "text");
-    assert_eq!(repository.consolidate().unwrap(), Consolidation::Done);
+    assert_eq!(consolidate(&mut repository), Consolidation::Done);
     let path = repository.path().to_owned();
     let pack = files_below(&repository.pack_folder());
     let pack = pack.iter().find(|file| file.extension().unwrap() == "pack").unwrap().clone();
@@ -198,7 +222,7 @@ fn writer_to_be_killed() {
         std::io::stdout().flush().unwrap();
         // What a fetch does: admitted first, then in the history.
         append_packed(&mut repository, 70, &format!("fetched {number}"));
-        let _ = repository.consolidate().unwrap();
+        let _ = consolidate(&mut repository);
     }
 }
 

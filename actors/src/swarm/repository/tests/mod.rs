@@ -8,6 +8,7 @@ mod steps;
 mod store;
 mod wire;
 
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -17,7 +18,7 @@ use skep_protocol::swarm::object::{EntryKind, NewObject, ObjectKind, Tree};
 use tempfile::TempDir;
 
 use super::fetch::{Fetched, NewCommits};
-use super::{Quarantine, Repository};
+use super::{Consolidation, Exclusive, Quarantine, Repository};
 
 pub(super) const BUNDLES: [&str; 8] = [
     "jami-13.7.0/swarms/group/alice.bundle",
@@ -170,6 +171,30 @@ pub(super) fn receive(repository: &Repository, bytes: &[u8]) -> super::Result<Qu
         receiver.receive(piece)?;
     }
     receiver.store(repository)
+}
+
+impl Exclusive for RefCell<&mut Repository> {
+    fn exclusive<T>(&self, operation: impl FnOnce(&mut Repository) -> T) -> T {
+        operation(&mut self.borrow_mut())
+    }
+}
+
+pub(super) fn consolidate(repository: &mut Repository) -> Consolidation {
+    super::consolidate(&RefCell::new(repository)).unwrap()
+}
+
+/// The objects that have a file of their own.
+pub(super) fn loose(repository: &Repository) -> Vec<ObjectId> {
+    super::loose::loose_ids(repository.path()).unwrap()
+}
+
+/// Takes in `count` packs of objects that nobody needs; `first` tells them apart.
+pub(super) fn admit_packs(repository: &mut Repository, first: usize, count: usize) {
+    for number in first..first + count {
+        let objects: Vec<_> = (0..70).map(|n| blob(format!("{number} {n}").as_bytes())).collect();
+        let quarantine = receive(repository, &pack(&objects)).unwrap();
+        repository.admit(quarantine).unwrap();
+    }
 }
 
 /// What a fetch brought, which must be something.

@@ -31,9 +31,9 @@ fn few_objects_become_files_and_only_the_missing_ones() {
     repository.write_objects(&objects[..1]).unwrap();
     let quarantine = receive(&repository, &pack(&objects)).unwrap();
     assert_eq!(quarantine.objects(), 2);
-    assert_eq!(repository.loose_ids().unwrap(), [ObjectId(objects[0].id)]);
+    assert_eq!(loose(&repository), [ObjectId(objects[0].id)]);
     repository.admit(quarantine).unwrap();
-    assert_eq!(repository.loose_ids().unwrap().len(), 2);
+    assert_eq!(loose(&repository).len(), 2);
 }
 
 #[test]
@@ -80,13 +80,22 @@ fn a_quarantine_sees_what_others_write_and_admit_meanwhile() {
 }
 
 #[test]
-fn nothing_is_moved_while_a_quarantine_reads_it() {
+fn nothing_is_removed_while_a_quarantine_reads_it_and_nothing_packed_twice() {
     let (_folder, mut repository) = empty();
     append(&repository, 600, "text");
+    let before = loose(&repository);
     let quarantine = receive(&repository, &pack(&[blob(b"one")])).unwrap();
-    assert_eq!(repository.consolidate().unwrap(), Consolidation::Viewed);
+    for _ in 0..2 {
+        assert_eq!(consolidate(&mut repository), Consolidation::Viewed);
+        assert_eq!(loose(&repository), before);
+        assert_eq!(repository.packs().unwrap().len(), 1);
+    }
     drop(quarantine);
-    assert_eq!(repository.consolidate().unwrap(), Consolidation::Done);
+    assert_eq!(consolidate(&mut repository), Consolidation::Done);
+    assert_eq!(loose(&repository), []);
+    assert_eq!(repository.packs().unwrap().len(), 1);
+    assert_eq!(consolidate(&mut repository), Consolidation::Nothing);
+    assert_eq!(history_length(&repository), 600);
 }
 
 #[test]
@@ -169,7 +178,7 @@ fn trees_with_links_or_paths_upwards_are_refused() {
         let checked = received.keep_needed(id);
         assert!(matches!(checked, Err(RepositoryError::BadObject { .. })), "{entry} {checked:?}");
         drop(received);
-        assert_eq!(repository.loose_ids().unwrap(), []);
+        assert_eq!(loose(&repository), []);
     }
 }
 

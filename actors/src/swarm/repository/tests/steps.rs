@@ -175,5 +175,5 @@ fn a_pack_that_leaves_out_a_file_is_refused_and_removed() {
     });
     let missing = receive(&ours, &pack(&given)).unwrap().keep_needed(id);
     assert!(matches!(missing, Err(RepositoryError::MissingObject(_))), "{missing:?}");
-    assert_eq!(ours.loose_ids().unwrap(), []);
+    assert_eq!(loose(&ours), []);
 }

@@ -144,9 +144,9 @@ fn consolidating_keeps_every_object_and_bounds_the_number_of_files() {
     for round in 0..3 {
         append(&repository, MAX_LOOSE + 1, &format!("round {round}"));
         expected += MAX_LOOSE + 1;
-        assert_eq!(repository.consolidate().unwrap(), Consolidation::Done);
-        assert_eq!(repository.consolidate().unwrap(), Consolidation::Nothing);
-        assert_eq!(repository.loose_ids().unwrap(), []);
+        assert_eq!(consolidate(&mut repository), Consolidation::Done);
+        assert_eq!(consolidate(&mut repository), Consolidation::Nothing);
+        assert_eq!(loose(&repository), []);
         assert_eq!(history_length(&repository), expected);
         assert!(files_below(&repository.path().join("objects")).len() <= 2 * 3);
     }
@@ -156,17 +156,52 @@ fn consolidating_keeps_every_object_and_bounds_the_number_of_files() {
 }
 
 #[test]
-fn many_small_packs_are_joined() {
+fn what_is_written_and_admitted_while_objects_are_packed_is_seen_and_stays() {
     let (_folder, mut repository) = empty();
-    for number in 0..=MAX_PACKS {
-        let objects: Vec<_> = (0..70).map(|n| blob(format!("{number} {n}").as_bytes())).collect();
-        let quarantine = receive(&repository, &pack(&objects)).unwrap();
-        repository.admit(quarantine).unwrap();
+    append(&repository, 600, "before");
+    admit_packs(&mut repository, 0, MAX_PACKS + 1);
+    let packing = repository.begin_packing().unwrap();
+    assert!(repository.begin_packing().is_none(), "one packs at a time");
+    append(&repository, 1, "begun");
+    let packed = packing.pack().unwrap().unwrap();
+    let mut stay = vec![append(&repository, 1, "packed").into()];
+    admit_packs(&mut repository, 100, 1);
+    let surplus = repository.adopt_packed(packed).unwrap().unwrap();
+    stay.push(append(&repository, 1, "adopted").into());
+    assert_eq!(history_length(&repository), 603);
+    surplus.remove().unwrap();
+    stay.push(append(&repository, 1, "removed").into());
+    stay.sort_unstable();
+    assert_eq!(loose(&repository), stay);
+    assert_eq!(history_length(&repository), 604);
+    assert!(
+        [0, MAX_PACKS, 100]
+            .iter()
+            .all(|number| { repository.contains(ObjectId(blob(format!("{number} 69").as_bytes()).id)) })
+    );
+    assert_eq!(consolidate(&mut repository), Consolidation::Nothing);
+    check_with_git(repository.path());
+}
+
+#[test]
+fn packs_stay_few_however_many_come_and_each_object_is_rewritten_few_times() {
+    const PACKS: usize = 120;
+    let (_folder, mut repository) = empty();
+    let mut rewritten = 0;
+    for number in 0..PACKS {
+        admit_packs(&mut repository, number, 1);
+        let before: Vec<_> = repository.packs().unwrap().into_iter().map(|(name, _)| name).collect();
+        let _ = consolidate(&mut repository);
+        let packs = repository.packs().unwrap();
+        assert!(packs.len() <= MAX_PACKS, "{}", packs.len());
+        rewritten +=
+            packs.iter().filter(|(name, _)| !before.contains(name)).map(|pack| pack.1.len()).sum::<usize>();
     }
-    assert_eq!(repository.consolidate().unwrap(), Consolidation::Done);
-    assert!(files_below(&repository.pack_folder()).len() <= 4);
-    assert!(repository.contains(ObjectId(blob(b"0 0").id)));
-    assert!(repository.contains(ObjectId(blob(b"16 69").id)));
+    assert!(rewritten <= 4 * 70 * PACKS, "{rewritten}");
+    assert!(
+        (0..PACKS).all(|number| { repository.contains(ObjectId(blob(format!("{number} 0").as_bytes()).id)) })
+    );
+    check_with_git(repository.path());
 }
 
 #[test]
