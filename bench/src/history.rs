@@ -44,6 +44,16 @@ pub struct Author {
 }
 
 impl Author {
+    /// This device.
+    pub(crate) const fn new(local: LocalDevice, key: PrivateKey) -> Self {
+        Self { local, key }
+    }
+
+    /// Who it is.
+    pub(crate) const fn local(&self) -> &LocalDevice {
+        &self.local
+    }
+
     /// A device of the golden data: `alice` or `bob`.
     ///
     /// # Errors

@@ -8,6 +8,8 @@
 //!     daemon      Debian's `jamid`
 //!   conversation  long conversations in this process: open, validate, clone
 //!   history       the synthetic conversation these use
+//!   year          a year of a busy group: on disk, opened, cloned
+//!   local_first   sends while others are silent or send much
 //!   statistics, report, machine    numbers, the table and the JSON file
 //! ```
 //!
@@ -19,12 +21,14 @@ mod daemon;
 pub mod dht;
 mod error;
 pub mod history;
+mod local_first;
 mod machine;
 mod messenger;
 pub mod node;
 mod report;
 mod skep;
 mod statistics;
+mod year;
 
 pub use error::{BenchError, Result};
 pub use report::{Outcome, Progress};

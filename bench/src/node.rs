@@ -15,7 +15,8 @@ use crate::messenger::{BURST, IDLE_SETTLE, IDLE_SPAN, Idle, PAUSE, Times, measur
 use crate::report::{Earlier, Measurement, Outcome, Peer, Progress, Quantity, Report, Target, Wanted};
 use crate::skep::SkepNode;
 use crate::statistics::{Samples, millis};
-use crate::{BenchError, Result};
+use crate::year::{self, YearFiles};
+use crate::{BenchError, Result, local_first};
 
 const MESSAGE_LATENCY: Quantity =
     Quantity { name: "message_latency", unit: "ms", target: Target::AtMost(10.0), p99: Target::AtMost(30.0) };
@@ -30,7 +31,7 @@ const CLONE_100K: Quantity = Quantity::new("clone_100k", "s", Target::None);
 const RSA_SIGN: Quantity = Quantity::new("rsa_sign", "ms", Target::None);
 
 /// Everything, in the order of the table.
-const ALL: [Quantity; 10] = [
+const ALL: [Quantity; 16] = [
     MESSAGE_LATENCY,
     BURST_100,
     ACCEPT_TO_CLONED,
@@ -41,10 +42,16 @@ const ALL: [Quantity; 10] = [
     VALIDATE_100K,
     CLONE_100K,
     RSA_SIGN,
+    year::QUANTITIES[0],
+    year::QUANTITIES[1],
+    year::QUANTITIES[2],
+    year::QUANTITIES[3],
+    local_first::QUANTITIES[0],
+    local_first::QUANTITIES[1],
 ];
 
 /// Messages of the page that is opened.
-const PAGE: usize = 50;
+pub(crate) const PAGE: usize = 50;
 
 /// How often it is opened, each time by a node just started.
 const OPENINGS: usize = 5;
@@ -80,6 +87,9 @@ pub async fn run(options: &Options, progress: Progress) -> Result<Outcome> {
     }
     if run.wanted.any(&[RSA_SIGN]) {
         measurements.push(Run::rsa_sign());
+    }
+    if run.wanted.any(&year::QUANTITIES) || run.wanted.any(&local_first::QUANTITIES) {
+        measurements.extend(run.busy_group().await);
     }
     let peer = no_daemons().unwrap_or_else(|| format!("jami-daemon {}", daemon_version()));
     Report::conclude(measurements, run.wanted, peer, file, earlier)
@@ -189,6 +199,20 @@ impl Run<'_> {
             let cloned = aside(move || clone(&folder, &bundles)).await;
             measurements.push(cloned.unwrap_or_else(|error| Measurement::failed(CLONE_100K, &error)));
         }
+        measurements
+    }
+
+    async fn busy_group(&self) -> Vec<Measurement> {
+        let (target, progress) = (self.target.to_owned(), self.progress);
+        let files = match aside(move || YearFiles::prepare(&target, progress)).await {
+            Ok(files) => files,
+            Err(error) => {
+                let quantities = year::QUANTITIES.into_iter().chain(local_first::QUANTITIES);
+                return quantities.map(|quantity| Measurement::failed(quantity, &error)).collect();
+            }
+        };
+        let mut measurements = year::measure(&files, self.folder, self.wanted, progress).await;
+        measurements.extend(local_first::measure(&files, self.folder, self.wanted, progress).await);
         measurements
     }
 
@@ -312,7 +336,7 @@ fn clone(folder: &Path, bundles: &Bundles) -> Result<Measurement> {
 }
 
 /// Does something long on another thread, so that this one hears when the user has had enough.
-async fn aside<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+pub(crate) async fn aside<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     tokio::task::spawn_blocking(work).await.map_err(BenchError::conversation)?
 }
 
@@ -322,7 +346,7 @@ pub(crate) fn workspace() -> &'static Path {
     own.parent().unwrap_or(own)
 }
 
-fn make(folder: &Path, name: &str) -> Result<PathBuf> {
+pub(crate) fn make(folder: &Path, name: &str) -> Result<PathBuf> {
     let folder = folder.join(name);
     std::fs::create_dir_all(&folder).map_err(BenchError::file(&folder))?;
     Ok(folder)

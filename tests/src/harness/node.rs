@@ -234,6 +234,24 @@ impl Node {
         self.process.resident()
     }
 
+    /// The most memory its process has used so far, in bytes.
+    ///
+    /// # Errors
+    /// [`Failure::File`] when it has ended.
+    pub fn peak(&self) -> Result<usize> {
+        self.process.peak()
+    }
+
+    /// Stops the process where it is: it falls silent, and its connections stay.
+    pub fn halt(&mut self) {
+        self.process.halt();
+    }
+
+    /// Lets it go on after [`Self::halt`].
+    pub fn go_on(&mut self) {
+        self.process.go_on();
+    }
+
     /// The processor time its process has used so far.
     ///
     /// # Errors

@@ -97,6 +97,14 @@ impl Process {
         usage::resident(self.child.id())
     }
 
+    /// The most memory it has used so far, in bytes.
+    ///
+    /// # Errors
+    /// [`Failure::File`] when the system does not tell.
+    pub fn peak(&self) -> Result<usize> {
+        usage::peak(self.child.id())
+    }
+
     /// The processor time it has used so far.
     ///
     /// # Errors

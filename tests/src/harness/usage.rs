@@ -10,9 +10,17 @@ const TICK: Duration = Duration::from_millis(10);
 
 /// The memory of a process that is in use now, in bytes.
 pub(crate) fn resident(process: u32) -> Result<usize> {
-    let path = format!("/proc/{process}/smaps_rollup");
-    let text = fs::read_to_string(&path).map_err(Failure::file(path.as_ref()))?;
-    let kilobytes = text.lines().find_map(|line| line.strip_prefix("Rss:")?.strip_suffix("kB"));
+    size(&format!("/proc/{process}/smaps_rollup"), "Rss:")
+}
+
+/// The most memory that a process has used so far, in bytes.
+pub(crate) fn peak(process: u32) -> Result<usize> {
+    size(&format!("/proc/{process}/status"), "VmHWM:")
+}
+
+fn size(path: &str, name: &str) -> Result<usize> {
+    let text = fs::read_to_string(path).map_err(Failure::file(path.as_ref()))?;
+    let kilobytes = text.lines().find_map(|line| line.strip_prefix(name)?.strip_suffix("kB"));
     let kilobytes = kilobytes.and_then(|number| number.trim().parse::<usize>().ok());
     kilobytes.map(|number| number * 1024).ok_or_else(|| Failure::Expected(format!("a size in {path}")))
 }
@@ -54,7 +62,7 @@ mod tests {
     #[test]
     fn this_process_uses_memory_and_time_and_one_that_is_not_there_is_told() {
         let this = std::process::id();
-        assert!(resident(this).unwrap() > 0);
+        assert!(resident(this).unwrap() > 0 && peak(this).unwrap() > 0);
         assert!(processor_time_without_main(this).unwrap() <= processor_time(this).unwrap());
         assert!(matches!(processor_time(u32::MAX), Err(Failure::File { .. })));
     }
