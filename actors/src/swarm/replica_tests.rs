@@ -7,7 +7,7 @@ use std::thread;
 
 use super::*;
 use crate::recorded::{NOW, Recorded};
-use crate::swarm::repository::fetch::{Fetched, FetchedPack};
+use crate::swarm::repository::fetch::{Fetched, FetchedPack, NewCommits};
 use crate::swarm::testing::founder;
 
 const OTHER: AccountId = AccountId([7; 20]);
@@ -167,6 +167,33 @@ fn messages_are_sent_while_a_fetched_pack_is_stored() {
     let moved = ours.integrate_stored(new, NOW).unwrap().unwrap();
     assert!(!moved.adopted && ours.has(theirs_head).unwrap() && ours.has(sent).unwrap());
     assert_eq!(ours.log(1_000).unwrap().len(), 70 + 1 + 1 + 1, "both sides, the first commit, the merge");
+}
+
+#[test]
+fn a_comparison_with_our_head_follows_what_we_write_meanwhile_and_nothing_else() {
+    let Copies { ours, theirs, .. } = &Copies::after(|_| ());
+    let (first, _) = send(theirs, "first", NOW);
+    let early = fetch(ours, theirs).store(&ours.repository).unwrap();
+    send(ours, "before", NOW);
+    send(theirs, "second", NOW);
+    let NewCommits { head, commits, quarantine } = fetch(ours, theirs).store(&ours.repository).unwrap();
+    let valid = ours.validate(&quarantine, &commits).unwrap();
+    let compare = || ours.compare(head, &valid, &quarantine).unwrap();
+    let overtaken = compare();
+    let (meanwhile, _) = send(ours, "meanwhile", NOW);
+    let followed = ours.follow(compare()).unwrap().unwrap();
+    assert!(ours.follow(overtaken).unwrap().is_some(), "one message");
+    let overtaken = compare();
+    assert!(ours.integrate_stored(early, NOW).unwrap().is_some());
+    assert!(ours.has(first).unwrap() && ours.follow(overtaken).unwrap().is_none(), "part of theirs has come");
+    assert!(ours.follow(followed).unwrap().is_none());
+    let compared = compare();
+    let (last, _) = send(ours, "last", NOW);
+    let compared = ours.follow(compared).unwrap().unwrap();
+    let moved = ours.take_in(head, &valid, compared, quarantine, NOW).unwrap().unwrap();
+    assert_eq!((moved.adopted, moved.changes.len()), (false, 1), "only the second is new");
+    assert!([first, meanwhile, last, head].iter().all(|id| ours.has(*id).unwrap()));
+    assert_eq!(ours.log(100).unwrap().len(), 1 + 3 + 2 + 2, "the beginning, ours, theirs, two merges");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Taking what a fetch brought into the history: stored and validated beside the repository, then
 //! adopted, merged or left.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use skep_protocol::ids::CommitId;
 use skep_protocol::swarm::create::{CreateError, Writer};
@@ -17,6 +17,15 @@ use super::{Moved, Overlay, Replica, ReplicaError, lock};
 use crate::swarm::repository::fetch::{FetchError, FetchedPack, NewCommits};
 use crate::swarm::repository::{Quarantine, RepositoryError};
 use crate::swarm::timeline::{Newest, newest};
+
+/// What a fetch brought, beside a head of ours.
+pub(super) struct Compared {
+    ours: CommitId,
+    /// The commits that it lacks.
+    new: BTreeSet<CommitId>,
+    /// Those that lead to both heads; none if theirs has ours, or brings nothing.
+    graph: Option<CommitGraph>,
+}
 
 impl Replica {
     /// Validates what a fetch brought, and takes it into the history or forgets it. Up to that
@@ -37,12 +46,18 @@ impl Replica {
     ) -> Result<Option<Moved>, ReplicaError> {
         let NewCommits { head, commits, mut quarantine } = new;
         let valid = self.validate(&quarantine, &commits)?;
+        quarantine.renew(&self.repository.lock())?;
+        let compared = self.compare(head, &valid, &quarantine)?;
         let _writer = lock(&self.writer);
         quarantine.renew(&self.repository.lock())?;
-        self.take_in(head, &valid, quarantine, now)
+        let compared = match self.follow(compared)? {
+            Some(compared) => compared,
+            None => self.compare(head, &valid, &quarantine)?,
+        };
+        self.take_in(head, &valid, compared, quarantine, now)
     }
 
-    fn validate(
+    pub(super) fn validate(
         &self,
         quarantine: &Quarantine,
         commits: &[CommitId],
@@ -51,33 +66,72 @@ impl Replica {
         commits.iter().map(|id| Ok(validator.validate(*id)?)).collect()
     }
 
-    fn take_in(
+    /// Compares what a fetch brought with our head. That reads all of it, so it is done while others
+    /// write.
+    pub(super) fn compare(
         &self,
         theirs: CommitId,
         valid: &[ValidCommit],
-        quarantine: Quarantine,
-        now: UnixMillis,
-    ) -> Result<Option<Moved>, ReplicaError> {
+        quarantine: &Quarantine,
+    ) -> Result<Compared, ReplicaError> {
         let ours = self.head()?;
         // Where commit times lie, some of these may be known. The repository has no doubt.
         let mut new = quarantine.commits_between(theirs, &[ours])?;
         new.retain(|commit| !matches!(self.has(*commit), Ok(true)));
+        // Another fetch may have brought some of what is valid into the history meanwhile.
+        let new: BTreeSet<CommitId> = new.into_iter().collect();
+        let parents: BTreeMap<CommitId, &[CommitId]> =
+            valid.iter().map(|it| (it.id(), it.commit().parents.as_slice())).collect();
+        // Nothing known leads to our head, so whatever does is new.
+        let mut contained = false;
+        for commit in &new {
+            contained |= match parents.get(commit) {
+                Some(parents) => parents.contains(&ours),
+                None => quarantine.commit_at(*commit)?.parents.contains(&ours),
+            };
+        }
+        let apart = !contained && !new.is_empty();
+        let graph = apart.then(|| graph(quarantine, [ours, theirs])).transpose()?;
+        Ok(Compared { ours, new, graph })
+    }
+
+    /// Takes into a comparison what we wrote since; none if it has to be made anew. The writer's lock is
+    /// held.
+    pub(super) fn follow(&self, mut compared: Compared) -> Result<Option<Compared>, ReplicaError> {
+        let ours = self.head()?;
+        if ours == compared.ours {
+            return Ok(Some(compared));
+        }
+        let Some(graph) = &mut compared.graph else { return Ok(None) };
+        let repository = self.repository.lock();
+        let mut follows = false;
+        for id in repository.commits_between(ours, &[compared.ours])? {
+            let commit = repository.commit_at(id)?;
+            follows |= commit.parents.contains(&compared.ours);
+            // What is there already is theirs, and came to us from somebody else meanwhile.
+            if !matches!(graph.insert(id, &commit.parents, commit.seconds()), Ok(true)) {
+                return Ok(None);
+            }
+        }
+        compared.ours = ours;
+        Ok(follows.then_some(compared))
+    }
+
+    pub(super) fn take_in(
+        &self,
+        theirs: CommitId,
+        valid: &[ValidCommit],
+        compared: Compared,
+        quarantine: Quarantine,
+        now: UnixMillis,
+    ) -> Result<Option<Moved>, ReplicaError> {
+        let Compared { ours, new, graph } = compared;
         if new.is_empty() {
             return Ok(None);
         }
-        // Another fetch may have brought some of what is valid into the history meanwhile.
-        let new: BTreeSet<CommitId> = new.into_iter().collect();
         let news = valid.iter().filter(|commit| new.contains(&commit.id()));
         let news: Vec<HistoryCommit> = news.map(HistoryCommit::from).collect();
-        // Nothing known leads to our head, so whatever does is new.
-        let mut contained = news.iter().any(|commit| commit.parents.contains(&ours));
-        for commit in new.iter().filter(|_| news.len() < new.len()) {
-            contained |= quarantine.commit_at(*commit)?.parents.contains(&ours);
-        }
-        if contained {
-            return self.adopt_head(ours, theirs, quarantine, news).map(Some);
-        }
-        let graph = graph(&quarantine, [ours, theirs])?;
+        let Some(graph) = graph else { return self.adopt_head(ours, theirs, quarantine, news).map(Some) };
         let only_merges = |head, other| -> Result<bool, ReplicaError> {
             for commit in graph.only_in(head, other) {
                 if quarantine.commit_at(commit)?.parents.len() < 2 {
