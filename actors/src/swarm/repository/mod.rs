@@ -17,6 +17,7 @@
 //! Reading objects is left to gix. Writing is ours because gix does not
 //! force to disk, walking because gix visits hidden histories whole.
 
+mod alike;
 mod bundle;
 mod cache;
 mod consolidate;

@@ -20,6 +20,7 @@ use skep_protocol::swarm::git::pack::resolve::PackSource;
 use skep_protocol::swarm::git::pack::write::{PackWriter, WrittenEntry};
 use skep_protocol::swarm::object::NewObject;
 
+use super::alike::Alike;
 use super::durable::{self, QUARANTINE, at};
 use super::{HEAD, Repository, RepositoryError, Result, pack_folder};
 use crate::storage;
@@ -193,6 +194,7 @@ pub(super) struct NewPack {
     file: PackFile,
     writer: PackWriter,
     entries: HashMap<ObjectId, WrittenEntry>,
+    alike: Alike,
 }
 
 impl NewPack {
@@ -203,15 +205,20 @@ impl NewPack {
         let writer = PackWriter::new(objects, &mut header);
         let mut file = PackFile::create(repository.path())?;
         file.write(&header)?;
-        Ok(Self { file, writer, entries: HashMap::new() })
+        Ok(Self { file, writer, entries: HashMap::new(), alike: Alike::default() })
     }
 
     pub(super) fn add(&mut self, repository: &Repository, object: &NewObject) -> Result<()> {
         let mut bytes = Vec::new();
-        let entry = self
-            .writer
-            .object(object.kind, &object.content, &mut bytes)
-            .map_err(|error| repository.store_error(&error))?;
+        let delta = self.alike.delta(object);
+        let entry = match &delta {
+            Some((base, delta)) => self.writer.delta(*base, delta, &mut bytes),
+            None => self.writer.object(object.kind, &object.content, &mut bytes),
+        };
+        let entry = entry.map_err(|error| repository.store_error(&error))?;
+        if delta.is_none() {
+            self.alike.learn(object, entry);
+        }
         self.entries.insert(ObjectId(object.id), entry);
         self.file.write(&bytes)
     }

@@ -184,6 +184,25 @@ fn what_is_written_and_admitted_while_objects_are_packed_is_seen_and_stays() {
 }
 
 #[test]
+fn commits_of_one_author_are_packed_as_what_they_add_and_read_as_they_were() {
+    let (_folder, mut repository) = empty();
+    let author = "0123456789abcdef".repeat(40);
+    let (head, objects) = chain(&repository, None, 300, &author);
+    repository.write_objects(&objects).unwrap();
+    repository.move_main(None, head).unwrap();
+    assert_eq!(consolidate(&mut repository), Consolidation::Done);
+    let [(name, ids)] = <[_; 1]>::try_from(repository.packs().unwrap()).unwrap();
+    assert_eq!(ids.len(), objects.len());
+    let file = repository.pack_folder().join(format!("{name}.pack"));
+    assert!(std::fs::metadata(file).unwrap().len() * 10 < pack(&objects).len() as u64 * 9);
+    let again = Repository::open(repository.path()).unwrap();
+    for object in &objects {
+        assert_eq!(again.find(ObjectId(object.id)).unwrap(), Some((object.kind, object.content.clone())));
+    }
+    check_with_git(repository.path());
+}
+
+#[test]
 fn packs_stay_few_however_many_come_and_each_object_is_rewritten_few_times() {
     const PACKS: usize = 120;
     let (_folder, mut repository) = empty();

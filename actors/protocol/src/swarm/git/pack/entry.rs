@@ -78,12 +78,30 @@ fn parse_distance(bytes: &[u8]) -> Result<Option<u64>, &'static str> {
 }
 
 /// Appends the header of a whole object.
-pub(super) fn encode(kind: ObjectKind, mut size: u64, out: &mut Vec<u8>) {
+pub(super) fn encode(kind: ObjectKind, size: u64, out: &mut Vec<u8>) {
     let code: u8 = match kind {
         ObjectKind::Commit => 1,
         ObjectKind::Tree => 2,
         ObjectKind::Blob => 3,
     };
+    encode_size(code, size, out);
+}
+
+/// Appends the header of a delta upon the entry that begins so many bytes before.
+pub(super) fn encode_delta(mut distance: u64, size: u64, out: &mut Vec<u8>) {
+    encode_size(OFFSET_DELTA, size, out);
+    let start = out.len();
+    out.push(low_bits(distance, 0x7f));
+    distance >>= 7;
+    while distance > 0 {
+        distance -= 1;
+        out.push(low_bits(distance, 0x7f) | 0x80);
+        distance >>= 7;
+    }
+    out.get_mut(start..).unwrap_or_default().reverse();
+}
+
+fn encode_size(code: u8, mut size: u64, out: &mut Vec<u8>) {
     let mut byte = code << 4 | low_bits(size, 0x0f);
     size >>= 4;
     while size > 0 {
@@ -122,6 +140,14 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn headers_of_deltas_survive(distance in 0_u64..(1 << 50), size in 0_u64..(1 << 50)) {
+            let mut bytes = Vec::new();
+            encode_delta(distance, size, &mut bytes);
+            let header = EntryHeader { stored: Stored::OffsetDelta(distance), size };
+            prop_assert_eq!(parse(&bytes).unwrap(), Some(header));
+        }
+
         #[test]
         fn headers_of_whole_objects_survive(size in 0_u64..(1 << 56)) {
             let mut bytes = Vec::new();

@@ -5,6 +5,7 @@
 //!                                                  |
 //!                          resolve (deltas against their bases) -> ids, objects
 //!   objects -> write::PackWriter -> bytes;  ids and offsets -> index::index_bytes
+//!   objects that are alike -> similar::DeltaBase -> deltas
 //! ```
 //!
 //! Every number in a pack is chosen by a peer. [`PackLimits`] bounds what following them may cost.
@@ -15,6 +16,7 @@ mod hash;
 pub mod index;
 pub mod resolve;
 pub mod scan;
+pub mod similar;
 pub mod write;
 
 use super::super::object::{ObjectError, ObjectKind};

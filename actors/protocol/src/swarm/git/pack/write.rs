@@ -1,5 +1,6 @@
-//! Writes packs object by object, without deltas: what is new in a conversation is small and
-//! already unlike what came before, so searching for deltas costs more than it saves.
+//! Writes packs object by object. What is sent has no deltas: what is new in a conversation is small and
+//! already unlike what came before. What is kept may have some, upon objects that the caller takes for
+//! alike.
 
 use std::io::Write;
 
@@ -65,16 +66,34 @@ impl PackWriter {
         data: &[u8],
         out: &mut Vec<u8>,
     ) -> Result<WrittenEntry, CountError> {
+        let mut header = Vec::new();
+        entry::encode(kind, length(data), &mut header);
+        self.entry(header, data, out)
+    }
+
+    /// Appends an object as its delta upon one that was written before; see [`super::similar`].
+    ///
+    /// # Errors
+    /// When all announced objects were written already.
+    pub fn delta(
+        &mut self,
+        base: WrittenEntry,
+        delta: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<WrittenEntry, CountError> {
+        let mut header = Vec::new();
+        entry::encode_delta(self.position.saturating_sub(base.offset), length(delta), &mut header);
+        self.entry(header, delta, out)
+    }
+
+    fn entry(&mut self, header: Vec<u8>, data: &[u8], out: &mut Vec<u8>) -> Result<WrittenEntry, CountError> {
         self.left = self.left.checked_sub(1).ok_or(CountError)?;
-        let start = out.len();
-        entry::encode(kind, u64::try_from(data.len()).unwrap_or(u64::MAX), out);
-        let header = out.split_off(start);
         let mut encoder = ZlibEncoder::new(header, Compression::default());
         // Writing to a vector cannot fail.
         let bytes = encoder.write_all(data).and_then(|()| encoder.finish()).unwrap_or_default();
         let written = WrittenEntry { offset: self.position, crc32: crc32fast::hash(&bytes) };
         self.checksum.update(&bytes);
-        self.position += u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        self.position += length(&bytes);
         out.extend_from_slice(&bytes);
         Ok(written)
     }
@@ -92,4 +111,8 @@ impl PackWriter {
         out.extend_from_slice(&checksum);
         Ok(checksum)
     }
+}
+
+fn length(bytes: &[u8]) -> u64 {
+    u64::try_from(bytes.len()).unwrap_or(u64::MAX)
 }
