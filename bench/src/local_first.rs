@@ -164,7 +164,6 @@ async fn during_fetch(files: &YearFiles, folder: &Path) -> Result<Measurement> {
     let mut network = Network::best()?;
     let setup = NodeSetup::new("holder", &folder).at(network.place("holder")?);
     let mut holder = files.hold(0, &files.year(), setup).await?;
-    holder.announced().await?;
     let address = holder.node.address().await?;
     let setup = NodeSetup::new("away", &folder).at(network.place("away")?).joining(&address);
     let mut away = files.hold(1, &files.first_days(), setup).await?;

@@ -147,7 +147,9 @@ impl Founder {
         let id = ConversationId::from_initial_commit(root);
         let founding = {
             let mut validator = Validator::new(&repository, id);
-            validator.validate_history(head, |_| false)?;
+            for commit in commits {
+                validator.validate(commit)?;
+            }
             validator.founding()?
         };
         let tree = repository.commit_at(head)?.tree;

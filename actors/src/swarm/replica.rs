@@ -217,7 +217,10 @@ impl Replica {
     ) -> Result<(Arc<Self>, Standing), ReplicaError> {
         {
             let mut validator = Validator::new(&repository, id);
-            validator.validate_history(head, |_| false)?;
+            // One by one: those of a long history would fill hundreds of megabytes together.
+            for commit in repository.commits_between(head, &[])? {
+                validator.validate(commit)?;
+            }
             let founding = validator.founding()?;
             let tree = repository.commit_at(head)?.tree;
             let own = founder.identity.account_id();

@@ -190,7 +190,7 @@ fn a_comparison_with_our_head_follows_what_we_write_meanwhile_and_nothing_else()
     let compared = compare();
     let (last, _) = send(ours, "last", NOW);
     let compared = ours.follow(compared).unwrap().unwrap();
-    let moved = ours.take_in(head, &valid, compared, quarantine, NOW).unwrap().unwrap();
+    let moved = ours.take_in(head, valid.clone(), compared, quarantine, NOW).unwrap().unwrap();
     assert_eq!((moved.adopted, moved.changes.len()), (false, 1), "only the second is new");
     assert!([first, meanwhile, last, head].iter().all(|id| ours.has(*id).unwrap()));
     assert_eq!(ours.log(100).unwrap().len(), 1 + 3 + 2 + 2, "the beginning, ours, theirs, two merges");

@@ -10,7 +10,7 @@ use skep_protocol::swarm::history::HistoryCommit;
 use skep_protocol::swarm::merge::{Merge, MergeError, merge_heads};
 use skep_protocol::swarm::object::MemoryObjects;
 use skep_protocol::swarm::reconcile::{Reconciliation, reconcile};
-use skep_protocol::swarm::validate::{ValidCommit, Validator};
+use skep_protocol::swarm::validate::Validator;
 use skep_protocol::time::UnixMillis;
 
 use super::{Moved, Overlay, Replica, ReplicaError, lock};
@@ -54,16 +54,16 @@ impl Replica {
             Some(compared) => compared,
             None => self.compare(head, &valid, &quarantine)?,
         };
-        self.take_in(head, &valid, compared, quarantine, now)
+        self.take_in(head, valid, compared, quarantine, now)
     }
 
     pub(super) fn validate(
         &self,
         quarantine: &Quarantine,
         commits: &[CommitId],
-    ) -> Result<Vec<ValidCommit>, ReplicaError> {
+    ) -> Result<Vec<HistoryCommit>, ReplicaError> {
         let mut validator = Validator::new(quarantine, self.id);
-        commits.iter().map(|id| Ok(validator.validate(*id)?)).collect()
+        commits.iter().map(|id| Ok(HistoryCommit::from(&validator.validate(*id)?))).collect()
     }
 
     /// Compares what a fetch brought with our head. That reads all of it, so it is done while others
@@ -71,7 +71,7 @@ impl Replica {
     pub(super) fn compare(
         &self,
         theirs: CommitId,
-        valid: &[ValidCommit],
+        valid: &[HistoryCommit],
         quarantine: &Quarantine,
     ) -> Result<Compared, ReplicaError> {
         let ours = self.head()?;
@@ -81,7 +81,7 @@ impl Replica {
         // Another fetch may have brought some of what is valid into the history meanwhile.
         let new: BTreeSet<CommitId> = new.into_iter().collect();
         let parents: BTreeMap<CommitId, &[CommitId]> =
-            valid.iter().map(|it| (it.id(), it.commit().parents.as_slice())).collect();
+            valid.iter().map(|commit| (commit.id, commit.parents.as_slice())).collect();
         // Nothing known leads to our head, so whatever does is new.
         let mut contained = false;
         for commit in &new {
@@ -120,7 +120,7 @@ impl Replica {
     pub(super) fn take_in(
         &self,
         theirs: CommitId,
-        valid: &[ValidCommit],
+        mut news: Vec<HistoryCommit>,
         compared: Compared,
         quarantine: Quarantine,
         now: UnixMillis,
@@ -129,8 +129,7 @@ impl Replica {
         if new.is_empty() {
             return Ok(None);
         }
-        let news = valid.iter().filter(|commit| new.contains(&commit.id()));
-        let news: Vec<HistoryCommit> = news.map(HistoryCommit::from).collect();
+        news.retain(|commit| new.contains(&commit.id));
         let Some(graph) = graph else { return self.adopt_head(ours, theirs, quarantine, news).map(Some) };
         let only_merges = |head, other| -> Result<bool, ReplicaError> {
             for commit in graph.only_in(head, other) {
