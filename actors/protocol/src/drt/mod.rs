@@ -13,7 +13,7 @@
 //!   the ids, who is connected │
 //!
 //!   message, reader        what goes through a channel
-//!   dissemination          who is told of a new commit
+//!   dissemination, telling who is told of a new commit, and that nobody is twice
 //!   presence               whom to look for while nobody is connected
 //!   budget, random         how much a peer may ask; where choices come from
 //! ```
@@ -32,6 +32,7 @@ pub mod random;
 pub mod reader;
 pub mod router;
 pub mod table;
+pub mod telling;
 
 #[cfg(test)]
 mod fuzz_tests;

@@ -11,6 +11,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use skep_protocol::drt::telling::Head;
 use skep_protocol::ids::{AccountId, DeviceId};
 use skep_protocol::swarm::layout::Role;
 use skep_protocol::swarm::notice::{Announcement, Notice as SwarmNotice};
@@ -20,7 +21,7 @@ use crate::blocking::Lane;
 use crate::peer::messages::{LinksMessage, Notice, Recipient};
 use crate::supervision::{Scope, TimerId};
 use crate::swarm::messages::LinkState;
-use crate::swarm::router::messages::{Head, RouterMessage};
+use crate::swarm::router::messages::RouterMessage;
 
 /// Pause before an announcement that found no room is made again.
 const ANNOUNCE_AGAIN: Duration = Duration::from_millis(200);

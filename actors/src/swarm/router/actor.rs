@@ -13,13 +13,14 @@ use skep_protocol::drt::router::{
     Action, CertificateSource, ChannelId, Context, Event, Router, RouterConfig,
 };
 use skep_protocol::drt::table::NodeView;
+use skep_protocol::drt::telling::Telling;
 use skep_protocol::identity::DeviceIdentity;
 use skep_protocol::ids::{AccountId, ConversationId, DeviceId};
 use skep_protocol::time::Moment;
 
 use super::channels::{OpenChannel, run};
 use super::messages::{DirectView, Membership, RouteState, RouteView, RouterMessage, RouterTold, RoutesView};
-use super::telling::Telling;
+use super::telling::Outbox;
 use crate::blocking::{BlockingPool, Lane, Share};
 use crate::directory::messages::DirectoryMessage;
 use crate::peer::messages::{Channel, LinksMessage};
@@ -62,6 +63,7 @@ pub(in crate::swarm) struct RouterActor {
     pub(super) channels: BTreeMap<ChannelId, OpenChannel>,
     next_channel: u64,
     pub(super) telling: Telling,
+    pub(super) outbox: Outbox,
     pub(super) random: Random,
     /// When members were looked for last.
     pub(super) sought: Option<Moment>,
@@ -81,6 +83,7 @@ impl RouterActor {
             channels: BTreeMap::new(),
             next_channel: 0,
             telling: Telling::new(Random::from_seed(0)),
+            outbox: Outbox::default(),
             random: Random::from_seed(0),
             sought: None,
             storing: false,
@@ -289,8 +292,8 @@ impl RouterActor {
             direct: direct
                 .map(|(device, (account, _))| DirectView { device: *device, account: *account })
                 .collect(),
-            told: self.telling.told_count,
-            heard: self.telling.heard_count,
+            told: self.outbox.told_count,
+            heard: self.outbox.heard_count,
         }
     }
 }

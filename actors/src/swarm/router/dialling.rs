@@ -4,13 +4,13 @@
 use std::time::Duration;
 
 use skep_protocol::drt::router::Event;
+use skep_protocol::drt::telling::FEW_MEMBERS;
 use skep_protocol::identity::VerifiedChain;
 use skep_protocol::ids::{AccountId, DeviceId};
 use skep_protocol::link::channel_name::ChannelName;
 
 use super::actor::RouterActor;
 use super::messages::RouterTold;
-use super::telling::FEW_MEMBERS;
 use crate::directory::messages::DirectoryMessage;
 use crate::peer::messages::{Channel, ChannelOffer, LinkError, LinksMessage};
 use crate::supervision::Scope;

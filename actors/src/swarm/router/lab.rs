@@ -6,12 +6,13 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use skep_protocol::drt::random::Random;
+use skep_protocol::drt::telling::Head;
 use skep_protocol::ids::{AccountId, CommitId, ConversationId, DeviceId};
 use skep_protocol::swarm::notice::Notice as SwarmNotice;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 
-use super::messages::{Head, Membership, RouterMessage, RoutesView};
+use super::messages::{Membership, RouterMessage, RoutesView};
 use super::{RouterActor, RouterActorConfig};
 use crate::blocking::{BlockingPool, Share};
 use crate::directory::messages::DirectoryMessage;

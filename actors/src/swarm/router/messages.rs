@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use skep_protocol::drt::message::Message as SwarmMessage;
 use skep_protocol::drt::router::ChannelId;
+use skep_protocol::drt::telling::Head;
 use skep_protocol::ids::{AccountId, CommitId, DeviceId};
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -31,14 +32,6 @@ impl Membership {
     pub(in crate::swarm) fn admits(&self, account: AccountId, device: DeviceId) -> bool {
         self.active && self.people.contains(&account) && !self.banned_devices.contains(&device)
     }
-}
-
-/// The newest commit here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::swarm) struct Head {
-    pub(in crate::swarm) commit: CommitId,
-    /// The device that we have it from, if it did not begin here.
-    pub(in crate::swarm) source: Option<DeviceId>,
 }
 
 /// Everything a router can be told.

@@ -9,7 +9,7 @@
 //!   actor     mailbox, timer, what the core wants done
 //!   dialling  asking devices for channels, and finding those that were only heard of
 //!   channels  one task for each open channel
-//!   telling   who is told of a commit, and that nobody is twice
+//!   telling   announcements of new commits on their way to the links
 //! ```
 
 mod actor;

@@ -1,7 +1,9 @@
 //! Storms that were seen elsewhere, and what is left of them here: counted messages.
 
+use skep_protocol::drt::telling::Head;
+
 use super::lab::*;
-use super::messages::{Head, RouterMessage};
+use super::messages::RouterMessage;
 use crate::swarm::messages::LinkState;
 use crate::virtual_time::{self, pass};
 

@@ -1,8 +1,9 @@
 //! Overlays of some devices, and how commits spread in them.
 
+use skep_protocol::drt::telling::FEW_MEMBERS;
+
 use super::lab::*;
 use super::messages::{RouteState, RouterMessage};
-use super::telling::FEW_MEMBERS;
 use crate::swarm::messages::LinkState;
 use crate::virtual_time::{self, pass};
 
