@@ -32,7 +32,7 @@ use tokio::sync::watch;
 use self::announcing::{AnnouncingState, Source};
 use self::changing::Refusals;
 use self::cloning::{CloneState, FIRST_CLONE_PAUSE};
-use self::fetching::{Failing, FetchState};
+use self::fetching::{Failing, FetchState, Standby};
 use self::markers::Markers;
 use super::damage::set_aside;
 use super::exchange::serve;
@@ -133,6 +133,7 @@ pub struct ConversationActor {
     waiting: VecDeque<(Outgoing, SendReply)>,
     writing: bool,
     fetches: BTreeMap<DeviceId, FetchState>,
+    standby: Standby,
     /// Devices from which fetching failed.
     failed_fetches: BTreeMap<DeviceId, Failing>,
     /// Git channels to other devices, open between fetches.
@@ -182,6 +183,7 @@ impl ConversationActor {
             waiting: VecDeque::new(),
             writing: false,
             fetches: BTreeMap::new(),
+            standby: Standby::default(),
             failed_fetches: BTreeMap::new(),
             channels: BTreeMap::new(),
             refused: VecDeque::new(),

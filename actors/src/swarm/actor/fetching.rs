@@ -1,5 +1,7 @@
-//! Fetching what others have announced: at most one fetch for each device at a time.
+//! Fetching what others have announced: at most one fetch for each device at a time, and what many announce
+//! is fetched from one of them.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use skep_protocol::ids::{AccountId, CommitId, DeviceId};
@@ -34,6 +36,13 @@ const BUSY_PAUSE: Duration = Duration::from_secs(1);
 /// Devices remembered as failing: those of a large conversation. A hundred bytes each.
 const MAX_FAILING: usize = 1024;
 
+/// How long a device may take to deliver a commit before another one that has announced it is asked, too: a
+/// few times what it takes on a busy machine, and hardly noticed where one is silent.
+const NEXT_IS_ASKED: Duration = Duration::from_millis(250);
+
+/// Devices that stand by to be asked for what is being fetched. Beyond, they are asked at once.
+const MAX_STANDING_BY: usize = 64;
+
 /// Refused heads remembered; each costs 20 bytes.
 const MAX_REFUSED_HEADS: usize = 1024;
 
@@ -41,7 +50,17 @@ const MAX_REFUSED_HEADS: usize = 1024;
 #[derive(Debug)]
 pub(super) struct FetchState {
     pub(super) account: AccountId,
+    /// What is looked for, if that is known.
+    pub(super) commit: Option<CommitId>,
     pub(super) again: Option<Option<CommitId>>,
+}
+
+/// Devices that have announced what is being fetched from another one, in the order of that.
+#[derive(Debug, Default)]
+pub(super) struct Standby {
+    devices: VecDeque<(DeviceId, AccountId, CommitId)>,
+    /// Whether the first of them is asked soon.
+    waiting: bool,
 }
 
 /// A device from which fetching has failed.
@@ -83,6 +102,63 @@ impl ConversationActor {
             fetch.again = Some(commit.filter(|_| one));
             return;
         }
+        let earlier = self.standby.devices.iter().position(|(other, ..)| *other == device);
+        let earlier = earlier.and_then(|place| self.standby.devices.remove(place));
+        let commit = commit.filter(|commit| earlier.is_none_or(|(.., earlier)| earlier == *commit));
+        if !self.stands_by(device, account, commit, scope) {
+            self.fetch(device, account, commit, scope);
+        }
+    }
+
+    /// Has a device wait that has announced what is being fetched from another one.
+    fn stands_by(
+        &mut self,
+        device: DeviceId,
+        account: AccountId,
+        commit: Option<CommitId>,
+        scope: &mut Scope<'_, Self>,
+    ) -> bool {
+        let under_way = |commit: &CommitId| self.fetches.values().any(|it| it.commit == Some(*commit));
+        let Some(commit) = commit.filter(under_way) else { return false };
+        if self.standby.devices.len() >= MAX_STANDING_BY {
+            return false;
+        }
+        self.standby.devices.push_back((device, account, commit));
+        self.ask_next_later(scope);
+        true
+    }
+
+    fn ask_next_later(&mut self, scope: &mut Scope<'_, Self>) {
+        if !self.standby.devices.is_empty() && !std::mem::replace(&mut self.standby.waiting, true) {
+            scope.after(NEXT_IS_ASKED, |conversation, scope| {
+                conversation.standby.waiting = false;
+                conversation.ask_next(|_| true, scope);
+                conversation.ask_next_later(scope);
+            });
+        }
+    }
+
+    /// Asks the first of those who stand by with a commit of this kind that is not here yet.
+    fn ask_next(&mut self, wanted: impl Fn(CommitId) -> bool, scope: &mut Scope<'_, Self>) {
+        let head = self.standing.as_ref().map(|standing| standing.head);
+        let refused = &self.refused;
+        self.standby.devices.retain(|(.., commit)| Some(*commit) != head && !refused.contains(commit));
+        let next = self.standby.devices.iter().position(|(.., commit)| wanted(*commit));
+        let next = next.and_then(|place| self.standby.devices.remove(place));
+        if let Some((device, account, commit)) = next.filter(|_| !self.leaving)
+            && self.may_exchange(account, device)
+        {
+            self.fetch(device, account, Some(commit), scope);
+        }
+    }
+
+    fn fetch(
+        &mut self,
+        device: DeviceId,
+        account: AccountId,
+        commit: Option<CommitId>,
+        scope: &mut Scope<'_, Self>,
+    ) {
         if self.is_resting(device, account, scope) {
             return;
         }
@@ -92,7 +168,7 @@ impl ConversationActor {
             // Which says nothing of this device.
             return self.rest(device, account, BUSY_PAUSE, scope);
         }
-        self.fetches.insert(device, FetchState { account, again: None });
+        self.fetches.insert(device, FetchState { account, commit, again: None });
         let Some(replica) = self.replica.clone() else { return };
         let job = FetchJob {
             replica,
@@ -150,7 +226,11 @@ impl ConversationActor {
                 }
             }
         }
-        if let Some(FetchState { account, again: Some(commit) }) = self.fetches.remove(&device) {
+        let Some(FetchState { account, commit: ended, again }) = self.fetches.remove(&device) else { return };
+        if let Some(ended) = ended {
+            self.ask_next(|commit| commit == ended, scope);
+        }
+        if let Some(commit) = again {
             self.announced(device, account, commit, scope);
         }
     }

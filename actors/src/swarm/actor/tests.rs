@@ -360,6 +360,63 @@ fn only_so_many_devices_of_a_member_are_fetched_from_at_once() {
     });
 }
 
+fn announced_by(number: u8, commit: u8) -> ConversationMessage {
+    let (device, commit) = (DeviceId([number; 32]), Some(CommitId([commit; 20])));
+    ConversationMessage::Announced { device, account: OTHER, commit }
+}
+
+impl Lab {
+    /// Who is being asked for a channel, in the order of that.
+    async fn asked(&self) -> Vec<u8> {
+        self.settled().await;
+        self.opening.lock().unwrap().iter().map(|(device, _)| device.0[0]).collect()
+    }
+}
+
+#[test]
+fn what_many_announce_is_fetched_from_one_and_from_the_next_when_that_one_fails() {
+    run(|lab| async move {
+        for number in 1..=4 {
+            for _ in 0..100 {
+                lab.tell(announced_by(number, 7));
+            }
+        }
+        until(|| !lab.opening.lock().unwrap().is_empty()).await;
+        assert_eq!(lab.asked().await, [1]);
+        let (device, reply) = lab.opening.lock().unwrap().remove(0);
+        reply.send(Err(LinkError::Lost(device)));
+        until(|| !lab.opening.lock().unwrap().is_empty()).await;
+        assert_eq!(lab.asked().await, [2], "the others stand by");
+    });
+}
+
+#[test]
+fn who_announces_and_is_silent_keeps_nobody_waiting() {
+    run(|lab| async move {
+        for number in 1..=3 {
+            lab.tell(announced_by(number, 7));
+            lab.settled().await;
+        }
+        for asked in [&[1][..], &[1, 2], &[1, 2, 3]] {
+            until(|| lab.opening.lock().unwrap().len() == asked.len()).await;
+            assert_eq!(lab.asked().await, asked);
+            tokio::time::advance(std::time::Duration::from_millis(250)).await;
+        }
+    });
+}
+
+#[test]
+fn who_stands_by_and_announces_something_else_is_asked_for_everything() {
+    run(|lab| async move {
+        lab.tell(announced_by(1, 7));
+        lab.tell(announced_by(2, 7));
+        assert_eq!(lab.asked().await, [1]);
+        lab.tell(announced_by(2, 8));
+        until(|| lab.opening.lock().unwrap().len() == 2).await;
+        assert_eq!(lab.asked().await, [1, 2]);
+    });
+}
+
 #[test]
 fn a_conversation_closes_unused_only_if_no_message_was_taken_and_takes_none_then() {
     let close = |reply| ConversationMessage::CloseUnused(reply);
