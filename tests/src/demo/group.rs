@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use super::report::Report;
-use crate::harness::{Guests, Result, Spread, no_namespaces};
+use crate::harness::{Arrival, Guests, Result, Spread, no_namespaces};
 
 /// People in the group, each on a node of their own.
 const PEOPLE: usize = 20;
@@ -15,7 +15,7 @@ const KILLED: usize = 5;
 /// Plays everything; what it leaves is below `place`.
 pub(super) async fn play(report: &mut Report, place: &Path) -> Result<()> {
     report.step("start the processes");
-    let mut guests = Guests::start(PEOPLE, place).await?;
+    let mut guests = Guests::start(Arrival::newcomers(PEOPLE), place).await?;
     report.done(&format!("a bootstrap and {PEOPLE} nodes with an account each; all can be found"));
 
     report.step("become contacts");

@@ -55,6 +55,12 @@ pub struct Agreement {
 }
 
 impl Spread {
+    /// All of them, shortest first.
+    #[must_use]
+    pub fn all(&self) -> &[Duration] {
+        &self.0
+    }
+
     /// How many arrivals were measured.
     #[must_use]
     pub const fn count(&self) -> usize {
@@ -79,6 +85,35 @@ impl Spread {
     }
 }
 
+/// Whose accounts people have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Accounts {
+    /// Those of newcomers, whose keys are short and were made beforehand: quick, and up to
+    /// [`Newcomer::MOST`].
+    Newcomers,
+    /// Their nodes make them, with keys as long as anybody's; that takes seconds of processor time each.
+    Made,
+}
+
+/// How there are people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Arrival {
+    /// How many.
+    pub count: usize,
+    /// Whose accounts they have.
+    pub accounts: Accounts,
+    /// The DHT network that they find each other on: `kad` or `opendht`.
+    pub network: &'static str,
+}
+
+impl Arrival {
+    /// Newcomers on a network of our own.
+    #[must_use]
+    pub const fn newcomers(count: usize) -> Self {
+        Self { count, accounts: Accounts::Newcomers, network: "kad" }
+    }
+}
+
 /// People who are contacts of the first of them, and have no group yet.
 #[derive(Debug)]
 pub struct Guests {
@@ -88,25 +123,31 @@ pub struct Guests {
 }
 
 impl Guests {
-    /// Starts a bootstrap and `count` nodes with a person each, in namespaces if there can be some, and
-    /// waits until everybody can be found.
+    /// Starts a bootstrap and a node for each person, in namespaces if there can be some, and waits until
+    /// everybody can be found.
     ///
     /// # Errors
-    /// [`Failure`] when one cannot be started, or there are more than [`Newcomer::MOST`].
-    pub async fn start(count: usize, folder: &Path) -> Result<Self> {
+    /// [`Failure`] when one cannot be started, or there are too many.
+    pub async fn start(arrival: Arrival, folder: &Path) -> Result<Self> {
+        let Arrival { count, accounts, network: dht } = arrival;
         let mut network = Network::best()?;
-        let bootstrap = NodeSetup::new("bootstrap", folder).at(network.place("bootstrap")?).start().await?;
+        let place = network.place("bootstrap")?;
+        let bootstrap = NodeSetup::new("bootstrap", folder).at(place).on(dht).start().await?;
         let mut guests = Self { people: Vec::new(), bootstrap, network };
         let address = guests.bootstrap.address().await?;
         let mut arriving = Vec::new();
         for number in 0..count {
             let name = format!("P{number}");
-            let setup = NodeSetup::new(&name, folder).at(guests.network.place(&name)?).joining(&address);
-            arriving.push((Newcomer::new(number, &name), setup));
+            let setup = NodeSetup::new(&name, folder).at(guests.network.place(&name)?);
+            let setup = setup.on(dht).joining(&address);
+            arriving.push((number, name, setup));
         }
         while !arriving.is_empty() {
             let batch = arriving.drain(..STARTED_AT_ONCE.min(arriving.len()));
-            let batch = batch.map(async |(newcomer, setup)| Person::arrive(&newcomer, setup).await);
+            let batch = batch.map(async |(number, name, setup)| match accounts {
+                Accounts::Newcomers => Person::arrive(&Newcomer::new(number, &name), setup).await,
+                Accounts::Made => Person::create(setup.start().await?, &name, None).await,
+            });
             guests.people.extend(try_join_all(batch).await?);
         }
         try_join_all(guests.people.iter_mut().map(Person::announced)).await?;
@@ -119,18 +160,20 @@ impl Guests {
     /// [`Failure`] when it does not come to that.
     pub async fn befriend(&mut self) -> Result<()> {
         let Some((host, others)) = self.people.split_first_mut() else { return Ok(()) };
-        for other in &*others {
-            host.add(other.id).await?;
-        }
         let by = host.id;
-        try_join_all(others.iter_mut().map(async |other| {
-            let conversation = other.asked_by(by, Mark::BEGINNING).await?;
-            other.accept(by).await?;
-            other.ready(conversation, Mark::BEGINNING).await
-        }))
-        .await?;
-        for other in others {
-            host.confirmed(other.id).await?;
+        for others in others.chunks_mut(JOINING_AT_ONCE) {
+            for other in &*others {
+                host.add(other.id).await?;
+            }
+            try_join_all(others.iter_mut().map(async |other| {
+                let conversation = other.asked_by(by, Mark::BEGINNING).await?;
+                other.accept(by).await?;
+                other.ready(conversation, Mark::BEGINNING).await
+            }))
+            .await?;
+            for other in others {
+                host.confirmed(other.id).await?;
+            }
         }
         Ok(())
     }
@@ -183,6 +226,24 @@ impl Crowd {
     #[must_use]
     pub const fn id(&self) -> ConversationId {
         self.id
+    }
+
+    /// One of them says something, and all others hear it.
+    ///
+    /// # Errors
+    /// [`Failure`] when somebody does not.
+    pub async fn say(&mut self, speaker: usize, text: &str) -> Result<Spread> {
+        let (commit, times) = say(&mut self.people, speaker, self.id, text).await?;
+        self.said.insert(commit, text.to_owned());
+        Ok(Spread::of(times))
+    }
+
+    /// The processor time that all nodes have used so far.
+    ///
+    /// # Errors
+    /// [`Failure::File`] when one has ended.
+    pub fn processor_time(&self) -> Result<Duration> {
+        self.people.iter().map(|person| person.node.processor_time()).sum()
     }
 
     /// Everybody says something, one after the other, and all others hear it.
@@ -381,18 +442,32 @@ type Turns = (Vec<(CommitId, String)>, Vec<Duration>);
 /// Each of them says something, one after the other, and all others of them hear it.
 async fn take_turns(people: &mut [Person], id: ConversationId, what: &str) -> Result<Turns> {
     let (mut said, mut times) = (Vec::new(), Vec::new());
-    for speaker in 0..people.len() {
-        let marks: Vec<_> = people.iter().map(|person| person.node.events().mark()).collect();
-        let begun = Instant::now();
-        let Some(person) = people.get_mut(speaker) else { continue };
-        let text = format!("{what}, says {}", person.node.name());
-        let commit = person.send(id, &text).await?;
-        let others = people.iter().zip(marks).enumerate().filter(|(listener, _)| *listener != speaker);
-        let arrivals = others.map(|(_, (listener, mark))| heard(listener, mark, commit));
-        times.extend(try_join_all(arrivals).await?.into_iter().map(|arrival| arrival - begun));
+    let names: Vec<_> = people.iter().map(|person| person.node.name().to_owned()).collect();
+    for (speaker, name) in names.into_iter().enumerate() {
+        let text = format!("{what}, says {name}");
+        let (commit, arrivals) = say(people, speaker, id, &text).await?;
+        times.extend(arrivals);
         said.push((commit, text));
     }
     Ok((said, times))
+}
+
+/// One of them says something, and all others of them hear it; how long it took to each.
+async fn say(
+    people: &mut [Person],
+    speaker: usize,
+    id: ConversationId,
+    text: &str,
+) -> Result<(CommitId, Vec<Duration>)> {
+    let marks: Vec<_> = people.iter().map(|person| person.node.events().mark()).collect();
+    let begun = Instant::now();
+    let person = people.get_mut(speaker);
+    let person = person.ok_or_else(|| Failure::Expected(format!("person {speaker} to speak")))?;
+    let commit = person.send(id, text).await?;
+    let others = people.iter().zip(marks).enumerate().filter(|(listener, _)| *listener != speaker);
+    let arrivals = others.map(|(_, (listener, mark))| heard(listener, mark, commit));
+    let arrivals = try_join_all(arrivals).await?;
+    Ok((commit, arrivals.into_iter().map(|arrival| arrival - begun).collect()))
 }
 
 /// When somebody was told of a message.

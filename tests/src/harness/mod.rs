@@ -19,7 +19,7 @@ pub(crate) mod usage;
 use std::future::Future;
 use std::time::{Duration, Instant};
 
-pub use crowd::{Agreement, Crowd, Guests, Spread};
+pub use crowd::{Accounts, Agreement, Arrival, Crowd, Guests, Spread};
 pub use delay_line::DelayLine;
 pub use error::{Failure, Result};
 pub use event_log::{EventLog, Mark};

@@ -4,7 +4,7 @@ use std::process::Command;
 
 use skep::rpc::client::ClientError;
 use skep::rpc::schema::{ConversationPathParams, ErrorCode, PathParams, method};
-use skep_tests::harness::{Guests, no_namespaces, run, run_to_end};
+use skep_tests::harness::{Arrival, Guests, no_namespaces, run, run_to_end};
 
 use super::Pair;
 
@@ -12,7 +12,7 @@ use super::Pair;
 fn a_group_goes_on_through_a_kill_and_a_partition_and_all_copies_are_equal() {
     run(async {
         let place = tempfile::tempdir().unwrap();
-        let mut guests = Guests::start(5, place.path()).await.unwrap();
+        let mut guests = Guests::start(Arrival::newcomers(5), place.path()).await.unwrap();
         guests.befriend().await.unwrap();
         let mut crowd = guests.gather("Five").await.unwrap();
         crowd.talk_at_once("All at once").await.unwrap();
