@@ -1,16 +1,18 @@
-//! A synthetic conversation of any length: two people of the golden data write in turn.
+//! Synthetic conversations of any length: people of the golden data write in turn, two of them, or a group
+//! of a few.
 //!
 //! The commits are real ones, signed with RSA-4096 keys, and RSA signatures of this kind are the same
 //! each time; so the same length is always the same conversation, and each is the beginning of the
 //! longer ones.
 
 use skep_protocol::identity::Chain;
-use skep_protocol::ids::{CommitId, ConversationId};
+use skep_protocol::ids::{AccountId, CommitId, ConversationId};
 use skep_protocol::keys::PrivateKey;
-use skep_protocol::swarm::create::{Draft, LocalDevice, Writer};
+use skep_protocol::swarm::create::{CreateError, Draft, LocalDevice, Writer};
 use skep_protocol::swarm::git::pack::write::PackWriter;
 use skep_protocol::swarm::message::{Mode, Relation};
 use skep_protocol::swarm::object::{MemoryObjects, ObjectKind};
+use skep_protocol::swarm::validate::Founding;
 use skep_protocol::time::UnixMillis;
 
 use crate::node::workspace;
@@ -25,6 +27,9 @@ const PACE: i64 = 30;
 /// What people write, on average: 60 characters.
 const TEXT: &str = "a message of usual length, about sixty characters in all,";
 
+/// Who is in a group.
+const GROUP: [&str; 3] = ["alice", "bob", "carla"];
+
 /// Everything of a conversation.
 #[derive(Debug)]
 pub struct SyntheticHistory {
@@ -34,6 +39,8 @@ pub struct SyntheticHistory {
     pub objects: MemoryObjects,
     /// The commits, oldest first.
     pub commits: Vec<CommitId>,
+    /// When the newest was written, in seconds.
+    now: i64,
 }
 
 /// One of the two who write.
@@ -54,7 +61,7 @@ impl Author {
         &self.local
     }
 
-    /// A device of the golden data: `alice` or `bob`.
+    /// A device of the golden data: `alice`, `bob` or `carla`.
     ///
     /// # Errors
     /// [`BenchError`] when the golden data is not there.
@@ -87,41 +94,71 @@ impl SyntheticHistory {
     /// [`BenchError`] when the golden data is not there or cannot be used.
     pub fn generate(length: usize, mut progress: impl FnMut(usize)) -> Result<Self> {
         let (alice, bob) = (Author::golden("alice")?, Author::golden("bob")?);
-        let begin = UnixMillis::from_seconds(BEGIN);
-        let first = alice.local.begin(Mode::OneToOne, Some(bob.local.account()), begin);
-        let first = first.map_err(BenchError::conversation)?;
-        let mut history = Self {
-            conversation: ConversationId::from_initial_commit(CommitId([0; 20])),
-            objects: MemoryObjects::default(),
-            commits: Vec::with_capacity(length),
-        };
-        let id = history.add(first, &alice)?;
-        history.conversation = ConversationId::from_initial_commit(id);
-        let mut head = id;
-        let mut now = BEGIN;
+        let mut history = Self::begin(Mode::OneToOne, Some(bob.local.account()), &alice, BEGIN)?;
         while history.commits.len() < length.max(2) {
             let number = history.commits.len();
-            now += PACE;
             let author = if number % 2 == 1 { &bob } else { &alice };
-            let time = UnixMillis::from_seconds(now);
-            let writer = Writer::new(&history.objects, &author.local, head, time);
-            let writer = writer.map_err(BenchError::conversation)?;
-            let draft = match number {
+            history.write(author, |writer| match number {
                 1 => writer.join(),
                 _ => writer.text(&format!("{TEXT} {number}"), Relation::None),
-            };
-            head = history.add(draft.map_err(BenchError::conversation)?, author)?;
+            })?;
             progress(history.commits.len());
         }
         Ok(history)
     }
 
-    fn add(&mut self, draft: Draft, author: &Author) -> Result<CommitId> {
+    /// Makes a group of a few with so many texts: alice lets the others in, and all write in turn. Groups of
+    /// different numbers are different conversations.
+    ///
+    /// # Errors
+    /// As [`Self::generate`].
+    pub fn group(number: u16, texts: usize) -> Result<Self> {
+        let people = GROUP.into_iter().map(Author::golden).collect::<Result<Vec<_>>>()?;
+        let Some((host, others)) = people.split_first() else { return Self::generate(texts, |_| ()) };
+        let mut history = Self::begin(Mode::InvitesOnly, None, host, BEGIN - i64::from(number))?;
+        let founding = Founding { mode: Mode::InvitesOnly, author: host.local.account(), invited: None };
+        for other in others {
+            history.write(host, |writer| writer.invite(other.local.account(), &founding))?;
+            history.write(other, |writer| writer.join())?;
+        }
+        for (text, author) in (0..texts).zip(people.iter().cycle()) {
+            history.write(author, |writer| writer.text(&format!("{TEXT} {text}"), Relation::None))?;
+        }
+        Ok(history)
+    }
+
+    fn begin(mode: Mode, invited: Option<AccountId>, author: &Author, seconds: i64) -> Result<Self> {
+        let first = author.local.begin(mode, invited, UnixMillis::from_seconds(seconds));
+        let mut history = Self {
+            conversation: ConversationId::from_initial_commit(CommitId([0; 20])),
+            objects: MemoryObjects::default(),
+            commits: Vec::new(),
+            now: seconds,
+        };
+        history.add(first.map_err(BenchError::conversation)?, author)?;
+        history.conversation = ConversationId::from_initial_commit(history.head());
+        Ok(history)
+    }
+
+    /// Adds what somebody writes next.
+    fn write(
+        &mut self,
+        author: &Author,
+        write: impl FnOnce(&Writer<'_, MemoryObjects>) -> std::result::Result<Draft, CreateError>,
+    ) -> Result<()> {
+        self.now += PACE;
+        let time = UnixMillis::from_seconds(self.now);
+        let writer = Writer::new(&self.objects, &author.local, self.head(), time);
+        let draft = write(&writer.map_err(BenchError::conversation)?);
+        self.add(draft.map_err(BenchError::conversation)?, author)
+    }
+
+    fn add(&mut self, draft: Draft, author: &Author) -> Result<()> {
         self.objects.extend(draft.objects);
         let commit = draft.commit.sign(&author.key).map_err(BenchError::conversation)?;
         self.objects.insert_commit(&commit);
         self.commits.push(commit.id);
-        Ok(commit.id)
+        Ok(())
     }
 
     /// The newest commit.
@@ -167,6 +204,16 @@ mod tests {
         assert_eq!(validator.validate_history(history.head(), |_| false).unwrap().len(), 20);
         let shorter = SyntheticHistory::generate(10, |_| ()).unwrap();
         assert_eq!(history.commits[..10], shorter.commits);
+    }
+
+    #[test]
+    fn synthetic_groups_are_valid_and_different_conversations() {
+        let groups = [1, 2].map(|number| SyntheticHistory::group(number, 7).unwrap());
+        assert_ne!(groups[0].conversation, groups[1].conversation);
+        for group in groups {
+            let mut validator = Validator::new(&group.objects, group.conversation);
+            assert_eq!(validator.validate_history(group.head(), |_| false).unwrap().len(), 12);
+        }
     }
 
     #[test]

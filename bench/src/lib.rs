@@ -3,11 +3,12 @@
 //! ```text
 //!   node          the `node` command: which measurement runs when, and on what
 //!   dht           the `dht` command: Skep on Jami's DHT, among nodes of both kinds
+//!   group         the `group` command: groups of many processes, and of a thousand members in this one
 //!   messenger     two talking nodes, of either kind, and the times they take
 //!     skep        a `skep run` process
 //!     daemon      Debian's `jamid`
 //!   conversation  long conversations in this process: open, validate, clone
-//!   history       the synthetic conversation these use
+//!   history       the synthetic conversations these use
 //!   year          a year of a busy group: on disk, opened, cloned
 //!   local_first   sends while others are silent or send much
 //!   statistics, report, machine    numbers, the table and the JSON file
@@ -20,6 +21,7 @@ mod conversation;
 mod daemon;
 pub mod dht;
 mod error;
+pub mod group;
 pub mod history;
 mod local_first;
 mod machine;

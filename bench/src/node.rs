@@ -346,6 +346,7 @@ pub(crate) fn workspace() -> &'static Path {
     own.parent().unwrap_or(own)
 }
 
+/// A folder of this name in another.
 pub(crate) fn make(folder: &Path, name: &str) -> Result<PathBuf> {
     let folder = folder.join(name);
     std::fs::create_dir_all(&folder).map_err(BenchError::file(&folder))?;

@@ -41,6 +41,12 @@ impl Samples {
         self.sorted.get(rank.saturating_sub(1)).copied()
     }
 
+    /// The mean; `None` without any.
+    pub(crate) fn mean(&self) -> Option<f64> {
+        let count = f64::from(u32::try_from(self.count()).unwrap_or(u32::MAX));
+        (count > 0.0).then(|| self.sorted.iter().sum::<f64>() / count)
+    }
+
     /// The median.
     pub(crate) fn median(&self) -> Option<f64> {
         self.percentile(50)
