@@ -325,6 +325,9 @@ impl Repository {
 
     /// Kind and size in bytes.
     fn header(&self, id: ObjectId) -> Result<Option<(ObjectKind, usize)>> {
+        if let Some((kind, content)) = self.cache.borrow().get(id) {
+            return Ok(Some((kind, content.len())));
+        }
         let header = match self.git.try_find_header(git_id(id)) {
             Ok(Some(header)) => header,
             Ok(None) => return Ok(None),
@@ -402,9 +405,7 @@ impl Repository {
         limit: usize,
     ) -> std::result::Result<Option<Bytes>, SourceError> {
         let store = |error| SourceError::Store(Box::new(error));
-        let cached = self.cache.borrow().get(id).map(|(kind, content)| (kind, content.len()));
-        let header = cached.map_or_else(|| self.header(id), |cached| Ok(Some(cached)));
-        match header.map_err(store)? {
+        match self.header(id).map_err(store)? {
             Some((found, size)) if found == kind => {
                 if size > limit {
                     return Err(SourceError::TooLong { limit });
