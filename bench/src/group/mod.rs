@@ -75,15 +75,16 @@ pub async fn run(options: &Options, progress: Progress) -> Result<Outcome> {
             measurements.push(run.talk(count, quantity).await);
         }
     }
-    if wanted.any(&[MEMBER_1000_P99_HOPS, NOTIFICATIONS_PER_MEMBER]) {
-        measurements.extend(run.overlay().await);
-    }
-    if wanted.any(&[MEMORY_PER_CONVERSATION]) {
-        measurements.push(run.idle().await);
-    }
-    if wanted.any(&[BYTES_PER_MESSAGE]) {
-        measurements.push(run.disk().await);
-    }
+    // At the same time, for none of these measures time.
+    let overlay = async {
+        let wanted = wanted.any(&[MEMBER_1000_P99_HOPS, NOTIFICATIONS_PER_MEMBER]);
+        if wanted { run.overlay().await } else { Vec::new() }
+    };
+    let idle =
+        async { if wanted.any(&[MEMORY_PER_CONVERSATION]) { vec![run.idle().await] } else { Vec::new() } };
+    let disk = async { if wanted.any(&[BYTES_PER_MESSAGE]) { vec![run.disk().await] } else { Vec::new() } };
+    let (overlay, idle, disk) = futures::join!(overlay, idle, disk);
+    measurements.extend([overlay, idle, disk].into_iter().flatten());
     let peer = no_daemons().unwrap_or_else(|| format!("jami-daemon {}", daemon_version()));
     Report::conclude(measurements, wanted, peer, file, earlier)
 }
@@ -107,9 +108,10 @@ impl Run<'_> {
         let mut times = Times::default();
         let measured = self.skeps(count, &mut times).await;
         let conditions = format!(
-            "{count} members in a process each, on OpenDHT (load average before: {}); send call to the last event of \
+            "{count} members in a process each, {} (load average before: {}); send call to the last event of \
              the others, in turn, {} ms apart; to the median member {:.1} ms; all members together used \
              {:.1} ms of processor time a message; they joined live within {:.0} s",
+            if times.in_namespaces { "in namespaces" } else { "on loopback" },
             self.load,
             PAUSE.as_millis(),
             times.to_median.median().unwrap_or_default(),

@@ -44,6 +44,8 @@ pub(crate) struct Times {
     pub(crate) to_median: Samples,
     /// Processor time that all members together used for a message, on average.
     pub(crate) processor: f64,
+    /// Whether each member is in a namespace.
+    pub(crate) in_namespaces: bool,
     /// How long it took until all were there, in seconds.
     pub(crate) preparation: f64,
 }
@@ -61,11 +63,12 @@ impl Times {
 /// Measures a group of so many nodes of Skep. `times` keeps what was measured before an error.
 pub(crate) async fn skeps(count: usize, folder: &Path, times: &mut Times) -> Result<()> {
     let begun = Instant::now();
-    let arrival = Arrival { count, accounts: Accounts::Made, network: "opendht" };
+    let arrival = Arrival { count, accounts: Accounts::Made, network: "kad" };
     let mut guests = Guests::start(arrival, folder).await?;
     guests.befriend().await?;
     let mut crowd = guests.gather("A measured group").await?;
     times.preparation = begun.elapsed().as_secs_f64();
+    times.in_namespaces = crowd.is_in_namespaces();
     tokio::time::sleep(SETTLE).await;
     for number in 0..WARM_UP {
         crowd.say(number % count, &format!("warm up {number}")).await?;

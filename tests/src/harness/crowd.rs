@@ -123,14 +123,15 @@ pub struct Guests {
 }
 
 impl Guests {
-    /// Starts a bootstrap and a node for each person, in namespaces if there can be some, and waits until
+    /// Starts a bootstrap and a node for each person, in namespaces if there can be so many, and waits until
     /// everybody can be found.
     ///
     /// # Errors
     /// [`Failure`] when one cannot be started, or there are too many.
     pub async fn start(arrival: Arrival, folder: &Path) -> Result<Self> {
         let Arrival { count, accounts, network: dht } = arrival;
-        let mut network = Network::best()?;
+        // The bootstrap is one more.
+        let mut network = Network::for_nodes(count + 1)?;
         let place = network.place("bootstrap")?;
         let bootstrap = NodeSetup::new("bootstrap", folder).at(place).on(dht).start().await?;
         let mut guests = Self { people: Vec::new(), bootstrap, network };
@@ -226,6 +227,12 @@ impl Crowd {
     #[must_use]
     pub const fn id(&self) -> ConversationId {
         self.id
+    }
+
+    /// Whether each of them is in a namespace, as against on loopback with all others.
+    #[must_use]
+    pub fn is_in_namespaces(&self) -> bool {
+        self.network.hub().is_some()
     }
 
     /// One of them says something, and all others hear it.

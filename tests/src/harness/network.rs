@@ -23,6 +23,9 @@ pub const DHT_PORT: u16 = 4222;
 /// Address of the hub, which forwards nothing.
 pub const HUB: Ipv4Addr = Ipv4Addr::new(10, 78, 0, 1);
 
+/// Most nodes in namespaces of which each may talk to each.
+const MOST_IN_NAMESPACES: usize = 30;
+
 /// What joins all places, in the hub.
 const BRIDGE: &str = "br0";
 
@@ -94,6 +97,16 @@ impl Network {
     /// As [`Self::private`].
     pub fn best() -> Result<Self> {
         if no_namespaces().is_none() { Self::private() } else { Ok(Self::loopback()) }
+    }
+
+    /// As [`Self::best`], but loopback also for more nodes than can all talk to each other in namespaces:
+    /// some thirty, for Linux remembers 1,024 neighbours of all namespaces together unless told otherwise,
+    /// and loses packets beyond.
+    ///
+    /// # Errors
+    /// As [`Self::private`].
+    pub fn for_nodes(count: usize) -> Result<Self> {
+        if count <= MOST_IN_NAMESPACES { Self::best() } else { Ok(Self::loopback()) }
     }
 
     /// A place for one more node.

@@ -410,6 +410,7 @@ fn who_stands_by_and_announces_something_else_is_asked_for_everything() {
     run(|lab| async move {
         lab.tell(announced_by(1, 7));
         lab.tell(announced_by(2, 7));
+        until(|| !lab.opening.lock().unwrap().is_empty()).await;
         assert_eq!(lab.asked().await, [1]);
         lab.tell(announced_by(2, 8));
         until(|| lab.opening.lock().unwrap().len() == 2).await;
