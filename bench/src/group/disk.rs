@@ -1,11 +1,12 @@
 //! What a message takes on the disk, once the repository has packed its objects.
 
+use std::cell::RefCell;
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
-use skep_actors::swarm::repository::{Consolidation, Repository};
+use skep_actors::swarm::repository::{Consolidation, Repository, consolidate};
 use skep_protocol::swarm::object::NewObject;
 
 use crate::history::SyntheticHistory;
@@ -15,7 +16,7 @@ use crate::{BenchError, Result};
 pub(crate) const MESSAGES: usize = 5000;
 
 /// Objects that come before the repository packs them: a few more than it leaves alone.
-const PACKED_AT_ONCE: usize = 600;
+const PACKED_AT_ONCE: usize = 150;
 
 /// Bytes of a block, as the system counts them.
 const BLOCK: u64 = 512;
@@ -42,14 +43,14 @@ pub(crate) fn measure(folder: &Path) -> Result<Economy> {
     let mut usages = Vec::new();
     for (name, packs) in [("packed", true), ("loose", false)] {
         let path = folder.join(name);
-        let mut repository = Repository::create(&path).map_err(BenchError::conversation)?;
+        let repository = RefCell::new(Repository::create(&path).map_err(BenchError::conversation)?);
         for part in objects.chunks(part) {
-            repository.write_objects(part).map_err(BenchError::conversation)?;
-            if packs && repository.consolidate().map_err(BenchError::conversation)? != Consolidation::Done {
+            repository.borrow().write_objects(part).map_err(BenchError::conversation)?;
+            if packs && consolidate(&repository).map_err(BenchError::conversation)? != Consolidation::Done {
                 return Err(BenchError::conversation(io::Error::other("nothing was packed")));
             }
         }
-        repository.move_main(None, history.head()).map_err(BenchError::conversation)?;
+        repository.into_inner().move_main(None, history.head()).map_err(BenchError::conversation)?;
         usages.push(usage(&path)?);
     }
     let [(packed, files), (loose, _)] = usages[..] else {

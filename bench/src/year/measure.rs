@@ -132,21 +132,12 @@ pub(crate) async fn measure(
     measurements
 }
 
-/// A repository of somebody who packs it.
-struct Copy(RefCell<Repository>);
-
-impl Exclusive for Copy {
-    fn exclusive<T>(&self, operation: impl FnOnce(&mut Repository) -> T) -> T {
-        operation(&mut self.0.borrow_mut())
-    }
-}
-
 /// Somebody fetches once a day, and packs as a node does.
 fn grow(files: &YearFiles, folder: &Path) -> Result<Measurement> {
     let origin =
         Repository::import_bundle(&files.year(), &folder.join("origin")).map_err(BenchError::conversation)?;
     let path = folder.join("copy");
-    let copy = Copy(RefCell::new(Repository::create(&path).map_err(BenchError::conversation)?));
+    let copy = RefCell::new(Repository::create(&path).map_err(BenchError::conversation)?);
     let (mut known, mut longest) = (None, Duration::ZERO);
     for head in evenings(&origin)? {
         copy.exclusive(|copy| fetch(&origin, copy, known, head)).map_err(BenchError::conversation)?;

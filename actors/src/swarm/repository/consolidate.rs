@@ -15,6 +15,8 @@
 //! disk before the next, so a crash at any instant leaves every object in at least one place, and the
 //! first packing after the repository was opened finds what is in two.
 
+use std::borrow::BorrowMut;
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -52,6 +54,13 @@ pub enum Consolidation {
 pub trait Exclusive {
     /// Uses it alone for one operation.
     fn exclusive<T>(&self, operation: impl FnOnce(&mut Repository) -> T) -> T;
+}
+
+/// One that only this thread uses.
+impl<R: BorrowMut<Repository>> Exclusive for RefCell<R> {
+    fn exclusive<T>(&self, operation: impl FnOnce(&mut Repository) -> T) -> T {
+        operation((*RefCell::borrow_mut(self)).borrow_mut())
+    }
 }
 
 /// Packs loose objects and small packs if there are more than `MAX_LOOSE` or `MAX_PACKS`. That may take

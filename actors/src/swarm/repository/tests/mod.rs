@@ -18,7 +18,7 @@ use skep_protocol::swarm::object::{EntryKind, NewObject, ObjectKind, Tree};
 use tempfile::TempDir;
 
 use super::fetch::{Fetched, NewCommits};
-use super::{Consolidation, Exclusive, Quarantine, Repository};
+use super::{Consolidation, Quarantine, Repository};
 
 pub(super) const BUNDLES: [&str; 8] = [
     "jami-13.7.0/swarms/group/alice.bundle",
@@ -171,12 +171,6 @@ pub(super) fn receive(repository: &Repository, bytes: &[u8]) -> super::Result<Qu
         receiver.receive(piece)?;
     }
     receiver.store(repository)
-}
-
-impl Exclusive for RefCell<&mut Repository> {
-    fn exclusive<T>(&self, operation: impl FnOnce(&mut Repository) -> T) -> T {
-        operation(&mut self.borrow_mut())
-    }
 }
 
 pub(super) fn consolidate(repository: &mut Repository) -> Consolidation {
