@@ -363,12 +363,13 @@ pub(crate) async fn same_history(members: &mut [Member], id: ConversationId) {
         Ok((commits.len() == 1 && said.len() == 1 && !said.contains(&Vec::new())).then_some(()))
     })
     .await;
-    if same.is_err() {
-        let common = last.iter().map(|(_, commits, _)| commits.clone()).reduce(|one, other| &one & &other);
-        for (name, commits, said) in &last {
+    let common = last.iter().map(|(_, commits, _)| commits.clone()).reduce(|one, other| &one & &other);
+    let differences: Vec<_> = last
+        .iter()
+        .map(|(name, commits, said)| {
             let own: Vec<_> = commits.difference(common.as_ref().unwrap_or(commits)).collect();
-            println!("{name} has {} commits, not common: {own:?}, said: {said:?}", commits.len());
-        }
-    }
-    same.unwrap();
+            format!("{name} has {} commits, not common: {own:?}, said: {said:?}", commits.len())
+        })
+        .collect();
+    assert!(same.is_ok(), "{same:?}\n{differences:#?}");
 }
