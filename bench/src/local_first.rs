@@ -5,10 +5,11 @@
 //!   └──── C, which the system stops where it is: linked, fetching, fetched from, dialled
 //! ```
 
+use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use skep::{ConversationId, Event};
+use skep::{AccountId, ConversationId, ConversationView, Event};
 use skep_actors::swarm::repository::Repository;
 use skep_tests::harness::{Golden, Network, NodeSetup, Person, no_namespaces};
 
@@ -39,6 +40,9 @@ const MESSAGES: usize = 100;
 
 /// Pause between two messages.
 const PAUSE: Duration = Duration::from_millis(20);
+
+/// How long the fetch of a year may take.
+const LONGEST_FETCH: Duration = Duration::from_secs(300);
 
 /// When somebody falls silent.
 const STEPS: [Step; 4] = [Step::Linked, Step::Fetching, Step::FetchedFrom, Step::Dialled];
@@ -154,11 +158,11 @@ async fn fall_silent(step: Step, a: &mut Person, c: &mut Person, group: Conversa
 async fn during_fetch(files: &YearFiles, folder: &Path) -> Result<Measurement> {
     let folder = make(folder, "during-fetch")?;
     let (year, scratch) = (files.year(), folder.join("scratch"));
-    let (head, commits) = aside(move || {
+    let commits = aside(move || {
         let repository = Repository::import_bundle(&year, &scratch).map_err(BenchError::conversation)?;
         let head = repository.head().map_err(BenchError::conversation)?;
         let commits = head.map_or(Ok(Vec::new()), |head| repository.commits_between(head, &[]));
-        Ok((head, commits.map_err(BenchError::conversation)?.len()))
+        Ok(commits.map_err(BenchError::conversation)?.len())
     })
     .await?;
     let mut network = Network::best()?;
@@ -169,16 +173,21 @@ async fn during_fetch(files: &YearFiles, folder: &Path) -> Result<Measurement> {
     let mut away = files.hold(1, &files.first_days(), setup).await?;
     let group = files.conversation();
     let (mut sent, mut shown) = (Samples::default(), Samples::default());
+    let members = roles(&away.view(group).await?);
     let begun = Instant::now();
     loop {
         let begin = Instant::now();
         away.send(group, "meanwhile").await?;
         sent.add_millis(begin.elapsed());
         let begin = Instant::now();
-        let page = last_page(&mut away, group).await?;
+        last_page(&mut away, group).await?;
         shown.add_millis(begin.elapsed());
-        if head.is_some_and(|head| page.contains(&head)) {
+        // Within the year, others have come and gone; what is shown last is what was sent meanwhile.
+        if roles(&away.view(group).await?) != members {
             break;
+        }
+        if begun.elapsed() > LONGEST_FETCH {
+            return Err(BenchError::conversation(io::Error::other("the year has not arrived")));
         }
         tokio::time::sleep(PAUSE).await;
     }
@@ -190,4 +199,9 @@ async fn during_fetch(files: &YearFiles, folder: &Path) -> Result<Measurement> {
         shown.percentile(99).unwrap_or_default()
     );
     Ok(Measurement::new(DURING_FETCH, &sent, conditions))
+}
+
+/// Who is in a group, and as what.
+fn roles(view: &ConversationView) -> Vec<(AccountId, String)> {
+    view.members.iter().map(|member| (member.id, member.role.clone())).collect()
 }
