@@ -143,7 +143,11 @@ impl ConversationActor {
         let head = self.standing.as_ref().map(|standing| standing.head);
         let refused = &self.refused;
         self.standby.devices.retain(|(.., commit)| Some(*commit) != head && !refused.contains(commit));
-        let next = self.standby.devices.iter().position(|(.., commit)| wanted(*commit));
+        let mut places = self.standby.devices.iter().enumerate().filter(|(_, (.., commit))| wanted(*commit));
+        // Somebody else's before another one of somebody who has not delivered yet.
+        let is_new = |account: AccountId| self.fetches.values().all(|fetch| fetch.account != account);
+        let any = places.clone().next();
+        let next = places.find(|(_, (_, account, _))| is_new(*account)).or(any).map(|(place, _)| place);
         let next = next.and_then(|place| self.standby.devices.remove(place));
         if let Some((device, account, commit)) = next.filter(|_| !self.leaving)
             && self.may_exchange(account, device)

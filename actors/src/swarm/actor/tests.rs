@@ -406,6 +406,23 @@ fn who_announces_and_is_silent_keeps_nobody_waiting() {
 }
 
 #[test]
+fn many_devices_of_one_who_is_silent_do_not_keep_others_waiting() {
+    let own = founder().identity.account_id();
+    run(move |lab| async move {
+        for number in 1..=40 {
+            lab.tell(announced_by(number, 7));
+        }
+        let (device, commit) = (DeviceId([50; 32]), Some(CommitId([7; 20])));
+        lab.tell(ConversationMessage::Announced { device, account: own, commit });
+        until(|| !lab.opening.lock().unwrap().is_empty()).await;
+        assert_eq!(lab.asked().await, [1]);
+        tokio::time::advance(std::time::Duration::from_millis(250)).await;
+        until(|| lab.opening.lock().unwrap().len() == 2).await;
+        assert_eq!(lab.asked().await, [1, 50]);
+    });
+}
+
+#[test]
 fn who_stands_by_and_announces_something_else_is_asked_for_everything() {
     run(|lab| async move {
         lab.tell(announced_by(1, 7));
