@@ -110,6 +110,8 @@ pub(super) struct Running {
     /// People whose conversation is being made, and who waits for it.
     pub(super) adding: HashMap<AccountId, Vec<Reply<Result<ConversationId, AccountError>>>>,
     pub(super) opening: usize,
+    /// Answers to instant messages on their way to the DHT.
+    pub(super) answering: usize,
     /// From whom which conversation is to be fetched, while their devices are looked for.
     pub(super) finding: BTreeSet<(AccountId, ConversationId)>,
     /// Notices on their way to the links, by the device they are for.
@@ -306,6 +308,7 @@ impl AccountActor {
             failed: BTreeMap::new(),
             adding: HashMap::new(),
             opening: 0,
+            answering: 0,
             finding: BTreeSet::new(),
             telling: HashMap::new(),
             inviting: BTreeMap::new(),

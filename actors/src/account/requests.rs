@@ -34,6 +34,9 @@ const MAX_OPENING: usize = 64;
 /// Devices whose letters wait for a certificate at once.
 const MAX_SENDERS: usize = 256;
 
+/// Answers to instant messages on their way to the DHT at once; who gets none writes again after a minute.
+const MAX_ANSWERING: usize = 16;
+
 /// Letters of one device that wait for its certificate at once: a request, a confirmation, repeated.
 const MAX_LETTERS_EACH: usize = 4;
 
@@ -195,9 +198,14 @@ impl AccountActor {
     }
 
     /// Puts something for a device into our own inbox, where it waits for an answer.
-    fn put_for(&self, recipient: PublicKey, content: Content, scope: &mut Scope<'_, Self>) {
-        let Some(running) = &self.running else { return };
-        let (dht, pool, share) = (self.config.dht.clone(), self.config.pool.clone(), self.share());
+    /// Beyond [`MAX_ANSWERING`] nothing is put.
+    fn put_for(&mut self, recipient: PublicKey, content: Content, scope: &mut Scope<'_, Self>) {
+        let share = self.share();
+        let Some(running) = self.running.as_mut().filter(|running| running.answering < MAX_ANSWERING) else {
+            return tracing::debug!("too many instant messages at once; one is not answered");
+        };
+        running.answering += 1;
+        let (dht, pool) = (self.config.dht.clone(), self.config.pool.clone());
         let (key, random) = (running.identity.key().clone(), EnvelopeRandom::draw(scope.environment()));
         let inbox = DhtKey::inbox(key.public().device_short_id());
         let put = async move {
@@ -208,7 +216,11 @@ impl AccountActor {
                 tracing::debug!(%error, "an instant message was not answered");
             }
         };
-        scope.spawn_background(put, |_, (), _| ());
+        scope.spawn_background(put, |account, (), _| {
+            if let Some(running) = &mut account.running {
+                running.answering -= 1;
+            }
+        });
     }
 
     fn take_request(
