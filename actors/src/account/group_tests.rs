@@ -386,3 +386,31 @@ fn a_banned_device_is_neither_served_nor_heard_and_stays_banned() {
         three.stop().await;
     });
 }
+
+#[test]
+fn whoever_opens_a_group_from_a_bundle_finds_its_members_and_talks_to_them() {
+    run(async {
+        let place = tempfile::tempdir().unwrap();
+        let mut three = Three::start(place.path()).await;
+        let id = group(&mut three).await;
+        let path = place.path().join("friends.bundle");
+        let export = |reply| ConversationMessage::Export { path: path.clone(), reply };
+        three.carol.conversation(id).await.ask(PATIENCE, export).await.unwrap().unwrap();
+        let Three { mut alice, bob, carol, .. } = three;
+        carol.stop().await;
+        alice.send(id, "carol, where are you?").await;
+        // The same account on an empty disk: it knows nobody but those in the bundle.
+        let folder = AccountFolder::new(place.path(), "4444444444444444".parse().unwrap());
+        lay_out(&folder, "jami-13.11.0", "carol");
+        let mut carol = Node::start(4, &folder, vec![alice.address().await]).await;
+        carol.event(|event| matches!(event, Event::AccountReady {}).then_some(())).await;
+        let imported = carol.ask(|reply| AccountRequest::ImportConversation { path, reply }).await;
+        assert_eq!(imported.unwrap(), id);
+        carol.text(id, "carol, where are you?").await;
+        carol.send(id, "here again").await;
+        alice.text(id, "here again").await;
+        for node in [alice, bob, carol] {
+            node.stop().await;
+        }
+    });
+}

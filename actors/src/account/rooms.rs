@@ -121,6 +121,7 @@ impl AccountActor {
                 scope.stop_child(&room.port, STOP);
             }
             account.start_conversation(id, scope);
+            account.fellows_changed(scope);
             account.save(Dirty::CONVERSATIONS, scope, move |saved| reply.send(saved.map(|()| id)));
         });
     }
