@@ -188,7 +188,8 @@ impl AccountActor {
         scope: &mut Scope<'_, Self>,
     ) {
         let Some(running) = &self.running else { return };
-        if message.is_answer() || !running.listening.contains(&account) {
+        let is_known = account == running.identity.account_id() || running.listening.contains(&account);
+        if message.is_answer() || !is_known {
             return;
         }
         let answer = DhtInstantMessage::answer(message.id, scope.wall()).to_content();
@@ -241,7 +242,13 @@ impl AccountActor {
             conversations,
             Incoming { account: from, device, message },
         );
-        let changed = actions.iter().any(|action| !matches!(action, Action::Ignore(_)));
+        let outgoing = &running.state.outgoing;
+        // Whoever confirms or asks once more changes nothing.
+        let changed = actions.iter().any(|action| match action {
+            Action::Ignore(_) | Action::SendConfirmation { .. } => false,
+            Action::ForgetOutgoing { account } => outgoing.contains(*account),
+            _ => true,
+        });
         for action in actions {
             self.act(action, scope);
         }

@@ -90,6 +90,8 @@ pub enum Recorded {
     New,
     /// It took the place of an earlier one.
     Replaced,
+    /// It took the place of an earlier one that said the same, which nobody need hear of.
+    Repeated,
     /// There is one that is no earlier.
     Duplicate,
     /// [`MAX_PENDING`] or [`MAX_PENDING_BYTES`] is reached.
@@ -128,12 +130,19 @@ impl PendingRequests {
         let freed = old.map_or(0, |old| old.payload.len());
         let bytes = self.bytes.saturating_sub(freed).saturating_add(request.payload.len());
         let replaces = old.is_some();
+        let repeats = old.is_some_and(|old| {
+            (&old.conversation, &old.payload) == (&request.conversation, &request.payload)
+        });
         if bytes > MAX_PENDING_BYTES || (!replaces && self.requests.len() >= MAX_PENDING) {
             return Recorded::Full;
         }
         self.bytes = bytes;
         self.requests.insert(account, request);
-        if replaces { Recorded::Replaced } else { Recorded::New }
+        match (replaces, repeats) {
+            (false, _) => Recorded::New,
+            (true, false) => Recorded::Replaced,
+            (true, true) => Recorded::Repeated,
+        }
     }
 
     /// Takes a request out: it was accepted, declined, or is no longer one.
@@ -163,7 +172,7 @@ impl PendingRequests {
             let id = id.as_binary().and_then(AccountId::from_bytes);
             let read = id.zip(PendingRequest::from_object(request));
             match read.map(|(id, request)| requests.record(id, request)) {
-                Some(Recorded::New | Recorded::Replaced) => {}
+                Some(Recorded::New | Recorded::Replaced | Recorded::Repeated) => {}
                 _ => skipped += 1,
             }
         }
@@ -206,8 +215,8 @@ mod tests {
         assert_eq!(requests.record(PEER, request(2000, Some(1000))), Recorded::New);
         assert_eq!(requests.record(PEER, request(9000, Some(1000))), Recorded::Duplicate);
         assert_eq!(requests.record(PEER, request(9000, Some(500))), Recorded::Duplicate);
-        assert_eq!(requests.record(PEER, request(9000, Some(1001))), Recorded::Replaced);
-        assert_eq!(requests.record(PEER, request(1500, None)), Recorded::Replaced);
+        assert_eq!(requests.record(PEER, request(9000, Some(1001))), Recorded::Repeated);
+        assert_eq!(requests.record(PEER, request(1500, None)), Recorded::Repeated);
         assert_eq!(requests.get(PEER), Some(&request(1500, None)));
     }
 
@@ -226,7 +235,7 @@ mod tests {
             assert_eq!(requests.record(numbered(number), request(1, None)), Recorded::New);
         }
         assert_eq!(requests.record(PEER, request(1, None)), Recorded::Full);
-        assert_eq!(requests.record(numbered(5), request(2, None)), Recorded::Replaced);
+        assert_eq!(requests.record(numbered(5), request(2, None)), Recorded::Repeated);
         assert!(requests.encode().len() < MAX_PENDING_FILE);
 
         let mut requests = PendingRequests::default();
@@ -235,7 +244,7 @@ mod tests {
             (0..MAX_PENDING).take_while(|n| requests.record(numbered(*n), large(1)) == Recorded::New);
         let stored = stored.count();
         assert_eq!(stored, MAX_PENDING_BYTES / 60_000);
-        assert_eq!(requests.record(numbered(0), large(2)), Recorded::Replaced);
+        assert_eq!(requests.record(numbered(0), large(2)), Recorded::Repeated);
         assert!(requests.remove(numbered(0)).is_some());
         assert_eq!(requests.record(PEER, large(1)), Recorded::New);
     }

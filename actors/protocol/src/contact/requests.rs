@@ -84,6 +84,8 @@ pub enum IgnoreReason {
     KnownConversation,
     /// A request of this account waits that is no earlier.
     Duplicate,
+    /// A later request of this account says what the one before said.
+    Repeated,
     /// Too many requests wait; it will come again.
     Full,
 }
@@ -202,6 +204,7 @@ fn record(
         Recorded::New | Recorded::Replaced => {
             vec![Action::RaiseRequest { account, conversation, payload, received }]
         }
+        Recorded::Repeated => ignore(IgnoreReason::Repeated),
         Recorded::Duplicate => ignore(IgnoreReason::Duplicate),
         Recorded::Full => ignore(IgnoreReason::Full),
     }
@@ -294,7 +297,11 @@ mod tests {
         let mut bench = Bench::new();
         assert_eq!(bench.receive(PEER, request(5000)), raised(5000));
         assert_eq!(bench.receive(PEER, request(5000)), ignore(IgnoreReason::Duplicate));
-        assert_eq!(bench.receive(PEER, request(5010)), raised(5010));
+        for later in 5010..6000 {
+            assert_eq!(bench.receive(PEER, request(later)), ignore(IgnoreReason::Repeated));
+        }
+        let other = TrustRequestMessage { conversation: Some(OTHER), ..request(6000) };
+        assert!(matches!(bench.receive(PEER, other)[..], [Action::RaiseRequest { .. }]));
         assert_eq!(bench.pending.iter().count(), 1);
     }
 

@@ -97,6 +97,12 @@ impl OutgoingRequests {
         Ok(())
     }
 
+    /// Whether somebody is asked, again and again.
+    #[must_use]
+    pub fn contains(&self, account: AccountId) -> bool {
+        self.entries.contains_key(&account)
+    }
+
     /// Stops to repeat: the account accepted, or is no longer wanted.
     pub fn forget(&mut self, account: AccountId) -> Option<OutgoingRequest> {
         self.entries.remove(&account).map(|entry| entry.request)
