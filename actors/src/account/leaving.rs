@@ -94,9 +94,14 @@ impl AccountActor {
             let now = scope.wall();
             let Some(running) = &account.running else { return };
             let record = running.state.conversations.get(id);
-            if running.leaving.contains_key(&id) && record.is_some_and(|record| is_given_up(record, now)) {
+            let Some(record) = record.filter(|_| running.leaving.contains_key(&id)) else { return };
+            if is_given_up(record, now) {
                 tracing::warn!(%id, "nobody has fetched that we left; the conversation is erased");
                 account.leaving_ended(id, scope);
+            } else {
+                // It was left anew, or the clock was set back.
+                let rest = record.removed.plus(LEAVING).since(now);
+                account.give_up_later(id, rest, scope);
             }
         });
     }
@@ -121,6 +126,14 @@ impl AccountActor {
             ConversationTold::Wanted | ConversationTold::LeaveFetched => self.leaving_ended(id, scope),
             // Who leaves changes nothing any more.
             ConversationTold::Unbanned(_) | ConversationTold::Sought(_) => {}
+        }
+    }
+
+    /// Somebody has fetched that we have left, and whoever asked for leaving was not answered in time.
+    pub(super) fn left_and_fetched(&mut self, id: ConversationId, scope: &mut Scope<'_, Self>) {
+        if self.running.as_ref().is_some_and(|running| running.conversations.contains_key(&id)) {
+            self.forget_conversation(id, scope);
+            self.save(Dirty::CONVERSATIONS, scope, |_| ());
         }
     }
 

@@ -227,7 +227,8 @@ pub enum AccountRequest {
         /// Told when it is durable.
         reply: Answer<()>,
     },
-    /// Another display name, sent with contact requests and written into commits.
+    /// Another display name, sent with contact requests, and written into commits of conversations that are
+    /// opened from then on.
     Rename {
         /// The name.
         name: String,

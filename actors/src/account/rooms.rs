@@ -270,14 +270,14 @@ impl AccountActor {
             return self.leaving_told(id, &told, scope);
         }
         match told {
-            // Told while it was being left; the answer to that says the same.
-            ConversationTold::LeaveFetched => {}
-            ConversationTold::Ready { members, joined, invited, mode, metadata } => {
+            // The answer to leaving says so, too, unless that came too late for whoever asked.
+            ConversationTold::LeaveFetched => self.left_and_fetched(id, scope),
+            ConversationTold::Ready { members, joined, invited, mode, metadata, opened } => {
                 if let Some(room) = self.running.as_mut().and_then(|it| it.conversations.get_mut(&id)) {
                     room.invited = invited;
                     room.metadata = metadata;
                 }
-                self.conversation_ready(id, members, &joined, mode, scope);
+                self.conversation_ready(id, members, &joined, mode, opened, scope);
             }
             ConversationTold::Sought(members) => self.seek_members(&members, scope),
             ConversationTold::Unbanned(person) => self.unbanned(id, person, scope),
@@ -291,13 +291,14 @@ impl AccountActor {
         members: BTreeSet<AccountId>,
         joined: &BTreeSet<AccountId>,
         mode: i64,
+        opened: bool,
         scope: &mut Scope<'_, Self>,
     ) {
         let Some(running) = &mut self.running else { return };
         let Some(room) = running.conversations.get_mut(&id) else { return };
         let new: Vec<AccountId> = members.difference(&room.members).copied().collect();
         room.members.clone_from(&members);
-        let first = !std::mem::replace(&mut room.ready, true);
+        room.ready = true;
         let mut dirty = Dirty::default();
         let recorded: BTreeSet<AccountId> = members.iter().take(MAX_RECORDED).copied().collect();
         if let Some(record) = running.state.conversations.get_mut(id)
@@ -329,8 +330,8 @@ impl AccountActor {
             running.state.outgoing.forget(contact);
             dirty.add(Dirty::CONTACTS);
         }
-        if first {
-            // What the devices connected already know was not asked for yet.
+        if opened {
+            // It knows of no link yet, and what the devices connected know was not asked for.
             let up: Vec<_> = running.up.iter().map(|(device, account)| (*device, *account)).collect();
             for (device, account) in up {
                 self.look_at(device, account, scope);
@@ -381,12 +382,13 @@ impl AccountActor {
             .collect();
         let tell = async move {
             for (port, ready) in shared {
-                let message = if ready {
-                    ConversationMessage::Announced { device, account, commit: None }
+                if ready {
+                    let _ = port.send(ConversationMessage::Announced { device, account, commit: None }).await;
                 } else {
-                    ConversationMessage::Clone { devices: vec![device] }
-                };
-                let _ = port.send(message).await;
+                    // However long it was tried in vain: whoever has just come may have it.
+                    let _ = port.send(ConversationMessage::Invited).await;
+                    let _ = port.send(ConversationMessage::Clone { devices: vec![device] }).await;
+                }
             }
         };
         scope.spawn_background(tell, |_, (), _| ());

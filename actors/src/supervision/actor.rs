@@ -12,6 +12,15 @@ pub trait Message: Send + 'static {
 
     /// What a full mailbox does with this message.
     fn policy(&self) -> Policy;
+
+    /// Takes in a newer message of the same kind and key, which goes with this one
+    /// ([`Policy::Coalesce`]): by default, the newer one says it all.
+    fn coalesce(&mut self, newer: Self)
+    where
+        Self: Sized,
+    {
+        *self = newer;
+    }
 }
 
 /// One subsystem: state that only its own turns touch.

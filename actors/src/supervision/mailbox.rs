@@ -93,7 +93,7 @@ impl<M: Message> Mailbox<M> {
                 waiting.message.kind() == message.kind() && waiting.message.policy() == policy
             };
             if let Some(waiting) = state.queue.iter_mut().find(same) {
-                waiting.message = message;
+                waiting.message.coalesce(message);
                 self.cell.count_coalesced();
                 return Ok(());
             }

@@ -14,8 +14,8 @@ pub enum Policy {
     Reject,
     /// The oldest waiting message of this policy goes; for news that age quickly.
     DropOldest,
-    /// A waiting message of the same kind and key is replaced, full or not; for "look again". If there
-    /// is none, as [`Policy::Wait`].
+    /// A waiting message of the same kind and key takes this one in, full or not
+    /// ([`super::Message::coalesce`]); for "look again". If there is none, as [`Policy::Wait`].
     Coalesce(u64),
 }
 

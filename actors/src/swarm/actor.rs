@@ -13,8 +13,10 @@ mod announcing;
 mod changing;
 mod cloning;
 mod fetching;
+mod leaving;
 mod markers;
 mod overlay;
+mod serving;
 mod settling;
 #[cfg(test)]
 mod tests;
@@ -34,12 +36,11 @@ use self::changing::Refusals;
 use self::cloning::{CloneState, FIRST_CLONE_PAUSE};
 use self::fetching::{Failing, FetchState, Standby};
 use self::markers::Markers;
+use self::serving::Serving;
 use super::damage::set_aside;
-use super::exchange::serve;
 use super::founder::Founder;
 use super::messages::{
-    ConversationError, ConversationMessage, ConversationTold, ConversationView, Left, LinkState, MAX_PAGE,
-    Outgoing,
+    ConversationError, ConversationMessage, ConversationTold, ConversationView, LinkState, MAX_PAGE, Outgoing,
 };
 use super::preferences::Preferences;
 use super::replica::{Moved, Replica, ReplicaError, Sent};
@@ -51,7 +52,7 @@ use crate::account::messages::AccountSettings;
 use crate::blocking::{BlockingPool, Lane, Share};
 use crate::directory::messages::DirectoryMessage;
 use crate::event::{Event, NodeEvent};
-use crate::peer::messages::{Channel, ChannelOffer, LinksMessage};
+use crate::peer::messages::{Channel, LinksMessage};
 use crate::supervision::{Actor, Outlet, Port, Reply, Scope, TimerId};
 
 /// Messages written with one move of the head; a signature each makes this a sixth of a second.
@@ -59,12 +60,6 @@ const MAX_BATCH: usize = 64;
 
 /// Messages that wait to be written; more are refused.
 const MAX_WAITING: usize = 1024;
-
-/// Channels served at once: one for each device of a large conversation that is up.
-const MAX_SERVED: usize = 64;
-
-/// Channels served at once to one person, who has a handful of devices.
-const MAX_SERVED_EACH: usize = 16;
 
 /// Pause after the last change before loose objects are packed.
 const CONSOLIDATE: Duration = Duration::from_secs(30);
@@ -76,8 +71,11 @@ const KEEP_READ: Duration = Duration::from_secs(60);
 /// Commits that are kept in memory all the same: two megabytes of a conversation that is open.
 const KEEP_COMMITS: usize = 4096;
 
-/// How long the linked members may take to fetch that we have left, once one of them has.
-const LEAVE_GRACE: Duration = Duration::from_secs(30);
+/// First pause before joining is tried again: what hinders it is the disk, or a busy machine.
+const FIRST_JOIN_PAUSE: Duration = Duration::from_secs(5);
+
+/// Longest such pause; until it works we can neither write nor be seen.
+const LONGEST_JOIN_PAUSE: Duration = Duration::from_secs(600);
 
 /// What a conversation needs to start.
 #[derive(Clone, Debug)]
@@ -116,19 +114,12 @@ pub struct ConversationConfig {
 
 type SendReply = Reply<Result<CommitId, ConversationError>>;
 
-/// A channel that is served.
-#[derive(Debug)]
-struct Serving {
-    account: AccountId,
-    device: DeviceId,
-    /// Dropped to end it.
-    _stop: watch::Sender<()>,
-}
-
 /// See the module.
 pub struct ConversationActor {
     config: ConversationConfig,
     replica: Option<Arc<Replica>>,
+    /// Whether there is no copy here, as far as was looked: one that could not be opened may be there.
+    absent: bool,
     standing: Option<Standing>,
     waiting: VecDeque<(Outgoing, SendReply)>,
     writing: bool,
@@ -147,12 +138,14 @@ pub struct ConversationActor {
     announcing: AnnouncingState,
     /// The overlay, while the conversation is here.
     router: Option<Port<RouterMessage>>,
+    /// Whether it has begun once.
+    router_began: bool,
     /// Whether the router is shown everything again soon, because it missed something.
     showing_router: bool,
     /// Members' devices with a link, whose they are, and how they are spoken to.
     linked: BTreeMap<DeviceId, (AccountId, LinkState)>,
-    /// Daemons of 2023 that may have merged since we did, and whether they are looked at soon.
-    unsettled: BTreeMap<DeviceId, bool>,
+    /// Daemons of 2023 that may have merged since we did, and when they are looked at, if they have fetched.
+    unsettled: BTreeMap<DeviceId, Option<TimerId>>,
     clone: CloneState,
     consolidating: bool,
     /// Whether we have left, and are only here until somebody knows.
@@ -179,6 +172,7 @@ impl ConversationActor {
             preferences: Arc::new(Preferences::new(config.preferences_file.clone())),
             config,
             replica: None,
+            absent: false,
             standing: None,
             waiting: VecDeque::new(),
             writing: false,
@@ -192,6 +186,7 @@ impl ConversationActor {
             refusals: Refusals::default(),
             announcing: AnnouncingState::default(),
             router: None,
+            router_began: false,
             showing_router: false,
             linked: BTreeMap::new(),
             unsettled: BTreeMap::new(),
@@ -236,13 +231,19 @@ impl ConversationActor {
         scope.spawn(open, |conversation, opened, scope| {
             match opened {
                 Ok(Ok(Some((replica, standing)))) => conversation.ready(replica, standing, false, scope),
-                Ok(Ok(None)) => conversation.tell(ConversationTold::Wanted, scope),
+                Ok(Ok(None)) => conversation.wanted(scope),
                 Ok(Err(error)) if error.is_damage() => conversation.damaged(&error, scope),
                 Ok(Err(error)) => conversation.open_later(&error, scope),
                 Err(error) => conversation.open_later(&error, scope),
             }
             scope.release();
         });
+    }
+
+    /// There is no copy here.
+    fn wanted(&mut self, scope: &mut Scope<'_, Self>) {
+        self.absent = true;
+        self.tell(ConversationTold::Wanted, scope);
     }
 
     fn open_later(&mut self, error: &dyn std::error::Error, scope: &mut Scope<'_, Self>) {
@@ -264,7 +265,7 @@ impl ConversationActor {
             pool.run(share, Lane::Quick, work).await
         };
         scope.spawn(set_aside, |conversation, done, scope| match done {
-            Ok(Ok(())) => conversation.tell(ConversationTold::Wanted, scope),
+            Ok(Ok(())) => conversation.wanted(scope),
             Ok(Err(error)) => conversation.open_later(&error, scope),
             Err(error) => conversation.open_later(&error, scope),
         });
@@ -278,24 +279,26 @@ impl ConversationActor {
         scope: &mut Scope<'_, Self>,
     ) {
         self.replica = Some(replica);
+        self.absent = false;
         self.clone = CloneState::default();
-        self.tell_standing(&standing, scope);
+        self.tell_standing(&standing, true, scope);
         self.standing = Some(standing);
         self.start_router(scope);
         if cloned {
             self.emit(vec![Event::ConversationReady { conversation: self.config.id }], scope);
         }
         self.remind_after_start(scope);
-        self.join(scope);
+        self.join(FIRST_JOIN_PAUSE, scope);
     }
 
-    fn tell_standing(&self, standing: &Standing, scope: &mut Scope<'_, Self>) {
+    fn tell_standing(&self, standing: &Standing, opened: bool, scope: &mut Scope<'_, Self>) {
         let told = ConversationTold::Ready {
             members: standing.people(),
             joined: standing.joined(),
             invited: standing.invited(),
             mode: standing.mode.number(),
             metadata: standing.metadata(),
+            opened,
         };
         self.tell(told, scope);
     }
@@ -316,20 +319,30 @@ impl ConversationActor {
         scope.spawn(run, then);
     }
 
-    /// Joins, if we are here without having joined.
-    fn join(&mut self, scope: &mut Scope<'_, Self>) {
+    /// Joins, if we are here without having joined. Tried again after `pause` if the disk is full.
+    fn join(&mut self, pause: Duration, scope: &mut Scope<'_, Self>) {
         let now = scope.wall();
         self.with_replica(
             Lane::Quick,
             scope,
             move |replica| replica.join(now),
-            |conversation, joined, scope| match joined {
+            move |conversation, joined, scope| match joined {
                 Ok(Ok(Some(moved))) => conversation.moved(moved, None, scope),
                 Ok(Ok(None)) => {}
-                Ok(Err(error)) => tracing::error!(%error, "a conversation could not be joined"),
-                Err(error) => tracing::error!(%error, "a conversation could not be joined"),
+                Ok(Err(error)) => conversation.join_later(pause, &error, scope),
+                Err(error) => conversation.join_later(pause, &error, scope),
             },
         );
+    }
+
+    fn join_later(&self, pause: Duration, error: &dyn std::error::Error, scope: &mut Scope<'_, Self>) {
+        let next = pause.saturating_mul(2).min(LONGEST_JOIN_PAUSE);
+        tracing::error!(conversation = %self.config.id, %error, ?pause, "a conversation could not be joined; it is tried again");
+        scope.after(pause, move |conversation, scope| {
+            if !conversation.leaving {
+                conversation.join(next, scope);
+            }
+        });
     }
 
     /// The head has moved: tells the owner, the account and the other devices.
@@ -346,7 +359,7 @@ impl ConversationActor {
         let before = self.standing.replace(standing.clone());
         let others = self.changes_since(before.as_ref());
         if !others.is_empty() {
-            self.tell_standing(&standing, scope);
+            self.tell_standing(&standing, false, scope);
             events.extend(others);
         }
         if let Some(before) = before {
@@ -411,32 +424,6 @@ impl ConversationActor {
         self.emit(vec![Event::ConversationFailed { conversation: self.config.id, reason }], scope);
     }
 
-    fn serve(&mut self, offer: ChannelOffer, scope: &mut Scope<'_, Self>) {
-        let (account, device) = (offer.account, offer.device);
-        let may = self.may_exchange(account, device);
-        let each = self.served.values().filter(|serving| serving.account == account).count();
-        let room = each < MAX_SERVED_EACH && self.served.len() < MAX_SERVED;
-        let Some(replica) = self.replica.clone().filter(|_| may && room) else {
-            tracing::debug!(device = %offer.device.short(), "a git channel was declined");
-            return;
-        };
-        let number = self.next_served;
-        self.next_served += 1;
-        let (stop, mut stopped) = watch::channel(());
-        self.served.insert(number, Serving { account, device, _stop: stop });
-        let (pool, share) = (self.config.pool.clone(), self.config.share);
-        let told = scope.port().outlet(|(account, commit)| ConversationMessage::Served { account, commit });
-        let served = async move {
-            tokio::select! {
-                () = serve(offer, replica, pool, share, told) => {}
-                _ = stopped.changed() => {}
-            }
-        };
-        scope.spawn_background(served, move |conversation, (), _| {
-            conversation.served.remove(&number);
-        });
-    }
-
     /// Somebody reads: lets old history go when nobody has for a while.
     fn read(&mut self, scope: &mut Scope<'_, Self>) {
         if let Some(timer) = self.reading.take() {
@@ -481,25 +468,6 @@ impl ConversationActor {
         scope.spawn(run, |_, done, _| reply.send(done.unwrap_or_else(|error| Err(error.into()))));
     }
 
-    fn leave(&mut self, reply: Reply<Result<Left, ConversationError>>, scope: &mut Scope<'_, Self>) {
-        if self.replica.is_none() {
-            // What was never here has nothing to tell.
-            self.leaving = true;
-            return reply.send(Ok(Left::Alone));
-        }
-        let now = scope.wall();
-        self.with_replica(
-            Lane::Quick,
-            scope,
-            move |replica| replica.leave(now),
-            |conversation, left, scope| match left {
-                Ok(Ok(moved)) => reply.send(Ok(conversation.left(moved, scope))),
-                Ok(Err(error)) => reply.send(Err(ConversationError::Storage(error.to_string()))),
-                Err(error) => reply.send(Err(error)),
-            },
-        );
-    }
-
     /// Ends here if there is nothing but the first commit, and nothing of ours on its way. That the other
     /// one is asked for news, which it may never answer, keeps nothing.
     fn close_unused(&mut self, reply: Reply<bool>) {
@@ -511,49 +479,6 @@ impl ConversationActor {
         if reply.deliver(is_unused) && is_unused {
             self.leaving = true;
             self.replica = None;
-        }
-    }
-
-    /// That we have left is durable: has the others fetch it, if there are any.
-    fn left(&mut self, moved: Option<Moved>, scope: &mut Scope<'_, Self>) -> Left {
-        let first = !std::mem::replace(&mut self.leaving, true);
-        self.channels.clear();
-        self.show_router(scope);
-        match moved {
-            Some(moved) => self.moved(moved, None, scope),
-            None if first => self.announce(None, scope),
-            None => {}
-        }
-        let own = self.config.identity.account_id();
-        match &self.standing {
-            Some(standing) if standing.must_learn_of_leave(own) => Left::Announced,
-            _ => Left::Alone,
-        }
-    }
-
-    fn served(&mut self, account: AccountId, commit: CommitId, scope: &mut Scope<'_, Self>) {
-        if self.standing.as_ref().is_some_and(|standing| standing.head == commit) {
-            self.leave_fetched(account, scope);
-        }
-    }
-
-    /// Somebody has all that we have. If we are leaving, that is what we stayed for; those who are linked
-    /// may fetch it from us, too, for daemons of 2023 tell nobody of what they fetch.
-    fn leave_fetched(&mut self, account: AccountId, scope: &mut Scope<'_, Self>) {
-        let own = self.config.identity.account_id();
-        if !self.leaving || account == own {
-            return;
-        }
-        let first = self.know_of_leave.is_empty();
-        self.know_of_leave.insert(account);
-        let audience = self.standing.as_ref().map(Standing::audience).unwrap_or_default();
-        let mut linked = self.linked.values().map(|(account, _)| account);
-        if linked.all(|it| *it == own || !audience.contains(it) || self.know_of_leave.contains(it)) {
-            self.tell(ConversationTold::LeaveFetched, scope);
-        } else if first {
-            scope.after(LEAVE_GRACE, |conversation, scope| {
-                conversation.tell(ConversationTold::LeaveFetched, scope);
-            });
         }
     }
 
@@ -575,9 +500,9 @@ impl Actor for ConversationActor {
         self.end_typing(scope);
     }
 
-    fn child_failed(&mut self, _: &str, _: &mut Scope<'_, Self>) {
+    fn child_failed(&mut self, _: &str, scope: &mut Scope<'_, Self>) {
         tracing::error!(conversation = %self.config.id, "the overlay failed too often; all members are told directly");
-        self.router = None;
+        self.overlay_failed(scope);
     }
 
     fn handle(&mut self, message: ConversationMessage, scope: &mut Scope<'_, Self>) {
@@ -634,6 +559,7 @@ impl Actor for ConversationActor {
             ConversationMessage::Router(told) => self.router_told(told, scope),
             ConversationMessage::Routes(reply) => self.routes(reply, scope),
             ConversationMessage::Served { account, commit } => {
+                self.has_copy(account);
                 self.heard_marker(account, MarkerKind::Fetched, commit, scope);
                 self.settle(account, scope);
                 self.served(account, commit, scope);

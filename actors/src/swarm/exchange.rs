@@ -17,6 +17,8 @@ use skep_protocol::link::channel_name::ChannelName;
 use skep_protocol::swarm::git::download::DownloadError;
 use skep_protocol::time::UnixMillis;
 use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::founder::Founder;
 use super::replica::{Moved, Replica, ReplicaError, refusal};
@@ -48,8 +50,8 @@ const SERVE_STALL: Duration = Duration::from_secs(60);
 
 /// How a fetch went.
 pub(super) enum Outcome {
-    /// The channel can be used again; what the fetch changed, if anything.
-    Done(Channel, Option<Box<Moved>>),
+    /// The channel can be used again, if there is one; what the fetch changed, if anything.
+    Done(Option<Channel>, Option<Box<Moved>>),
     Failed(Failure),
     NoChannel(LinkError),
 }
@@ -92,9 +94,12 @@ pub(super) struct FetchJob {
 impl FetchJob {
     /// Fetches over the channel given, or over a new one if that turns out to be dead.
     pub(super) async fn run(self, channel: Option<Channel>) -> Outcome {
+        if self.is_here().await {
+            return Outcome::Done(channel, None);
+        }
         if let Some(mut channel) = channel {
             match self.fetch(&mut channel, SILENCE_OF_KEPT).await {
-                Ok(moved) => return Outcome::Done(channel, moved),
+                Ok(moved) => return Outcome::Done(Some(channel), moved),
                 Err(Failure { error: ReplicaError::Fetch(FetchError::Download(_)), .. }) => {}
                 Err(failure) => return Outcome::Failed(failure),
             }
@@ -104,24 +109,25 @@ impl FetchJob {
             Err(error) => return Outcome::NoChannel(error),
         };
         match self.fetch(&mut channel, SILENCE).await {
-            Ok(moved) => Outcome::Done(channel, moved),
+            Ok(moved) => Outcome::Done(Some(channel), moved),
             Err(failure) => Outcome::Failed(failure),
         }
     }
 
+    /// Whether what was announced has come from somebody else meanwhile.
+    async fn is_here(&self) -> bool {
+        let Some(commit) = self.commit else { return false };
+        let replica = Arc::clone(&self.replica);
+        let has = self.pool.run(self.share, Lane::Quick, move || replica.has(commit)).await;
+        matches!(has, Ok(Ok(true)))
+    }
+
     /// Fetches over a channel. `patience` is how long the server may be silent before its first word.
     async fn fetch(&self, channel: &mut Channel, patience: Duration) -> Result<Option<Box<Moved>>, Failure> {
-        if let Some(commit) = self.commit {
-            let replica = Arc::clone(&self.replica);
-            let has = self.pool.run(self.share, Lane::Quick, move || replica.has(commit)).await;
-            if matches!(has, Ok(Ok(true))) {
-                return Ok(None);
-            }
-        }
         let fetch = Fetch::new(self.conversation, self.device).refusing(self.refused.clone());
         let mut receiving = Receiving::new(fetch, &self.pool, self.share);
         let mut bytes = Bytes::new();
-        let deadline = tokio::time::Instant::now() + FETCH;
+        let deadline = Instant::now() + FETCH;
         let mut patience = patience;
         loop {
             let (replica, received) = (Arc::clone(&self.replica), bytes);
@@ -136,7 +142,7 @@ impl FetchJob {
             if let Some(fetched) = receiving.done.take() {
                 return self.integrate(fetched).await;
             }
-            let until = deadline.min(tokio::time::Instant::now() + patience);
+            let until = deadline.min(Instant::now() + patience);
             bytes = receive(channel, until).await?;
             patience = SILENCE;
         }
@@ -253,7 +259,7 @@ impl CloneJob {
         let fetch = Fetch::new(self.conversation, self.device);
         let mut receiving = Receiving::new(fetch, &self.pool, self.share);
         let mut bytes = Bytes::new();
-        let deadline = tokio::time::Instant::now() + FETCH;
+        let deadline = Instant::now() + FETCH;
         let pack = loop {
             let received = bytes;
             let step = move || {
@@ -270,7 +276,7 @@ impl CloneJob {
                 // Nothing is not up to date with anything.
                 Some(Fetched::UpToDate { .. }) => return Err(ReplicaError::Empty.into()),
                 None => {
-                    let until = deadline.min(tokio::time::Instant::now() + SILENCE);
+                    let until = deadline.min(Instant::now() + SILENCE);
                     bytes = receive(&mut channel, until).await?;
                 }
             }
@@ -337,7 +343,7 @@ async fn send(channel: &Channel, part: Bytes) -> Result<(), ReplicaError> {
     }
 }
 
-async fn receive(channel: &mut Channel, until: tokio::time::Instant) -> Result<Bytes, ReplicaError> {
+async fn receive(channel: &mut Channel, until: Instant) -> Result<Bytes, ReplicaError> {
     match tokio::time::timeout_at(until, channel.receiver.receive()).await {
         Ok(Ok(bytes)) => Ok(bytes),
         Ok(Err(end)) => Err(vanished(end)),
@@ -350,20 +356,24 @@ fn vanished(_: ChannelEnd) -> ReplicaError {
 }
 
 /// Serves one channel until the peer closes it, and tells which commits the peer has then: those it
-/// said it has, and those it was sent before it went on or closed the channel in order.
+/// said it has, and those it was sent before it went on or closed the channel in order. `idle` says since
+/// when the peer asks for nothing.
 pub(super) async fn serve(
     offer: ChannelOffer,
     replica: Arc<Replica>,
     pool: BlockingPool,
     share: Share,
     told: Outlet<(AccountId, CommitId)>,
+    idle: watch::Sender<Option<Instant>>,
 ) {
     let (device, account) = (offer.device, offer.account);
     let Ok(mut channel) = offer.accept().await else { return };
     let mut serve = Serve::default();
     let mut sent = None;
     loop {
+        idle.send_replace(Some(Instant::now()));
         let received = channel.receiver.receive().await;
+        idle.send_replace(None);
         if !matches!(received, Err(ChannelEnd::Lost))
             && let Some(commit) = sent.take()
             && told.send((account, commit)).await.is_err()

@@ -3,34 +3,21 @@
 use skep_protocol::ids::{BlobId, ObjectId};
 use skep_protocol::swarm::git::download::{DownloadOutput, DownloadSession};
 use skep_protocol::swarm::object::{EntryKind, NewObject, ObjectKind, Tree};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 use tokio::task::LocalSet;
 use tokio::time::Instant;
 
 use super::*;
-use crate::peer::channel::Outbound;
-use crate::peer::messages::{ChannelReceiver, ChannelSender};
 use crate::recorded::NOW;
 use crate::supervision::{Actor, Environment, Scope, start_root};
-use crate::swarm::testing::founder;
+use crate::swarm::testing::{self, Silent, founder};
 
 const PEER: DeviceId = DeviceId([7; 32]);
 const CONTACT: AccountId = AccountId([8; 20]);
 
-/// The other end of a channel, at which nobody is unless the test plays it.
-struct Silent {
-    outbound: mpsc::Receiver<Outbound>,
-    inbound: mpsc::Sender<bytes::Bytes>,
-}
-
-/// A channel that takes `room` frames until the peer reads.
+/// A channel to the contact that takes `room` frames until the peer reads.
 fn channel(room: usize) -> (Channel, Silent) {
-    let (outbound_sender, outbound) = mpsc::channel(room);
-    let (inbound_sender, inbound) = mpsc::channel(64);
-    let sender = ChannelSender { number: 1, outbound: outbound_sender, open: inbound_sender.downgrade() };
-    let receiver = ChannelReceiver { inbound, end: Arc::default() };
-    let channel = Channel { name: String::new(), device: PEER, account: CONTACT, sender, receiver };
-    (channel, Silent { outbound, inbound: inbound_sender })
+    testing::channel(CONTACT, PEER, room)
 }
 
 /// A new conversation with one commit.
@@ -126,7 +113,10 @@ async fn a_client_that_does_not_read_what_it_asked_for_is_given_up_after_a_minut
         user.send(channel).unwrap();
     };
     let (told, _) = Outlet::channel("served", 1);
-    tokio::join!(serve(offer, replica, BlockingPool::new(2), Share(1), told), hand_over);
+    tokio::join!(
+        serve(offer, replica, BlockingPool::new(2), Share(1), told, watch::channel(None).0),
+        hand_over
+    );
     assert_eq!(begun.elapsed().as_secs(), SERVE_STALL.as_secs());
     drop(silent.outbound);
 }

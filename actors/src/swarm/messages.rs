@@ -636,6 +636,14 @@ impl Message for ConversationMessage {
             _ => Policy::Wait,
         }
     }
+
+    /// Of two commits that a device announces either may be the newer one: all that it has is looked for.
+    fn coalesce(&mut self, newer: Self) {
+        let earlier = std::mem::replace(self, newer);
+        if let (Self::Announced { commit: before, .. }, Self::Announced { commit, .. }) = (earlier, self) {
+            *commit = commit.filter(|commit| before == Some(*commit));
+        }
+    }
 }
 
 /// What is to be done after leaving (`spec: swarm 12`).
@@ -652,7 +660,7 @@ pub enum Left {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ConversationTold {
     /// It is here and can be used: its members (all roles that may fetch) and the number of its
-    /// mode. Told at the start and whenever members change.
+    /// mode. Told whenever it was opened, and whenever members change.
     Ready {
         /// Who may take part.
         members: BTreeSet<AccountId>,
@@ -664,6 +672,8 @@ pub enum ConversationTold {
         mode: i64,
         /// What an invitation says of it.
         metadata: BTreeMap<String, String>,
+        /// Whether it was opened just now, by an actor that knows of no links.
+        opened: bool,
     },
     /// Nobody is connected: the devices of these members are to be looked for.
     Sought(Vec<AccountId>),

@@ -11,7 +11,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use skep_protocol::drt::telling::Head;
+use skep_protocol::drt::telling::{FEW_MEMBERS, Head};
 use skep_protocol::ids::{AccountId, DeviceId};
 use skep_protocol::swarm::layout::Role;
 use skep_protocol::swarm::notice::{Announcement, Notice as SwarmNotice};
@@ -34,8 +34,12 @@ const REMINDERS: [Duration; 3] = [Duration::from_secs(30), Duration::from_secs(1
 /// The announcement of our head.
 #[derive(Debug, Default)]
 pub(super) struct AnnouncingState {
-    /// Whether it is to be made again soon, and from where the head came.
-    again: Option<Option<Source>>,
+    /// From where the head came, if it did not begin here.
+    source: Option<Source>,
+    /// Without an overlay: who has yet to be told, as the links take it.
+    untold: BTreeSet<AccountId>,
+    /// Whether it goes on soon.
+    again: bool,
     /// From whom our head came, as it is, if it did not begin here.
     has_head: Option<AccountId>,
     reminder: Option<TimerId>,
@@ -55,33 +59,56 @@ impl ConversationActor {
         if standing.members.role(self.config.identity.account_id()) == Some(Role::Banned) {
             return;
         }
-        let device = source.map(|source| source.device);
-        let told = match &self.router {
-            Some(_) => self.tell_router(RouterMessage::Head(Head { commit: standing.head, source: device })),
-            None => self.tell_everybody(device),
-        };
-        if !told && self.announcing.again.replace(source).is_none() {
-            scope.after(ANNOUNCE_AGAIN, |conversation, scope| {
-                if let Some(source) = conversation.announcing.again.take() {
-                    conversation.announce(source, scope);
-                }
-            });
+        let mut everybody = standing.audience();
+        if self.leaving {
+            // Our own devices learn that we have left from each other.
+            everybody.remove(&self.config.identity.account_id());
         }
+        self.announcing.untold = everybody;
+        self.announcing.source = source;
+        self.go_on_announcing(scope);
         self.announcing.has_head = source.map(|source| source.account);
         self.remind_later(0, scope);
     }
 
-    /// Tells all members of our head when there is no overlay that chooses; false when the links had no
-    /// room for that.
-    fn tell_everybody(&self, except: Option<DeviceId>) -> bool {
-        // Our own devices learn that we have left from each other.
-        let own = self.leaving.then(|| self.config.identity.account_id());
-        let audience = self.standing.as_ref().map(super::Standing::audience).unwrap_or_default();
-        let mut told = true;
-        for person in audience.into_iter().filter(|person| Some(*person) != own) {
-            told &= self.tell_head(person, true, except);
+    /// Has the overlay tell of our head, or tells all members if there is none that chooses.
+    fn go_on_announcing(&mut self, scope: &mut Scope<'_, Self>) {
+        let Some(commit) = self.standing.as_ref().map(|standing| standing.head) else { return };
+        let source = self.announcing.source.map(|source| source.device);
+        let told = if self.router.is_some() {
+            self.tell_router(RouterMessage::Head(Head { commit, source }))
+        } else {
+            let untold = std::mem::take(&mut self.announcing.untold);
+            let full = untold.into_iter().filter(|person| !self.tell_head(*person, true, source));
+            self.announcing.untold = full.collect();
+            self.announcing.untold.is_empty()
+        };
+        if !told && !std::mem::replace(&mut self.announcing.again, true) {
+            scope.after(ANNOUNCE_AGAIN, |conversation, scope| {
+                conversation.announcing.again = false;
+                conversation.go_on_announcing(scope);
+            });
         }
-        told
+    }
+
+    /// There is no overlay any more; what it had yet to tell is told to all.
+    pub(super) fn overlay_failed(&mut self, scope: &mut Scope<'_, Self>) {
+        self.router = None;
+        self.announce(self.announcing.source, scope);
+    }
+
+    /// Tells the members who are linked of our head, when the overlay of a large conversation goes with us and
+    /// would leave it to two of all.
+    pub(super) fn tell_linked(&self) {
+        let own = self.config.identity.account_id();
+        let audience = self.standing.as_ref().map(super::Standing::audience).unwrap_or_default();
+        if audience.len() <= FEW_MEMBERS {
+            return;
+        }
+        let linked: BTreeSet<AccountId> = self.linked.values().map(|(account, _)| *account).collect();
+        for person in linked.into_iter().filter(|person| *person != own && audience.contains(person)) {
+            self.tell_head(person, true, None);
+        }
     }
 
     /// Tells a member's devices of our head; false when the links had no room for that.

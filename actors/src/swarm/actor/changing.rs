@@ -100,6 +100,8 @@ impl ConversationActor {
             (account == own && !now.members.banned_devices.contains(&device)) || now.admits(account, device)
         };
         self.channels.retain(|device, channel| may(channel.account, *device));
+        // Whoever is taken back is shown as linked again.
+        self.linked.retain(|device, (account, _)| may(*account, *device));
         // Their sessions end with the senders.
         self.served.retain(|_, serving| may(serving.account, serving.device));
         let people = now.people();

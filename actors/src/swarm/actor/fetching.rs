@@ -202,22 +202,25 @@ impl ConversationActor {
             }
             Outcome::Done(channel, moved) => {
                 self.failed_fetches.remove(&device);
-                if self.may_exchange(channel.account, device) {
+                if let Some(channel) = channel.filter(|it| self.may_exchange(it.account, device)) {
                     self.channels.insert(device, channel);
                 }
                 if let Some(moved) = moved {
                     // Whose head we took over knows it; of a merge of ours it does not.
                     let source = account.filter(|_| moved.adopted).map(|account| Source { device, account });
                     if source.is_none() {
-                        self.merged();
+                        self.merged(scope);
                     }
                     self.moved(*moved, source, scope);
                 }
             }
             Outcome::Failed(failure) => {
                 self.fetch_failed(device, account, &failure, scope);
-                if let Some(account) = account.filter(|_| !failure.is_final()) {
-                    self.fetch_later(device, account, scope);
+                if let Some(account) = account {
+                    self.rest_after_failure(device, scope);
+                    if !failure.is_final() {
+                        self.fetch_later(device, account, scope);
+                    }
                 }
             }
             Outcome::NoChannel(error) => {
@@ -226,6 +229,7 @@ impl ConversationActor {
                 let has_link =
                     matches!(error, LinkError::Declined { .. } | LinkError::Busy(_) | LinkError::Deadline(_));
                 if let Some(account) = account.filter(|_| has_link) {
+                    self.rest_after_failure(device, scope);
                     self.fetch_later(device, account, scope);
                 }
             }
@@ -239,15 +243,31 @@ impl ConversationActor {
         }
     }
 
-    /// Looks for news at a device again after a while: what it announced may be its last.
-    pub(super) fn fetch_later(&mut self, device: DeviceId, account: AccountId, scope: &mut Scope<'_, Self>) {
+    /// Counts a fetch that failed: whatever the device announces, it is left alone for a while.
+    fn rest_after_failure(&mut self, device: DeviceId, scope: &Scope<'_, Self>) {
         let now = scope.now();
         let failing = self.failing(device, now);
         let pause = FIRST_FETCH_PAUSE.saturating_mul(1 << failing.failures.min(16)).min(LONGEST_FETCH_PAUSE);
         failing.failures = failing.failures.saturating_add(1);
         failing.until = now.plus(pause);
-        if failing.failures <= MAX_FETCH_TRIES {
+    }
+
+    /// Looks for news at a device again after a while: what it announced may be its last.
+    fn fetch_later(&mut self, device: DeviceId, account: AccountId, scope: &mut Scope<'_, Self>) {
+        let failures = self.failed_fetches.get(&device).map_or(0, |failing| failing.failures);
+        if failures <= MAX_FETCH_TRIES {
             self.is_resting(device, account, scope);
+        }
+    }
+
+    /// Somebody has fetched from us. The first time, that is whoever had no copy to serve until now.
+    pub(super) fn has_copy(&mut self, account: AccountId) {
+        if self.markers.status.of(account).fetched.is_some() {
+            return;
+        }
+        let theirs = self.linked.iter().filter(|(_, (it, _))| *it == account);
+        for (device, _) in theirs {
+            self.failed_fetches.remove(device);
         }
     }
 

@@ -24,6 +24,9 @@ use crate::swarm::messages::ConversationError;
 /// How long what others tell may wait until it is on disk.
 const SAVE_PAUSE: Duration = Duration::from_secs(1);
 
+/// Pause before markers that the system did not let us read are looked for again.
+const LOAD_AGAIN: Duration = Duration::from_secs(5);
+
 /// Callers that may wait for one write; a write takes milliseconds.
 const MAX_UNSAVED: usize = 1024;
 
@@ -37,6 +40,8 @@ type SaveReply = Reply<Result<(), ConversationError>>;
 #[derive(Debug)]
 pub(super) struct Markers {
     file: PathBuf,
+    /// Whether they are as on the disk: before, nothing is counted that could be written over them.
+    loaded: bool,
     pub(super) status: MessageStatus,
     typing: Typing,
     /// The markers whose place in the history is being looked up, and what was told meanwhile: however
@@ -56,6 +61,7 @@ impl Markers {
     pub(super) fn new(file: PathBuf) -> Self {
         Self {
             file,
+            loaded: false,
             status: MessageStatus::default(),
             typing: Typing::default(),
             looking: BTreeMap::new(),
@@ -68,24 +74,39 @@ impl Markers {
 }
 
 impl ConversationActor {
-    /// Reads what is on disk; messages wait for it.
+    /// Reads what is on disk; messages wait for it, unless the disk cannot be read now.
     pub(super) fn load_markers(&mut self, scope: &mut Scope<'_, Self>) {
         let (pool, share, file) = (self.config.pool.clone(), self.config.share, self.markers.file.clone());
         let load = async move { pool.run(share, Lane::Quick, move || read(&file)).await };
         scope.hold();
         scope.spawn(load, |conversation, loaded, scope| {
             match loaded {
-                Ok(Ok(status)) => conversation.markers.status = status,
-                Ok(Err(error)) => tracing::warn!(%error, "read markers begin anew"),
-                Err(error) => tracing::warn!(%error, "read markers begin anew"),
+                Ok(Ok(status)) => conversation.markers_loaded(status, scope),
+                Ok(Err(error)) if is_damage(&error) => {
+                    tracing::warn!(%error, "read markers begin anew");
+                    conversation.markers_loaded(MessageStatus::default(), scope);
+                }
+                Ok(Err(error)) => conversation.load_markers_later(&error, scope),
+                Err(error) => conversation.load_markers_later(&error, scope),
             }
             scope.release();
         });
     }
 
+    fn markers_loaded(&mut self, status: MessageStatus, scope: &mut Scope<'_, Self>) {
+        self.markers.status = status;
+        self.markers.loaded = true;
+        self.review_markers(scope);
+    }
+
+    fn load_markers_later(&self, error: &dyn std::error::Error, scope: &mut Scope<'_, Self>) {
+        tracing::warn!(conversation = %self.config.id, %error, "read markers are loaded again later");
+        scope.after(LOAD_AGAIN, Self::load_markers);
+    }
+
     /// The owner has read up to a message; answered when that is on disk.
     pub(super) fn mark_read(&mut self, commit: CommitId, reply: SaveReply, scope: &mut Scope<'_, Self>) {
-        if self.markers.unsaved.len() >= MAX_UNSAVED {
+        if !self.markers.loaded || self.markers.unsaved.len() >= MAX_UNSAVED {
             return reply.send(Err(ConversationError::Busy(PoolError::Full)));
         }
         self.read(scope);
@@ -144,6 +165,10 @@ impl ConversationActor {
         }
         let old = self.markers.status.of(member).marker(kind).map(|marker| marker.commit);
         if !takes_part || old == Some(commit) {
+            return;
+        }
+        if !self.markers.loaded {
+            self.markers.early.insert((member, kind), commit);
             return;
         }
         self.read(scope);
@@ -310,6 +335,11 @@ impl ConversationActor {
             }
         }
     }
+}
+
+/// Whether what is on the disk is of no use, as against not to be read now.
+fn is_damage(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::FileTooLarge)
 }
 
 fn read(file: &Path) -> io::Result<MessageStatus> {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use skep_protocol::drt::telling::Head;
 use skep_protocol::ids::{AccountId, CommitId, DeviceId};
 use skep_protocol::swarm::layout::Role;
 
@@ -84,7 +85,14 @@ impl ConversationActor {
 
     pub(super) fn router_told(&mut self, told: RouterTold, scope: &mut Scope<'_, Self>) {
         match told {
-            RouterTold::Started => self.show_router(scope),
+            RouterTold::Started => {
+                self.show_router(scope);
+                let head = self.standing.as_ref().map(|standing| standing.head);
+                // One that was made anew does not know what the one before had yet to tell.
+                if let Some(commit) = head.filter(|_| std::mem::replace(&mut self.router_began, true)) {
+                    self.tell_router(RouterMessage::Head(Head { commit, source: None }));
+                }
+            }
             RouterTold::Seek(members) => self.tell(ConversationTold::Sought(members), scope),
         }
     }
@@ -99,9 +107,12 @@ impl ConversationActor {
     ) {
         if state == LinkState::Down {
             self.linked.remove(&device);
-            self.unsettled.remove(&device);
-        } else {
-            self.linked.insert(device, (account, state));
+            if let Some(Some(planned)) = self.unsettled.remove(&device) {
+                scope.cancel(planned);
+            }
+        } else if self.linked.insert(device, (account, state)).is_none() {
+            // Whatever hindered it before may have ended with the link before.
+            self.failed_fetches.remove(&device);
         }
         if !self.tell_router(RouterMessage::Link { device, account, state }) {
             self.show_router_later(scope);

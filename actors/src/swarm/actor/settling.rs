@@ -18,26 +18,29 @@ const SETTLE: Duration = Duration::from_secs(3);
 
 impl ConversationActor {
     /// We have merged: what the linked daemons of 2023 make of that is to be looked at.
-    pub(super) fn merged(&mut self) {
+    pub(super) fn merged(&mut self, scope: &mut Scope<'_, Self>) {
         let daemons = self.linked.iter().filter(|(_, (_, state))| *state == LinkState::Legacy);
         for (device, _) in daemons {
-            self.unsettled.entry(*device).or_default();
+            // What they make of an earlier merge is seen with what they make of this one.
+            if let Some(Some(planned)) = self.unsettled.insert(*device, None) {
+                scope.cancel(planned);
+            }
         }
     }
 
-    /// Somebody has fetched. Looks at their daemons after a while, once for each time that we merged.
+    /// Somebody has fetched. Looks at their daemons after a while, once after the last of our merges.
     pub(super) fn settle(&mut self, account: AccountId, scope: &mut Scope<'_, Self>) {
-        for (device, is_planned) in &mut self.unsettled {
+        for (device, planned) in &mut self.unsettled {
             let is_theirs = self.linked.get(device).is_some_and(|(it, _)| *it == account);
-            if !is_theirs || std::mem::replace(is_planned, true) {
+            if !is_theirs || planned.is_some() {
                 continue;
             }
             let device = *device;
-            scope.after(SETTLE, move |conversation, scope| {
+            *planned = Some(scope.after(SETTLE, move |conversation, scope| {
                 if conversation.unsettled.remove(&device).is_some() {
                     conversation.announced(device, account, None, scope);
                 }
-            });
+            }));
         }
     }
 }

@@ -6,13 +6,16 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::mpsc;
 
+use super::serving::MAX_SERVED_EACH;
 use super::*;
-use crate::peer::messages::{LinkError, Notice, Recipient};
+use crate::peer::messages::{ChannelOffer, LinkError, Notice, Recipient};
 use crate::recorded::NOW;
 use crate::supervision::{ActorRow, ChildSpec, Environment, Message, Policy, RootHandle, start_root};
-use crate::swarm::testing::founder;
+use crate::swarm::testing::{channel, founder};
 use crate::virtual_time::{self, pass, until};
 
+#[path = "fetching_tests.rs"]
+mod fetching;
 #[path = "storm_tests.rs"]
 mod storms;
 
@@ -201,15 +204,23 @@ impl Lab {
         until(|| self.told.lock().unwrap().last().is_some_and(|(_, _, lasting)| !lasting)).await;
     }
 
+    /// Everything that is to be fetched or cloned waits for a channel.
+    async fn waits_for_channels(&self) {
+        self.settled().await;
+        let tree = self.root.environment().tree();
+        let is_idle = |row: &ActorRow| row.tasks == self.opening.lock().unwrap().len();
+        until(|| tree.rows().iter().filter(|row| row.kind == "conversation").all(is_idle)).await;
+    }
+
     /// Declines all channels that were asked for, and says how many those were.
     async fn decline_all(&self) -> usize {
-        self.settled().await;
+        self.waits_for_channels().await;
         let opening = std::mem::take(&mut *self.opening.lock().unwrap());
         let count = opening.len();
         for (device, reply) in opening {
             reply.send(Err(LinkError::Declined { device, name: "git".to_owned() }));
         }
-        self.settled().await;
+        self.waits_for_channels().await;
         count
     }
 
@@ -332,110 +343,6 @@ fn a_marker_at_a_commit_that_is_not_here_is_told_when_it_is_and_one_that_never_c
 }
 
 #[test]
-fn only_so_many_devices_of_a_member_are_fetched_from_at_once() {
-    run(|lab| async move {
-        for number in 1..=6 {
-            let (device, commit) = (DeviceId([number; 32]), Some(CommitId([number; 20])));
-            lab.tell(ConversationMessage::Announced { device, account: OTHER, commit });
-        }
-        until(|| lab.opening.lock().unwrap().len() == 4).await;
-        lab.settled().await;
-        let (_, reply) = lab.opening.lock().unwrap().remove(0);
-        reply.send(Err(LinkError::Lost(DeviceId([1; 32]))));
-        lab.settled().await;
-        pass(1).await;
-        until(|| lab.opening.lock().unwrap().len() == 4).await;
-        lab.settled().await;
-        let opening: Vec<_> = lab.opening.lock().unwrap().iter().map(|(device, _)| device.0[0]).collect();
-        assert!(opening[..3] == [2, 3, 4] && [5, 6].contains(&opening[3]), "{opening:?}");
-        // However long they wait for that, it is not held against them.
-        for _ in 0..100 {
-            pass(1).await;
-        }
-        let (_, reply) = lab.opening.lock().unwrap().remove(0);
-        reply.send(Err(LinkError::Lost(DeviceId([2; 32]))));
-        lab.settled().await;
-        pass(1).await;
-        until(|| lab.opening.lock().unwrap().len() == 4).await;
-    });
-}
-
-fn announced_by(number: u8, commit: u8) -> ConversationMessage {
-    let (device, commit) = (DeviceId([number; 32]), Some(CommitId([commit; 20])));
-    ConversationMessage::Announced { device, account: OTHER, commit }
-}
-
-impl Lab {
-    /// Who is being asked for a channel, in the order of that.
-    async fn asked(&self) -> Vec<u8> {
-        self.settled().await;
-        self.opening.lock().unwrap().iter().map(|(device, _)| device.0[0]).collect()
-    }
-}
-
-#[test]
-fn what_many_announce_is_fetched_from_one_and_from_the_next_when_that_one_fails() {
-    run(|lab| async move {
-        for number in 1..=4 {
-            for _ in 0..100 {
-                lab.tell(announced_by(number, 7));
-            }
-        }
-        until(|| !lab.opening.lock().unwrap().is_empty()).await;
-        assert_eq!(lab.asked().await, [1]);
-        let (device, reply) = lab.opening.lock().unwrap().remove(0);
-        reply.send(Err(LinkError::Lost(device)));
-        until(|| !lab.opening.lock().unwrap().is_empty()).await;
-        assert_eq!(lab.asked().await, [2], "the others stand by");
-    });
-}
-
-#[test]
-fn who_announces_and_is_silent_keeps_nobody_waiting() {
-    run(|lab| async move {
-        for number in 1..=3 {
-            lab.tell(announced_by(number, 7));
-            lab.settled().await;
-        }
-        for asked in [&[1][..], &[1, 2], &[1, 2, 3]] {
-            until(|| lab.opening.lock().unwrap().len() == asked.len()).await;
-            assert_eq!(lab.asked().await, asked);
-            tokio::time::advance(std::time::Duration::from_millis(250)).await;
-        }
-    });
-}
-
-#[test]
-fn many_devices_of_one_who_is_silent_do_not_keep_others_waiting() {
-    let own = founder().identity.account_id();
-    run(move |lab| async move {
-        for number in 1..=40 {
-            lab.tell(announced_by(number, 7));
-        }
-        let (device, commit) = (DeviceId([50; 32]), Some(CommitId([7; 20])));
-        lab.tell(ConversationMessage::Announced { device, account: own, commit });
-        until(|| !lab.opening.lock().unwrap().is_empty()).await;
-        assert_eq!(lab.asked().await, [1]);
-        tokio::time::advance(std::time::Duration::from_millis(250)).await;
-        until(|| lab.opening.lock().unwrap().len() == 2).await;
-        assert_eq!(lab.asked().await, [1, 50]);
-    });
-}
-
-#[test]
-fn who_stands_by_and_announces_something_else_is_asked_for_everything() {
-    run(|lab| async move {
-        lab.tell(announced_by(1, 7));
-        lab.tell(announced_by(2, 7));
-        until(|| !lab.opening.lock().unwrap().is_empty()).await;
-        assert_eq!(lab.asked().await, [1]);
-        lab.tell(announced_by(2, 8));
-        until(|| lab.opening.lock().unwrap().len() == 2).await;
-        assert_eq!(lab.asked().await, [1, 2]);
-    });
-}
-
-#[test]
 fn a_conversation_closes_unused_only_if_no_message_was_taken_and_takes_none_then() {
     let close = |reply| ConversationMessage::CloseUnused(reply);
     run(move |lab| async move {
@@ -480,5 +387,63 @@ fn the_view_shows_how_many_devices_of_each_member_are_linked() {
         let (device, state) = (DeviceId([1; 32]), LinkState::Down);
         lab.tell(ConversationMessage::Link { device, account: OTHER, state });
         assert_eq!(linked().await, 1);
+    });
+}
+
+#[test]
+fn the_channel_that_was_idle_longest_makes_room_for_another_one() {
+    run(|lab| async move {
+        let mut peers = Vec::new();
+        let mut offer = async |number: usize| {
+            let device = DeviceId([u8::try_from(number).unwrap(); 32]);
+            let (accept, accepted) = tokio::sync::oneshot::channel();
+            lab.tell(ConversationMessage::Serve(ChannelOffer {
+                name: String::new(),
+                device,
+                account: OTHER,
+                accept,
+            }));
+            let taken: tokio::sync::oneshot::Sender<Channel> = accepted.await.unwrap();
+            let (channel, peer) = channel(OTHER, device, 8);
+            taken.send(channel).unwrap();
+            pass(1).await;
+            lab.conversation.ask(SOON, ConversationMessage::Describe).await.unwrap();
+            peers.push(peer);
+        };
+        for number in 0..MAX_SERVED_EACH {
+            offer(number).await;
+        }
+        offer(MAX_SERVED_EACH).await;
+        offer(MAX_SERVED_EACH + 1).await;
+        let open: Vec<bool> = peers.iter().map(|peer| !peer.inbound.is_closed()).collect();
+        assert_eq!(open[..3], [false, false, true]);
+        assert!(open[3..].iter().all(|is_open| *is_open));
+    });
+}
+
+#[test]
+fn markers_that_cannot_be_read_now_are_read_later_and_not_written_over() {
+    virtual_time::run(async {
+        let mut status = None;
+        let mut lab = Lab::start_in(|folder, _| {
+            // What the system refuses to read; a folder is that.
+            std::fs::create_dir(folder.join("status")).unwrap();
+            status = Some(folder.join("status"));
+        })
+        .await;
+        let status = status.unwrap();
+        let head = lab.send("hello").await;
+        let read = |reply| ConversationMessage::MarkRead { message: head, reply };
+        let busy = lab.conversation.ask(SOON, read).await.unwrap();
+        assert!(matches!(busy, Err(ConversationError::Busy(_))), "{busy:?}");
+        lab.tell(ConversationMessage::Served { account: OTHER, commit: head });
+        lab.settled().await;
+        pass(60).await;
+        assert!(status.is_dir());
+        std::fs::remove_dir(&status).unwrap();
+        pass(10).await;
+        assert!(matches!(lab.next_sign().await, Event::Fetched { message, .. } if message == head));
+        lab.conversation.ask(SOON, read).await.unwrap().unwrap();
+        assert!(status.is_file());
     });
 }
