@@ -146,6 +146,8 @@ pub struct ConversationActor {
     linked: BTreeMap<DeviceId, (AccountId, LinkState)>,
     /// Daemons of 2023 that may have merged since we did, and when they are looked at, if they have fetched.
     unsettled: BTreeMap<DeviceId, Option<TimerId>>,
+    /// Daemons of 2023 whose links are new, and when they are looked at next.
+    newly_linked: BTreeMap<DeviceId, TimerId>,
     clone: CloneState,
     consolidating: bool,
     /// Whether we have left, and are only here until somebody knows.
@@ -190,6 +192,7 @@ impl ConversationActor {
             showing_router: false,
             linked: BTreeMap::new(),
             unsettled: BTreeMap::new(),
+            newly_linked: BTreeMap::new(),
             clone: CloneState::default(),
             consolidating: false,
             leaving: false,

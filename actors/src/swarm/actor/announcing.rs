@@ -27,9 +27,15 @@ use crate::swarm::router::messages::RouterMessage;
 const ANNOUNCE_AGAIN: Duration = Duration::from_millis(200);
 
 /// Pauses before the other one is reminded of a head that it does not fetch. The first is longer than a
-/// peer needs to see that a link is gone (`spec: connection 4.6`). A daemon of 2023 opens a channel upon the
-/// first reminder and fetches upon the second.
-const REMINDERS: [Duration; 3] = [Duration::from_secs(30), Duration::from_secs(10), Duration::from_secs(60)];
+/// peer needs to see that a link is gone (`spec: connection 4.6`), unless its machine is busy. A daemon of 2023
+/// opens a channel upon the first reminder after that, and fetches upon the second.
+const REMINDERS: [Duration; 5] = [
+    Duration::from_secs(30),
+    Duration::from_secs(10),
+    Duration::from_secs(10),
+    Duration::from_secs(10),
+    Duration::from_secs(60),
+];
 
 /// The announcement of our head.
 #[derive(Debug, Default)]

@@ -186,3 +186,31 @@ fn whoever_fetches_for_the_first_time_is_looked_at_again() {
         }
     });
 }
+
+#[test]
+fn a_daemon_of_2023_with_a_new_link_is_looked_at_five_times_and_no_more() {
+    run(|lab| async move {
+        let device = DeviceId([1; 32]);
+        let link = |state| ConversationMessage::Link { device, account: OTHER, state };
+        let looks = async |seconds: u64| {
+            let mut looks: Vec<u64> = Vec::new();
+            for second in 0..seconds {
+                lab.waits_for_channels().await;
+                let opening = std::mem::take(&mut *lab.opening.lock().unwrap());
+                looks.extend(opening.iter().map(|_| second));
+                opening.into_iter().for_each(|(device, reply)| reply.send(Err(LinkError::Lost(device))));
+                lab.waits_for_channels().await;
+                pass(1).await;
+            }
+            looks
+        };
+        lab.tell(link(LinkState::Legacy));
+        assert_eq!(looks(300).await, [2, 5, 10, 20, 40]);
+        lab.tell(link(LinkState::Down));
+        lab.settled().await;
+        lab.tell(link(LinkState::Legacy));
+        assert_eq!(looks(6).await, [2, 5]);
+        lab.tell(link(LinkState::Down));
+        assert!(looks(100).await.is_empty());
+    });
+}

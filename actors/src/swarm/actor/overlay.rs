@@ -105,8 +105,13 @@ impl ConversationActor {
         state: LinkState,
         scope: &mut Scope<'_, Self>,
     ) {
+        let before = self.linked.get(&device).map(|(_, state)| *state);
+        if state == LinkState::Legacy && before != Some(LinkState::Legacy) {
+            self.newly_linked(device, account, scope);
+        }
         if state == LinkState::Down {
             self.linked.remove(&device);
+            self.look_no_more(device, scope);
             if let Some(Some(planned)) = self.unsettled.remove(&device) {
                 scope.cancel(planned);
             }

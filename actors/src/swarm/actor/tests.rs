@@ -245,11 +245,11 @@ fn run<F: Future<Output = ()> + 'static>(test: impl FnOnce(Lab) -> F + 'static) 
 }
 
 #[test]
-fn a_head_that_the_other_one_does_not_fetch_is_told_three_times_more_and_never_again() {
+fn a_head_that_the_other_one_does_not_fetch_is_told_five_times_more_and_never_again() {
     run(|lab| async move {
         let head = lab.send("hello").await;
         assert_eq!(lab.times_told(head).await, (1, 0));
-        for (reminders, seconds) in [(1, 30), (2, 10), (3, 60)] {
+        for (reminders, seconds) in [(1, 30), (2, 10), (3, 10), (4, 10), (5, 60)] {
             pass(seconds - 1).await;
             assert_eq!(lab.times_told(head).await, (reminders, reminders - 1));
             pass(1).await;
@@ -258,7 +258,7 @@ fn a_head_that_the_other_one_does_not_fetch_is_told_three_times_more_and_never_a
         }
         for _ in 0..60 {
             pass(60).await;
-            assert_eq!(lab.times_told(head).await, (4, 3));
+            assert_eq!(lab.times_told(head).await, (6, 5));
         }
     });
 }
@@ -301,7 +301,7 @@ fn a_head_of_ours_is_reminded_of_after_a_start() {
             until(|| lab.root.environment().tree().rows().iter().all(|row| row.tasks == 0)).await;
             lab.settled().await;
         }
-        assert_eq!(lab.times_told(head).await, (3, 3));
+        assert_eq!(lab.times_told(head).await, (5, 5));
     });
 }
 
