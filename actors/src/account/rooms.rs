@@ -30,6 +30,9 @@ pub(super) const STOP: Duration = Duration::from_secs(5);
 /// Members kept in the record of a conversation, to find devices to clone from.
 const MAX_RECORDED: usize = 1024;
 
+/// Pause before a daemon of 2023 is looked at whose link is new: several times what it takes to fetch.
+const LOOK_LATER: Duration = Duration::from_secs(2);
+
 /// Pause before conversations are shown again a link that they had no room for.
 const SHOW_AGAIN: Duration = Duration::from_secs(1);
 
@@ -369,6 +372,26 @@ impl AccountActor {
         }
     }
 
+    /// Has conversations look for news at a device that has a new link. A daemon of 2023 fetches by itself
+    /// now, and may come to a standstill if it has to serve at the same time; it is given time for that.
+    fn look_when_ready(
+        &mut self,
+        device: DeviceId,
+        account: AccountId,
+        may_be_legacy: bool,
+        scope: &mut Scope<'_, Self>,
+    ) {
+        if !may_be_legacy {
+            return self.look_at(device, account, scope);
+        }
+        self.show_link(device, account, scope);
+        scope.after(LOOK_LATER, move |actor, scope| {
+            if actor.running.as_ref().is_some_and(|running| running.up.contains_key(&device)) {
+                actor.look_at(device, account, scope);
+            }
+        });
+    }
+
     /// Has every conversation shared with a device's owner look for news there.
     fn look_at(&mut self, device: DeviceId, account: AccountId, scope: &mut Scope<'_, Self>) {
         self.show_link(device, account, scope);
@@ -398,16 +421,16 @@ impl AccountActor {
         let Some(running) = &mut self.running else { return };
         match event {
             LinkEvent::Started => self.links_started(scope),
-            LinkEvent::Up { device, account } => {
+            LinkEvent::Up { device, account, may_be_legacy } => {
                 running.up.insert(device, account);
                 let events = running.presence.channel_opened(account, device);
                 self.emit(Event::LinkUp { contact: account, device }, scope);
                 self.presence_changed(events, scope);
-                self.look_at(device, account, scope);
+                self.look_when_ready(device, account, may_be_legacy, scope);
                 self.invite_connected(device, account, scope);
             }
-            LinkEvent::Renewed { device, account } => {
-                self.look_at(device, account, scope);
+            LinkEvent::Renewed { device, account, may_be_legacy } => {
+                self.look_when_ready(device, account, may_be_legacy, scope);
                 self.invite_connected(device, account, scope);
             }
             LinkEvent::Down { device, account } => {

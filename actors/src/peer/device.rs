@@ -266,7 +266,7 @@ impl PeerActor {
         if !self.connections.is_empty() {
             // The device may have lost the ones before without our knowing, and what was on its way.
             let Remote { device, account } = self.remote();
-            self.tell(LinkEvent::Renewed { device, account }, scope);
+            self.tell(LinkEvent::Renewed { device, account, may_be_legacy: self.may_be_legacy() }, scope);
         }
         self.connections.insert(number, commands);
         scope.spawn_background(run, move |peer, reason, scope| {
@@ -296,12 +296,16 @@ impl PeerActor {
         self.retry_at = None;
         let Remote { device, account } = self.remote();
         tracing::info!(device = %device.short(), account = %account.short(), "a link is up");
-        self.tell(LinkEvent::Up { device, account }, scope);
+        self.tell(LinkEvent::Up { device, account, may_be_legacy: self.may_be_legacy() }, scope);
         self.tell_state(PeerState::Up);
         if self.messages.is_legacy() {
             self.tell(LinkEvent::Legacy { device, account }, scope);
         }
         self.want_messages();
+    }
+
+    fn may_be_legacy(&self) -> bool {
+        self.messages.may_be_legacy(self.key_kind)
     }
 
     fn down(&mut self, scope: &mut Scope<'_, Self>) {

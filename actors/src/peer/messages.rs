@@ -153,6 +153,8 @@ pub enum LinkEvent {
         device: DeviceId,
         /// Whose.
         account: AccountId,
+        /// Whether it may be one of 2023.
+        may_be_legacy: bool,
     },
     /// A device with a link takes messages as those of 2023 do: it is one of them, or little younger.
     Legacy {
@@ -168,6 +170,8 @@ pub enum LinkEvent {
         device: DeviceId,
         /// Whose.
         account: AccountId,
+        /// Whether it may be one of 2023.
+        may_be_legacy: bool,
     },
     /// The last link to a device has ended.
     Down {

@@ -92,6 +92,11 @@ impl MessageChannels {
         self.dialect == Some(Dialect::Sip)
     }
 
+    /// Whether it may be one of 2023, for all that is known of its messages and of the key that it uses.
+    pub(super) fn may_be_legacy(&self, key: Option<KeyKind>) -> bool {
+        self.is_legacy() || (self.dialect.is_none() && key == Some(KeyKind::Legacy))
+    }
+
     /// Whether a channel is there or on its way.
     fn is_under_way(&self) -> bool {
         self.speaker.is_some() || !self.wished.is_empty() || self.sending

@@ -22,13 +22,8 @@ const SETTLE: Duration = Duration::from_secs(3);
 
 /// Pauses between looks at a daemon whose link is new: it sees within half a minute that the one before is
 /// gone, if there was one.
-const LOOKS: [Duration; 5] = [
-    Duration::from_secs(2),
-    Duration::from_secs(3),
-    Duration::from_secs(5),
-    Duration::from_secs(10),
-    Duration::from_secs(20),
-];
+const LOOKS: [Duration; 4] =
+    [Duration::from_secs(5), Duration::from_secs(5), Duration::from_secs(10), Duration::from_secs(20)];
 
 impl ConversationActor {
     /// A daemon of 2023 has a new link: it is looked at several times, for what it tells over the link before.
