@@ -350,15 +350,16 @@ impl ConversationActor {
 
     /// The head has moved: tells the owner, the account and the other devices.
     fn moved(&mut self, moved: Moved, source: Option<Source>, scope: &mut Scope<'_, Self>) {
-        let Moved { standing, changes, .. } = moved;
+        let Moved { standing, changes, untold, .. } = moved;
         let conversation = self.config.id;
-        let mut events: Vec<Event> = changes
-            .into_iter()
-            .map(|change| match change {
-                Change::New(message) => Event::Message { conversation, message },
-                Change::Changed(message) => Event::MessageChanged { conversation, message },
-            })
-            .collect();
+        let mut events = Vec::new();
+        if untold > 0 {
+            events.push(Event::Missed { count: u64::try_from(untold).unwrap_or(u64::MAX) });
+        }
+        events.extend(changes.into_iter().map(|change| match change {
+            Change::New(message) => Event::Message { conversation, message },
+            Change::Changed(message) => Event::MessageChanged { conversation, message },
+        }));
         let before = self.standing.replace(standing.clone());
         let others = self.changes_since(before.as_ref());
         if !others.is_empty() {

@@ -15,7 +15,7 @@ use bytes::Bytes;
 use skep_protocol::ids::{AccountId, BlobId, CommitId, ConversationId, TreeId};
 use skep_protocol::keys::PrivateKey;
 use skep_protocol::swarm::create::{CreateError, Draft, LocalDevice, Writer};
-use skep_protocol::swarm::history::HistoryCommit;
+use skep_protocol::swarm::history::{HistoryCommit, MAX_SHOWN};
 use skep_protocol::swarm::layout::Role;
 use skep_protocol::swarm::merge::MergeError;
 use skep_protocol::swarm::message::{CommitMessage, Content, Relation};
@@ -36,7 +36,7 @@ use super::repository::{
     Access, Consolidation, Exclusive, Repository, RepositoryError, consolidate, export_bundle, is_in_history,
 };
 use super::standing::{Standing, read_members, read_standing};
-use super::timeline::{Change, Timeline, Unreadable};
+use super::timeline::{Change, News, Timeline, Unreadable};
 
 pub(crate) use self::change::changed_profile;
 
@@ -107,6 +107,8 @@ impl ReplicaError {
 pub(super) struct Moved {
     pub(super) standing: Standing,
     pub(super) changes: Vec<Change>,
+    /// How many commits it brought beside those that changed what is told here.
+    pub(super) untold: usize,
     /// Whether the new head is that of the device fetched from, not one of ours.
     pub(super) adopted: bool,
 }
@@ -316,7 +318,7 @@ impl Replica {
         if head == old {
             return (answers, None);
         }
-        match self.advance(old, head, &objects, commits) {
+        match self.advance(old, head, &objects, &News { commits, untold: 0 }) {
             Ok(moved) => (answers, Some(moved)),
             Err(error) => {
                 let failed = |answer: Result<Sent, ConversationError>| answer.and(Err(storage(&error)));
@@ -351,7 +353,7 @@ impl Replica {
 
     fn sign_draft(&self, draft: Draft) -> Result<(HistoryCommit, Vec<NewObject>), ReplicaError> {
         let message = match draft.commit.parents.len() {
-            0 | 1 => CommitMessage::parse(&draft.commit.message).ok(),
+            0 | 1 => CommitMessage::parse(&draft.commit.message).ok().map(|it| it.shortened(MAX_SHOWN)),
             _ => None,
         };
         let (parents, seconds) = (draft.commit.parents.clone(), draft.commit.seconds);
@@ -404,25 +406,25 @@ impl Replica {
         old: CommitId,
         new: CommitId,
         objects: &[NewObject],
-        commits: Vec<HistoryCommit>,
+        news: &News,
     ) -> Result<Moved, ReplicaError> {
         {
             let repository = self.repository.lock();
             repository.write_objects(objects)?;
             repository.move_main(Some(old), new)?;
         }
-        Ok(self.moved(new, commits, false))
+        Ok(self.moved(new, news, false))
     }
 
     /// What a change that is durable brought. That the older history, or a file beside it, cannot be
     /// read just now does not undo the change: it is read again when it is looked at.
-    fn moved(&self, head: CommitId, commits: Vec<HistoryCommit>, adopted: bool) -> Moved {
-        let changes = lock(&self.timeline).append(&self.repository, head, &commits);
+    fn moved(&self, head: CommitId, news: &News, adopted: bool) -> Moved {
+        let changes = lock(&self.timeline).append(&self.repository, head, news);
         let standing = self.standing(head).unwrap_or_else(|error| {
             tracing::error!(conversation = %self.id, %error, "members cannot be read; those before are kept");
             Standing { head, ..lock(&self.known).1.clone() }
         });
-        Moved { standing, changes, adopted }
+        Moved { standing, changes, untold: news.untold, adopted }
     }
 
     /// Makes the commit by which we join, if we are invited.
@@ -451,7 +453,9 @@ impl Replica {
 
     fn commit(&self, head: CommitId, draft: Draft) -> Result<Moved, ReplicaError> {
         let (commit, objects) = self.sign_draft(draft)?;
-        self.advance(head, commit.id, &objects, vec![commit])
+        let id = commit.id;
+        let news = News { commits: vec![commit], untold: 0 };
+        self.advance(head, id, &objects, &news)
     }
 
     /// Takes received bytes into a fetch.

@@ -10,7 +10,7 @@ use std::collections::{BinaryHeap, HashMap, HashSet, hash_map};
 use skep_protocol::identity::Certificate;
 use skep_protocol::ids::{AccountId, CommitId, DeviceId, TreeId};
 use skep_protocol::swarm::diff::TreeReader;
-use skep_protocol::swarm::history::{Appended, Entry, History, HistoryCommit};
+use skep_protocol::swarm::history::{Appended, Entry, History, HistoryCommit, MAX_SHOWN};
 use skep_protocol::swarm::layout::TreePath;
 use skep_protocol::swarm::message::{CommitMessage, Content, Relation};
 use skep_protocol::swarm::object::{Commit, ObjectSource};
@@ -20,6 +20,10 @@ use super::messages::{MessageView, Page, ReactionView};
 
 /// Commits loaded at first: a page and what its edits and reactions may add.
 const FIRST_LOAD: usize = 256;
+
+/// Memory of the messages that are loaded, in bytes: a million of them. Of what is older then, little more
+/// is shown than that it is there.
+const MAX_LOADED: usize = 128 * 1024 * 1024;
 
 /// Largest certificate file read, in bytes.
 const MAX_CERTIFICATE: usize = 64 * 1024;
@@ -36,6 +40,15 @@ pub(super) enum Change {
     New(MessageView),
     /// An entry looks different now.
     Changed(MessageView),
+}
+
+/// Validated commits that a change of the head brought.
+#[derive(Debug, Default)]
+pub(super) struct News {
+    /// The newest of them, parents first.
+    pub(super) commits: Vec<HistoryCommit>,
+    /// How many more there are.
+    pub(super) untold: usize,
 }
 
 /// See the module.
@@ -75,11 +88,14 @@ impl Timeline {
         if self.complete || self.loaded >= count {
             return Ok(());
         }
-        let Newest { commits, complete } = newest(source, &[head], count)?;
-        let mut entries = Vec::with_capacity(commits.len());
-        for (id, commit, parents) in commits {
-            entries.push(self.entry_of(source, id, &commit, parents));
-        }
+        let mut room = MAX_LOADED;
+        let Newest { commits, complete } = newest(source, &[head], count, |id, commit| {
+            let entry = self.entry_of(source, id, commit, room.min(MAX_SHOWN));
+            room = room.saturating_sub(entry.message.as_ref().map_or(0, CommitMessage::weight));
+            entry
+        })?;
+        let entries: Vec<_> =
+            commits.into_iter().map(|(entry, parents)| HistoryCommit { parents, ..entry }).collect();
         self.loaded = entries.len();
         self.complete = complete;
         self.history = History::default();
@@ -90,18 +106,20 @@ impl Timeline {
         self.load(source, usize::MAX)
     }
 
+    /// A commit as it is shown, its message in `limit` bytes.
     fn entry_of(
         &mut self,
         source: &impl ObjectSource,
         id: CommitId,
         commit: &Commit,
-        parents: Vec<CommitId>,
+        limit: usize,
     ) -> HistoryCommit {
         let device = commit.author.device().unwrap_or(DeviceId([0; 32]));
         let message = match commit.parents.len() {
-            0 | 1 => CommitMessage::parse(&commit.message).ok(),
+            0 | 1 => CommitMessage::parse(&commit.message).ok().map(|message| message.shortened(limit)),
             _ => None,
         };
+        let parents = commit.parents.clone();
         let author = self.author(source, device, commit);
         HistoryCommit { id, parents, author, device, seconds: commit.seconds(), message }
     }
@@ -126,18 +144,18 @@ impl Timeline {
         owner.unwrap_or(AccountId([0; 20]))
     }
 
-    /// Puts validated commits on top, parents first, and tells what they change. If what they build
-    /// upon cannot be read, it is read again when it is looked at, and only new entries are told.
-    pub(super) fn append(
-        &mut self,
-        source: &impl ObjectSource,
-        head: CommitId,
-        commits: &[HistoryCommit],
-    ) -> Vec<Change> {
-        self.try_append(source, head, commits).unwrap_or_else(|error| {
+    /// Puts validated commits on top, and tells what they change. If there are more than are told, or what
+    /// they build upon cannot be read, that is read again when it is looked at, and only new entries are
+    /// told.
+    pub(super) fn append(&mut self, source: &impl ObjectSource, head: CommitId, news: &News) -> Vec<Change> {
+        if news.untold > 0 {
+            self.reset(head);
+            return changes_alone(head, &news.commits);
+        }
+        self.try_append(source, head, &news.commits).unwrap_or_else(|error| {
             tracing::error!(%error, "new messages are shown without what they build upon");
             self.reset(head);
-            changes_alone(head, commits)
+            changes_alone(head, &news.commits)
         })
     }
 
@@ -251,7 +269,7 @@ impl Timeline {
         id: CommitId,
     ) -> Result<(AccountId, Content), Unreadable> {
         let commit = read_commit(source, id)?;
-        let entry = self.entry_of(source, id, &commit, Vec::new());
+        let entry = self.entry_of(source, id, &commit, MAX_SHOWN);
         Ok((entry.author, entry.message.map_or(Content::Other, |message| message.content())))
     }
 }
@@ -287,27 +305,43 @@ fn changes_alone(head: CommitId, commits: &[HistoryCommit]) -> Vec<Change> {
     }
 }
 
-/// The newest commits of a history, parents first, with the parents that are among them.
-pub(super) struct Newest {
-    pub(super) commits: Vec<(CommitId, Commit, Vec<CommitId>)>,
+/// The newest commits of a history, parents first.
+pub(super) struct Newest<T> {
+    /// What is kept of each, and its parents that are among them.
+    pub(super) commits: Vec<(T, Vec<CommitId>)>,
     /// Whether they are all there are. Otherwise one single commit leads to the rest, and comes before
     /// all of them.
     pub(super) complete: bool,
 }
 
+/// A commit that was read, and its parents.
+struct Read<T> {
+    kept: T,
+    parents: Vec<CommitId>,
+}
+
 /// Reads from `heads` back until `count` commits are read and one single commit leads to the rest.
-/// That commit is left out. Times that lie only make it read more.
-pub(super) fn newest(
+/// That commit is left out. Times that lie only make it read more. `keep` says what is kept of each; a
+/// whole history does not fit into memory.
+pub(super) fn newest<T>(
     source: &impl ObjectSource,
     heads: &[CommitId],
     count: usize,
-) -> Result<Newest, Unreadable> {
+    mut keep: impl FnMut(CommitId, &Commit) -> T,
+) -> Result<Newest<T>, Unreadable> {
     let mut open = BinaryHeap::new();
     let mut read = HashMap::new();
+    let mut enter = |id, place: hash_map::VacantEntry<'_, CommitId, Read<T>>, open: &mut BinaryHeap<_>| {
+        let commit = read_commit(source, id)?;
+        open.push((commit.seconds(), id));
+        let kept = keep(id, &commit);
+        place.insert(Read { kept, parents: commit.parents });
+        Ok(())
+    };
     for head in heads {
-        let commit = read_commit(source, *head)?;
-        open.push((commit.seconds(), *head));
-        read.insert(*head, commit);
+        if let hash_map::Entry::Vacant(place) = read.entry(*head) {
+            enter(*head, place, &mut open)?;
+        }
     }
     let (mut taken, mut reached_root) = (0_usize, false);
     while let Some((_, id)) = open.pop() {
@@ -321,8 +355,7 @@ pub(super) fn newest(
         reached_root |= parents.is_empty();
         for parent in parents {
             if let hash_map::Entry::Vacant(place) = read.entry(parent) {
-                let commit = place.insert(read_commit(source, parent)?);
-                open.push((commit.seconds(), parent));
+                enter(parent, place, &mut open)?;
             }
         }
     }
@@ -330,11 +363,8 @@ pub(super) fn newest(
 }
 
 /// Orders commits so that each comes after its parents among them.
-fn parents_first(
-    heads: &[CommitId],
-    mut commits: HashMap<CommitId, Commit>,
-) -> Vec<(CommitId, Commit, Vec<CommitId>)> {
-    let parents_of = |commits: &HashMap<CommitId, Commit>, id: CommitId| -> Vec<CommitId> {
+fn parents_first<T>(heads: &[CommitId], mut commits: HashMap<CommitId, Read<T>>) -> Vec<(T, Vec<CommitId>)> {
+    let parents_of = |commits: &HashMap<CommitId, Read<T>>, id: CommitId| -> Vec<CommitId> {
         let parents = commits.get(&id).map(|commit| commit.parents.clone()).unwrap_or_default();
         parents.into_iter().filter(|parent| commits.contains_key(parent)).collect()
     };
@@ -351,7 +381,7 @@ fn parents_first(
     }
     let parents: Vec<_> = order.iter().map(|id| parents_of(&commits, *id)).collect();
     let with_parents = order.into_iter().zip(parents);
-    with_parents.filter_map(|(id, parents)| Some((id, commits.remove(&id)?, parents))).collect()
+    with_parents.filter_map(|(id, parents)| Some((commits.remove(&id)?.kept, parents))).collect()
 }
 
 fn read_commit(source: &impl ObjectSource, id: CommitId) -> Result<Commit, Unreadable> {
@@ -397,3 +427,7 @@ fn view(entry: &Entry) -> MessageView {
         details,
     }
 }
+
+#[cfg(test)]
+#[path = "timeline_tests.rs"]
+mod tests;
