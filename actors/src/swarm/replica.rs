@@ -463,9 +463,11 @@ impl Replica {
         fetch.advance(&self.repository, bytes)
     }
 
-    /// Takes received bytes into a session that we serve.
+    /// Takes received bytes into a session that we serve. A pack is made of what is there at each step;
+    /// nobody waits for it.
     pub(super) fn serve_step(&self, serve: &mut Serve, bytes: &[u8]) -> Result<ServeStep, ServeError> {
-        serve.advance(&self.repository.lock(), bytes)
+        let view = self.repository.lock().view();
+        serve.advance(&view, bytes)
     }
 
     /// Whether a commit is part of the history.

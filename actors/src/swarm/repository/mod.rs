@@ -39,7 +39,7 @@ mod tests;
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use skep_protocol::ids::{BlobId, CommitId, ObjectId, TreeId};
@@ -163,7 +163,8 @@ pub struct Repository {
     git: gix::Repository,
     /// Folders with names of objects in them that may not be on disk yet.
     unforced: RefCell<BTreeSet<PathBuf>>,
-    cache: RefCell<ObjectCache>,
+    /// Shared with views that see nothing else.
+    cache: Arc<Mutex<ObjectCache>>,
     /// Counts the times that packs came or went.
     generation: u64,
     reached: Arc<Reached>,
@@ -230,7 +231,7 @@ impl Repository {
             path: path.to_owned(),
             git: open_git(path)?,
             unforced: RefCell::default(),
-            cache: RefCell::default(),
+            cache: Arc::default(),
             generation: 0,
             reached: Arc::default(),
             views: Arc::default(),
@@ -302,7 +303,7 @@ impl Repository {
 
     /// An object of any kind, its bytes checked against its id.
     fn find(&self, id: ObjectId) -> Result<Option<(ObjectKind, Bytes)>> {
-        if let Some(found) = self.cache.borrow().get(id) {
+        if let Some(found) = self.cache().get(id) {
             return Ok(Some(found));
         }
         let Some((kind, size)) = self.header(id)? else { return Ok(None) };
@@ -319,13 +320,13 @@ impl Repository {
         if object_id(kind, &content) != Ok(id.0) {
             return Err(RepositoryError::CorruptObject(id));
         }
-        self.cache.borrow_mut().insert(id, kind, &content);
+        self.cache().insert(id, kind, &content);
         Ok(Some((kind, content)))
     }
 
     /// Kind and size in bytes.
     fn header(&self, id: ObjectId) -> Result<Option<(ObjectKind, usize)>> {
-        if let Some((kind, content)) = self.cache.borrow().get(id) {
+        if let Some((kind, content)) = self.cache().get(id) {
             return Ok(Some((kind, content.len())));
         }
         let header = match self.git.try_find_header(git_id(id)) {
@@ -377,6 +378,10 @@ impl Repository {
             unforced.pop_first();
         }
         Ok(())
+    }
+
+    fn cache(&self) -> MutexGuard<'_, ObjectCache> {
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn objects_folder(&self) -> PathBuf {
