@@ -24,6 +24,7 @@ mod consolidate;
 mod durable;
 pub mod fetch;
 mod loose;
+mod object_store;
 mod pack_stream;
 mod quarantine;
 mod reached;
@@ -59,6 +60,7 @@ pub use references::Advertisement;
 
 use self::cache::ObjectCache;
 use self::consolidate::Untidy;
+use self::object_store::open_git;
 use self::reached::Reached;
 use super::damage::refusal_of_system;
 use crate::storage;
@@ -442,21 +444,6 @@ fn objects_folder(repository: &Path) -> PathBuf {
 
 fn pack_folder(repository: &Path) -> PathBuf {
     objects_folder(repository).join("pack")
-}
-
-/// Opens the object store without looking at the environment or at anybody's configuration.
-fn open_git(path: &Path) -> Result<gix::Repository> {
-    let options = gix::open::Options::isolated().open_path_as_is(true).with(gix::sec::Trust::Full);
-    let mut git = gix::open_opts(path, options).map_err(|error| {
-        let path = path.to_owned();
-        match refusal_of_system(&error).and_then(std::io::Error::raw_os_error) {
-            Some(number) => RepositoryError::Io { path, source: std::io::Error::from_raw_os_error(number) },
-            None => RepositoryError::Store { path, message: error.to_string() },
-        }
-    })?;
-    // The owner alone writes and reloads, so a missing object is missing: do not look again.
-    git.objects.refresh_never();
-    Ok(git)
 }
 
 fn git_id(id: ObjectId) -> gix::ObjectId {

@@ -4,8 +4,11 @@ use skep_protocol::ids::BlobId;
 use skep_protocol::swarm::object::{EMPTY_BLOB, ObjectSource, SourceError};
 
 use super::super::consolidate::{MAX_LOOSE, MAX_PACKS};
-use super::super::{Consolidation, Repository, RepositoryError, export_bundle, is_in_history};
+use super::super::{
+    Consolidation, Repository, RepositoryError, durable, export_bundle, is_in_history, pack_folder,
+};
 use super::*;
+use crate::swarm::replica::ReplicaError;
 
 #[test]
 fn a_repository_can_move_between_threads() {
@@ -54,6 +57,29 @@ fn bundles_of_real_conversations_import_and_walk() {
             assert!(is_in_history(&repository, *id).unwrap());
         }
     }
+}
+
+#[test]
+fn a_repository_is_not_damaged_because_the_system_gives_no_index() {
+    let (_folder, mut repository) = empty();
+    let head = append(&repository, MAX_LOOSE + 1, "packed");
+    let path = repository.path().to_owned();
+    assert_eq!(consolidate(&mut repository), Consolidation::Done);
+    let index = durable::file_names(&pack_folder(&path)).unwrap();
+    let index = pack_folder(&path).join(index.iter().find(|name| name.ends_with(".idx")).unwrap());
+    let aside = path.join("aside");
+    std::fs::rename(&index, &aside).unwrap();
+    // What is told there cannot be mapped into memory.
+    std::os::unix::fs::symlink("/proc/self/environ", &index).unwrap();
+    let refused = Repository::open(&path).unwrap_err();
+    assert!(matches!(refused, RepositoryError::Io { .. }), "{refused}");
+    assert!(!ReplicaError::from(refused).is_damage());
+    std::fs::remove_file(&index).unwrap();
+    std::fs::write(&index, "cut off").unwrap();
+    assert!(ReplicaError::from(Repository::open(&path).unwrap_err()).is_damage());
+    std::fs::rename(&aside, &index).unwrap();
+    let whole = Repository::open(&path).unwrap();
+    assert_eq!(whole.commits_between(head, &[]).unwrap().len(), MAX_LOOSE + 1);
 }
 
 #[test]
