@@ -212,11 +212,12 @@ impl ConversationActor {
     /// Tells the owner, in the order of the events. Events that find no room are lost, and counted by
     /// the mailbox.
     fn emit(&self, events: Vec<Event>, scope: &mut Scope<'_, Self>) {
-        for event in events {
-            let event = NodeEvent { account: self.config.local, time: scope.wall(), event };
-            if let Err(error) = self.config.events.try_send(event) {
-                tracing::warn!(%error, "an event was not delivered");
-            }
+        let (account, time) = (self.config.local, scope.wall());
+        let sent =
+            events.into_iter().map(|event| self.config.events.try_send(NodeEvent { account, time, event }));
+        let failed: Vec<_> = sent.filter_map(Result::err).collect();
+        if let Some(error) = failed.first() {
+            tracing::warn!(%error, count = failed.len(), "events were not delivered");
         }
     }
 

@@ -1,9 +1,10 @@
 //! One device's copy of a conversation: the repository, who we are in it, and what is shown of it.
 //!
 //! Everything here blocks and runs on the pool. Three locks, always taken in this order: the
-//! writer's (one change of the head at a time, over its whole length), the timeline's, and the
-//! repository's, which is held for single operations only, so that a page can be read and a message
-//! sent while what a long fetch brought is being stored and validated: that waits in a quarantine.
+//! writer's (one change of the head at a time, over its whole length), the timeline's, which is not
+//! held while older history is read, and the repository's, which is held for single operations only. So
+//! a page can be read and a message sent while what a long fetch brought is being stored and validated:
+//! that waits in a quarantine.
 
 mod change;
 mod integrate;
@@ -29,6 +30,7 @@ use skep_protocol::time::UnixMillis;
 use super::damage::refusal_of_system;
 use super::founder::Founder;
 use super::messages::{ConversationError, Exported, MAX_TEXT, MessageView, Outgoing, Page};
+use super::newest::Unreadable;
 use super::open_copies;
 use super::repository::fetch::{Fetch, FetchError, FetchStep};
 use super::repository::serve::{Serve, ServeError, ServeStep};
@@ -36,7 +38,7 @@ use super::repository::{
     Access, Consolidation, Exclusive, Repository, RepositoryError, consolidate, export_bundle, is_in_history,
 };
 use super::standing::{Standing, read_members, read_standing};
-use super::timeline::{Change, News, Timeline, Unreadable};
+use super::timeline::{Change, News, Timeline};
 
 pub(crate) use self::change::changed_profile;
 
@@ -127,7 +129,7 @@ pub(super) struct Replica {
     local: LocalDevice,
     key: PrivateKey,
     writer: Mutex<()>,
-    timeline: Mutex<Timeline>,
+    timeline: Timeline,
     repository: Shared,
     founding: Founding,
     /// What the tree of the head said when it was read last: messages do not change it.
@@ -253,15 +255,13 @@ impl Replica {
         let founding = Validator::new(&repository, id).founding()?;
         let tree = repository.commit_at(head)?.tree;
         let standing = read_standing(&repository, tree, &founding, head)?;
-        let mut timeline = Timeline::default();
-        timeline.reset(head);
         let replica = Self {
             id,
             account: founder.identity.account_id(),
             local: LocalDevice::new(founder.identity.chain().chain(), &founder.name)?,
             key: founder.identity.key().clone(),
             writer: Mutex::new(()),
-            timeline: Mutex::new(timeline),
+            timeline: Timeline::new(head),
             repository: Shared(Mutex::new(repository)),
             founding,
             known: Mutex::new((tree, standing.clone())),
@@ -386,7 +386,7 @@ impl Replica {
         if !self.has(message).map_err(|error| storage(&error))? {
             return Err(ConversationError::UnknownMessage { message });
         }
-        lock(&self.timeline).record(&self.repository, message).map_err(|error| storage(&error))
+        self.timeline.record(&self.repository, message).map_err(|error| storage(&error))
     }
 
     fn own_text(&self, message: CommitId) -> Result<(), ConversationError> {
@@ -419,7 +419,7 @@ impl Replica {
     /// What a change that is durable brought. That the older history, or a file beside it, cannot be
     /// read just now does not undo the change: it is read again when it is looked at.
     fn moved(&self, head: CommitId, news: &News, adopted: bool) -> Moved {
-        let changes = lock(&self.timeline).append(&self.repository, head, news);
+        let changes = self.timeline.append(&self.repository, head, news);
         let standing = self.standing(head).unwrap_or_else(|error| {
             tracing::error!(conversation = %self.id, %error, "members cannot be read; those before are kept");
             Standing { head, ..lock(&self.known).1.clone() }
@@ -478,24 +478,24 @@ impl Replica {
     /// Who wrote a commit of the history.
     pub(super) fn author_of(&self, commit: CommitId) -> Result<AccountId, ReplicaError> {
         let read = self.repository.lock().commit_at(commit)?;
-        Ok(lock(&self.timeline).author_of(&self.repository, &read))
+        Ok(self.timeline.author_of(&self.repository, &read))
     }
 
     /// Whether `commit` is `marker` or older in the order shown; false if one of them is not here.
     pub(super) fn is_covered(&self, commit: CommitId, marker: CommitId) -> Result<bool, ReplicaError> {
-        Ok(lock(&self.timeline).is_covered(&self.repository, commit, marker)?)
+        Ok(self.timeline.is_covered(&self.repository, commit, marker)?)
     }
 
     pub(super) fn page(&self, before: Option<CommitId>, limit: usize) -> Result<Page, ReplicaError> {
-        Ok(lock(&self.timeline).page(&self.repository, before, limit)?)
+        Ok(self.timeline.page(&self.repository, before, limit)?)
     }
 
     pub(super) fn search(&self, words: &str, limit: usize) -> Result<Vec<MessageView>, ReplicaError> {
-        Ok(lock(&self.timeline).search(&self.repository, words, limit)?)
+        Ok(self.timeline.search(&self.repository, words, limit)?)
     }
 
     pub(super) fn log(&self, limit: usize) -> Result<Vec<CommitId>, ReplicaError> {
-        Ok(lock(&self.timeline).log(&self.repository, limit)?)
+        Ok(self.timeline.log(&self.repository, limit)?)
     }
 
     /// Writes the whole history into a git bundle. Messages are sent and shown meanwhile.
@@ -509,7 +509,7 @@ impl Replica {
 
     /// Lets history that was read go from memory if it is more than `keep` commits.
     pub(super) fn release_history(&self, keep: usize) {
-        lock(&self.timeline).release(keep);
+        self.timeline.release(keep);
     }
 
     /// Packs loose objects when there are many. Messages are sent and shown meanwhile.

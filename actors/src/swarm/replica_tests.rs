@@ -308,8 +308,8 @@ fn history_that_was_let_go_is_read_again_when_it_is_wanted() {
     }
     let log = replica.log(100).unwrap();
     replica.release_history(log.len());
-    assert_eq!(lock(&replica.timeline).loaded(), log.len());
+    assert_eq!(replica.timeline.loaded(), log.len());
     replica.release_history(log.len() - 1);
-    assert_eq!(lock(&replica.timeline).loaded(), 0);
+    assert_eq!(replica.timeline.loaded(), 0);
     assert_eq!(replica.log(100).unwrap(), log);
 }

@@ -191,6 +191,16 @@ impl History {
         })
     }
 
+    /// What a commit that is here is, or changes, as if it had been appended just now.
+    #[must_use]
+    pub fn touched(&self, id: CommitId) -> Appended {
+        match self.record(id).map(|record| record.link) {
+            Some(Link::Entry) => Appended::Entry(id),
+            Some(Link::Edit(target) | Link::React(target)) => self.updated(target),
+            Some(Link::Hidden) | None => Appended::Nothing,
+        }
+    }
+
     /// Orders the entries anew, as a walk from `head` gives them.
     pub fn reorder(&mut self, head: CommitId) {
         let Some(head) = self.graph.place(head) else { return };

@@ -8,16 +8,16 @@ use skep_protocol::swarm::create::{CreateError, Writer};
 use skep_protocol::swarm::graph::CommitGraph;
 use skep_protocol::swarm::history::HistoryCommit;
 use skep_protocol::swarm::merge::{Merge, MergeError, merge_heads};
-use skep_protocol::swarm::message::CommitMessage;
 use skep_protocol::swarm::object::{Commit, MemoryObjects};
 use skep_protocol::swarm::reconcile::{Reconciliation, reconcile};
 use skep_protocol::swarm::validate::Validator;
 use skep_protocol::time::UnixMillis;
 
 use super::{Moved, Overlay, Replica, ReplicaError, lock};
+use crate::swarm::newest::{Newest, newest};
 use crate::swarm::repository::fetch::{FetchError, FetchedPack, NewCommits};
 use crate::swarm::repository::{Quarantine, RepositoryError};
-use crate::swarm::timeline::{Newest, News, newest};
+use crate::swarm::timeline::{News, weight};
 
 /// Commits of a fetch that are told one by one; whoever wants more reads the history. A quarter of what
 /// the events of a node have room for.
@@ -55,10 +55,6 @@ impl Valid {
         let all = new.iter().filter(|commit| self.parents.contains_key(commit)).count();
         News { untold: all.saturating_sub(commits.len()), commits }
     }
-}
-
-fn weight(commit: &HistoryCommit) -> usize {
-    commit.message.as_ref().map_or(0, CommitMessage::weight)
 }
 
 /// What a fetch brought, beside a head of ours.
@@ -244,7 +240,9 @@ impl Replica {
 /// only one of them has is among them.
 fn graph(source: &Quarantine, heads: [CommitId; 2]) -> Result<CommitGraph, ReplicaError> {
     let keep = |id, commit: &Commit| (id, commit.parents.clone(), commit.seconds());
-    let Newest { commits, complete } = newest(source, &heads, heads.len(), keep)?;
+    let Some(Newest { commits, complete }) = newest(source, &heads, heads.len(), usize::MAX, keep)? else {
+        return Ok(CommitGraph::default());
+    };
     let mut graph = CommitGraph::default();
     let full = |_| RepositoryError::TooMany { what: "commits", limit: usize::MAX };
     if !complete {
@@ -264,6 +262,7 @@ fn graph(source: &Quarantine, heads: [CommitId; 2]) -> Result<CommitGraph, Repli
 #[cfg(test)]
 mod tests {
     use skep_protocol::ids::{AccountId, DeviceId};
+    use skep_protocol::swarm::message::CommitMessage;
 
     use super::*;
 
