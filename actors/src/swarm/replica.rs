@@ -115,6 +115,19 @@ pub(super) struct Moved {
     pub(super) adopted: bool,
 }
 
+/// Where a commit stands beside a marker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// It is no part of the history.
+    Missing,
+    /// The marker is there, or newer.
+    Covered,
+    /// It is newer than the marker, or that is not here.
+    Beyond,
+    /// Nobody has looked that far back yet.
+    Far,
+}
+
 /// A message that is durable.
 #[derive(Debug)]
 pub(super) struct Sent {
@@ -481,9 +494,23 @@ impl Replica {
         Ok(self.timeline.author_of(&self.repository, &read))
     }
 
-    /// Whether `commit` is `marker` or older in the order shown; false if one of them is not here.
-    pub(super) fn is_covered(&self, commit: CommitId, marker: CommitId) -> Result<bool, ReplicaError> {
-        Ok(self.timeline.is_covered(&self.repository, commit, marker)?)
+    /// Where `commit` stands beside a `marker`. If both are far back, that takes long, and is looked up only
+    /// if what is `near` is not all that is wanted.
+    pub(super) fn place_of(
+        &self,
+        commit: CommitId,
+        marker: Option<CommitId>,
+        near: bool,
+    ) -> Result<Place, ReplicaError> {
+        if !self.has(commit)? {
+            return Ok(Place::Missing);
+        }
+        let Some(marker) = marker else { return Ok(Place::Beyond) };
+        Ok(match self.timeline.is_covered(&self.repository, commit, marker, near)? {
+            Some(true) => Place::Covered,
+            Some(false) => Place::Beyond,
+            None => Place::Far,
+        })
     }
 
     pub(super) fn page(&self, before: Option<CommitId>, limit: usize) -> Result<Page, ReplicaError> {

@@ -326,22 +326,40 @@ impl Timeline {
         Ok(order)
     }
 
-    /// Whether `commit` is `marker` or older in the order shown; false if one of them is not here.
+    /// Whether `commit` is `marker` or older in the order shown; false if one of them is not here. None if
+    /// that takes older history to be read, and only what is `near` is wanted.
     pub(super) fn is_covered(
         &self,
         source: &impl ObjectSource,
         commit: CommitId,
         marker: CommitId,
-    ) -> Result<bool, Unreadable> {
-        let all = [commit, marker];
-        let is_loaded = |id: &CommitId| self.shown().history.graph().contains(*id);
-        if !all.iter().all(is_loaded) {
-            if all.iter().any(|id| read_commit(source, *id).is_err()) {
-                return Ok(false);
+        near: bool,
+    ) -> Result<Option<bool>, Unreadable> {
+        let mut wanted = FIRST_LOAD;
+        loop {
+            self.load(source, wanted)?;
+            let shown = self.shown();
+            let are_loaded = [commit, marker].map(|id| shown.history.graph().contains(id));
+            match are_loaded {
+                [true, true] => return Ok(Some(shown.history.is_covered(commit, marker))),
+                _ if shown.complete => return Ok(Some(false)),
+                _ => {}
             }
-            self.load(source, usize::MAX)?;
+            wanted = shown.loaded.max(wanted).saturating_mul(4);
+            drop(shown);
+            if are_loaded == [false, false] && near {
+                return Ok(None);
+            }
+            if [commit, marker].iter().any(|id| read_commit(source, *id).is_err()) {
+                return Ok(Some(false));
+            }
+            // What is not loaded is older than all that is.
+            match are_loaded {
+                [false, true] => return Ok(Some(true)),
+                [true, false] => return Ok(Some(false)),
+                _ => {}
+            }
         }
-        Ok(self.shown().history.is_covered(commit, marker))
     }
 
     /// Who wrote a commit of the history, and what it says.

@@ -216,3 +216,20 @@ fn what_a_reader_was_overtaken_by_is_read_again() {
     let source = Interrupted { written: &written, at: first, then: std::cell::RefCell::new(Some(append)) };
     assert_eq!(written.timeline.log(&source, usize::MAX).unwrap().len(), FIRST_LOAD * 2 + 20);
 }
+
+#[test]
+fn a_marker_far_back_is_found_beside_one_that_is_near_without_reading_that_far() {
+    let mut written = Written::default();
+    written.write_on((0..FIRST_LOAD * 2).map(|number| text(&number.to_string())));
+    written.open();
+    let (old, older, new) = (written.commits[9], written.commits[8], written.commits[500]);
+    let covered =
+        |commit, marker, near| written.timeline.is_covered(&written.objects, commit, marker, near).unwrap();
+    assert_eq!(covered(old, new, true), Some(true));
+    assert_eq!(covered(new, old, true), Some(false));
+    assert_eq!(covered(CommitId([7; 20]), new, true), Some(false), "not here");
+    assert_eq!(covered(older, old, true), None);
+    assert_eq!(written.timeline.loaded(), FIRST_LOAD);
+    assert_eq!(covered(older, old, false), Some(true));
+    assert_eq!(covered(old, older, true), Some(false));
+}
