@@ -83,6 +83,28 @@ fn a_repository_is_not_damaged_because_the_system_gives_no_index() {
 }
 
 #[test]
+fn folders_that_are_in_each_other_twice_are_looked_at_once() {
+    let (_folder, repository) = empty();
+    let mut folder = tree(&[("file", &blob(b"file"))]);
+    let mut objects = vec![blob(b"file"), folder.clone()];
+    for _ in 0..60 {
+        let mut twice = Tree::default();
+        for name in ["a", "b"] {
+            twice.put(name, EntryKind::Folder(TreeId(folder.id))).unwrap();
+        }
+        folder = NewObject::new(ObjectKind::Tree, twice.to_bytes()).unwrap();
+        objects.push(folder.clone());
+    }
+    let head = commit_object(TreeId(folder.id), &[], 1, "many folders");
+    objects.push(head.clone());
+    repository.write_objects(&objects).unwrap();
+    repository.move_main(None, CommitId(head.id)).unwrap();
+    let path = repository.path().to_owned();
+    drop(repository);
+    assert_eq!(Repository::open(&path).unwrap().head().unwrap(), Some(CommitId(head.id)));
+}
+
+#[test]
 fn a_damaged_bundle_leaves_nothing() {
     let whole = std::fs::read(bundle(BUNDLES[0])).unwrap();
     let folder = tempfile::tempdir().unwrap();
