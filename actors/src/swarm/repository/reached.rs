@@ -64,9 +64,15 @@ impl Repository {
     /// Goes from `head` to what was walked before, and forgets that if it is no part of its history.
     fn walk_on(&self, walked: &mut Walked, head: CommitId) -> Result<()> {
         let mut new = self.ancestors(head, &walked.commits)?;
-        if walked.head.is_some_and(|before| !new.met.contains(&before)) {
-            *walked = Walked::default();
-            new = self.ancestors(head, &walked.commits)?;
+        if let Some(before) = walked.head.filter(|before| !new.met.contains(before)) {
+            let parents = self.commit_at(before)?.parents;
+            if !parents.is_empty() && parents.iter().all(|parent| new.met.contains(parent)) {
+                // A merge was given up for another one of the same: all that it reached is reached still.
+                walked.commits.remove(&before);
+            } else {
+                *walked = Walked::default();
+                new = self.ancestors(head, &walked.commits)?;
+            }
         }
         walked.commits.extend(new.commits);
         walked.head = Some(head);

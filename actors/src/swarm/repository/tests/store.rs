@@ -3,6 +3,7 @@
 use skep_protocol::ids::BlobId;
 use skep_protocol::swarm::object::{EMPTY_BLOB, ObjectSource, SourceError};
 
+use super::super::cache::ObjectCache;
 use super::super::consolidate::{MAX_LOOSE, MAX_PACKS};
 use super::super::{
     Consolidation, Repository, RepositoryError, durable, export_bundle, is_in_history, pack_folder,
@@ -102,6 +103,32 @@ fn folders_that_are_in_each_other_twice_are_looked_at_once() {
     let path = repository.path().to_owned();
     drop(repository);
     assert_eq!(Repository::open(&path).unwrap().head().unwrap(), Some(CommitId(head.id)));
+}
+
+#[test]
+fn what_was_reached_is_remembered_when_a_merge_gives_way_to_another_one() {
+    let (_folder, repository) = empty();
+    let first = append(&repository, 1, "first");
+    let middle = append(&repository, 1, "middle");
+    let (ours, theirs) =
+        (commit(&repository, &[middle], 2_000, "ours"), commit(&repository, &[middle], 2_001, "theirs"));
+    let merges = [[ours, theirs], [theirs, ours]].map(|sides| commit(&repository, &sides, 2_002, "a merge"));
+    repository.move_main(Some(middle), merges[0]).unwrap();
+    assert!(is_in_history(&repository, first).unwrap());
+    // Whoever walks down to this one again finds it missing.
+    let (lost, aside) = (repository.loose_path(middle.into()), repository.path().join("aside"));
+    std::fs::rename(&lost, &aside).unwrap();
+    *repository.cache() = ObjectCache::default();
+    repository.move_main(Some(merges[0]), merges[1]).unwrap();
+    for reached in [first, ours, theirs, merges[1]] {
+        assert!(is_in_history(&repository, reached).unwrap());
+    }
+    assert!(!is_in_history(&repository, merges[0]).unwrap(), "it is no part of the history any more");
+    std::fs::rename(&aside, &lost).unwrap();
+    // A head that leaves out more than a merge is walked from anew.
+    let apart = commit(&repository, &[ours], 2_003, "apart");
+    repository.move_main(Some(merges[1]), apart).unwrap();
+    assert!(is_in_history(&repository, first).unwrap() && !is_in_history(&repository, theirs).unwrap());
 }
 
 #[test]
