@@ -26,6 +26,10 @@ const MAX_TOLD: usize = 1024;
 /// Memory of the messages that wait to be told, in bytes.
 const MAX_TOLD_BYTES: usize = 16 * 1024 * 1024;
 
+/// How often what a fetch brought is compared with our head, because that has moved to where the comparison
+/// does not lead; the last time, whoever writes waits.
+const MAX_COMPARISONS: usize = 4;
+
 /// Commits that passed all rules. Of a fetch with a million of them, no more is kept than is told.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Valid {
@@ -86,13 +90,17 @@ impl Replica {
         let NewCommits { head, commits, mut quarantine } = new;
         let valid = self.validate(&quarantine, &commits)?;
         quarantine.renew(&self.repository.lock())?;
-        let compared = self.compare(head, &valid, &quarantine)?;
+        for _ in 1..MAX_COMPARISONS {
+            let compared = self.compare(head, &valid, &quarantine)?;
+            let _writer = lock(&self.writer);
+            quarantine.renew(&self.repository.lock())?;
+            if let Some(compared) = self.follow(compared)? {
+                return self.take_in(head, valid, compared, quarantine, now);
+            }
+        }
         let _writer = lock(&self.writer);
         quarantine.renew(&self.repository.lock())?;
-        let compared = match self.follow(compared)? {
-            Some(compared) => compared,
-            None => self.compare(head, &valid, &quarantine)?,
-        };
+        let compared = self.compare(head, &valid, &quarantine)?;
         self.take_in(head, valid, compared, quarantine, now)
     }
 

@@ -38,9 +38,11 @@ struct Ancestors {
 /// When a commit of the history is missing or damaged, or what the system says.
 pub fn is_in_history(repository: &impl Access, commit: CommitId) -> Result<bool> {
     let (head, view) = repository.access(|repository| -> Result<_> {
+        if !repository.contains(commit.into()) {
+            return Ok((None, None));
+        }
         let head = repository.head()?;
-        let walk = head != Some(commit) && repository.contains(commit.into());
-        Ok((head, walk.then(|| repository.view())))
+        Ok((head, (head != Some(commit)).then(|| repository.view())))
     })?;
     match (head, view) {
         (Some(head), Some(view)) => view.reaches(head, commit),
