@@ -12,7 +12,6 @@ use skep_protocol::swarm::object::NewObject;
 
 use super::durable::{self, TEMPORARY, at};
 use super::{Repository, Result, objects_folder};
-use crate::storage;
 
 impl Repository {
     /// Writes objects that are not here yet; when it returns they are on disk. Returns the ids of
@@ -32,7 +31,7 @@ impl Repository {
             let Some(folder) = path.parent() else { continue };
             if !folder.exists() {
                 self.unforced.borrow_mut().insert(self.objects_folder());
-                storage::make_folder(folder).map_err(at(folder))?;
+                durable::create_folder(folder)?;
             }
             let temporary = folder.join(format!("{TEMPORARY}obj_{id}"));
             durable::write_temporary(&temporary, &encode(object))?;

@@ -5,6 +5,7 @@ use skep_protocol::swarm::object::{EMPTY_BLOB, ObjectSource, SourceError};
 
 use super::super::cache::ObjectCache;
 use super::super::consolidate::{MAX_LOOSE, MAX_PACKS};
+use super::super::staging::NewPack;
 use super::super::{
     Consolidation, Repository, RepositoryError, durable, export_bundle, is_in_history, pack_folder,
 };
@@ -129,6 +130,16 @@ fn what_was_reached_is_remembered_when_a_merge_gives_way_to_another_one() {
     let apart = commit(&repository, &[ours], 2_003, "apart");
     repository.move_main(Some(merges[1]), apart).unwrap();
     assert!(is_in_history(&repository, first).unwrap() && !is_in_history(&repository, theirs).unwrap());
+}
+
+#[test]
+fn an_erased_repository_does_not_come_back_with_what_is_still_being_written() {
+    let (_folder, repository) = empty();
+    append(&repository, 1, "first");
+    Repository::erase(repository.path()).unwrap();
+    assert!(repository.write_objects(&[blob(b"late")]).is_err());
+    assert!(NewPack::create(&repository, 1).is_err());
+    assert!(!repository.path().exists());
 }
 
 #[test]
