@@ -65,6 +65,22 @@ pub(super) fn loose_ids(repository: &Path) -> Result<Vec<ObjectId>> {
     Ok(ids)
 }
 
+/// The folders of objects that did not change before `main` did: whoever moves it has forced to disk what came
+/// before.
+pub(super) fn changed_since(repository: &Path, main: &Path) -> Result<Vec<PathBuf>> {
+    let objects = objects_folder(repository);
+    let changed = |path: &Path| fs::metadata(path).and_then(|about| about.modified()).map_err(at(path));
+    let moved = if main.exists() { Some(changed(main)?) } else { None };
+    let mut folders = Vec::new();
+    for name in durable::file_names(&objects)?.iter().filter(|name| name.len() == 2) {
+        let folder = objects.join(name);
+        if Some(changed(&folder)?) >= moved {
+            folders.push(folder);
+        }
+    }
+    Ok(folders)
+}
+
 /// Files being written together.
 #[derive(Default)]
 struct Batch {

@@ -221,6 +221,7 @@ impl Repository {
         // Whoever had it open before may have been killed in between.
         let folders = [repository.objects_folder(), repository.pack_folder()];
         repository.unforced.borrow_mut().extend(folders);
+        repository.unforced.borrow_mut().extend(loose::changed_since(path, &repository.main_path())?);
         if let Some(head) = repository.head()? {
             repository.check_tree(repository.commit_at(head)?.tree)?;
         }

@@ -23,6 +23,20 @@ fn a_crash_between_objects_and_reference_leaves_the_old_head() {
 }
 
 #[test]
+fn names_that_a_crash_left_unforced_are_forced_before_anything_builds_upon_them() {
+    let (_folder, repository) = empty();
+    let old = append(&repository, 2, "text");
+    let new = commit(&repository, &[old], 5_000, "never acknowledged");
+    let path = repository.path().to_owned();
+    drop(repository);
+    let repository = Repository::open(&path).unwrap();
+    let folder = repository.loose_path(new.into()).parent().unwrap().to_owned();
+    assert!(repository.unforced.borrow().contains(&folder));
+    repository.write_objects(&[]).unwrap();
+    assert!(repository.unforced.borrow().is_empty());
+}
+
+#[test]
 fn what_an_interrupted_write_leaves_is_swept_when_opening() {
     let (_folder, repository) = empty();
     let head = append(&repository, 2, "text");
