@@ -98,8 +98,8 @@ pub(super) fn file_names(folder: &Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// Removes what a crash left: what was fetched and not admitted, unfinished files, locks, and packs
-/// whose index was not put in place yet.
+/// Removes what a crash left: what was fetched and not admitted, unfinished files, locks, packs whose
+/// index was not put in place yet, and indices without a pack.
 pub(super) fn remove_leftovers(repository: &Path) -> Result<()> {
     remove_folder(&repository.join(QUARANTINE))?;
     let objects = repository.join("objects");
@@ -114,9 +114,10 @@ pub(super) fn remove_leftovers(repository: &Path) -> Result<()> {
     remove_matching(&objects, |name| name.starts_with(TEMPORARY))?;
     remove_matching(&heads, |name| name.ends_with(".lock"))?;
     let names = file_names(&packs)?;
-    remove_matching(&packs, |name| {
-        name.strip_suffix(".pack").is_some_and(|stem| !names.contains(&format!("{stem}.idx")))
-    })
+    let without = |name: &str, ending: &str, other: &str| {
+        name.strip_suffix(ending).is_some_and(|stem| !names.contains(&format!("{stem}{other}")))
+    };
+    remove_matching(&packs, |name| without(name, ".pack", ".idx") || without(name, ".idx", ".pack"))
 }
 
 fn remove_matching(folder: &Path, matches: impl Fn(&str) -> bool) -> Result<()> {

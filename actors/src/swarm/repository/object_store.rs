@@ -33,8 +33,8 @@ pub(super) fn open_git(path: &Path) -> Result<gix::Repository> {
     Ok(git)
 }
 
-/// The names of the indices of packs.
-fn indices(path: &Path) -> Result<Vec<String>> {
+/// The names of the indices of packs, in order; one without its pack says nothing of what is here.
+pub(super) fn indices(path: &Path) -> Result<Vec<String>> {
     let mut names = durable::file_names(&pack_folder(path))?;
     let packs: Vec<_> = names.iter().filter(|name| name.ends_with(".pack")).cloned().collect();
     names.retain(|name| {

@@ -145,7 +145,7 @@ impl StagedPack {
         let folder = pack_folder(repository);
         let in_place = |ending| folder.join(format!("{}.{ending}", self.stem));
         let (pack, index) = (in_place("pack"), in_place("idx"));
-        if !index.exists() {
+        if !index.exists() || !pack.exists() {
             let from = self.file("idx");
             let placed = durable::rename(&self.file("pack"), &pack)
                 .and_then(|()| fs::rename(&from, &index).map_err(at(&from)));

@@ -50,6 +50,7 @@ fn what_an_interrupted_write_leaves_is_swept_when_opening() {
         "objects/pack/tmp_pack_1_2".to_owned(),
         "objects/pack/tmp_idx_pack-1".to_owned(),
         format!("objects/pack/pack-{id}.pack"),
+        format!("objects/pack/pack-{}.idx", "ab".repeat(20)),
         "quarantine/1_2/objects/pack/tmp_pack".to_owned(),
         "refs/heads/main.lock".to_owned(),
     ] {
@@ -155,7 +156,7 @@ fn a_crash_at_any_step_of_packing_loses_nothing_and_what_it_leaves_goes_with_the
             fs::remove_file(super::super::loose::loose_path(copy, *id)).unwrap();
         }
     });
-    surplus.remove().unwrap();
+    surplus.remove(&RefCell::new(&mut repository)).unwrap();
     check(&repository, "afterwards", &|_| ());
 }
 

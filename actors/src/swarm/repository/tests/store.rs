@@ -143,6 +143,23 @@ fn an_erased_repository_does_not_come_back_with_what_is_still_being_written() {
 }
 
 #[test]
+fn a_pack_that_comes_again_before_it_was_removed_stays() {
+    let (_folder, mut repository) = empty();
+    admit_packs(&mut repository, 0, MAX_PACKS + 1);
+    let (stem, ids) = repository.packs().unwrap().swap_remove(0);
+    let folder = repository.pack_folder();
+    let kept = std::fs::read(folder.join(format!("{stem}.idx"))).unwrap();
+    let packed = repository.begin_packing().unwrap().pack().unwrap().unwrap();
+    let surplus = repository.adopt_packed(packed).unwrap().unwrap();
+    assert!(!folder.join(format!("{stem}.idx")).exists() && folder.join(format!("{stem}.pack")).exists());
+    std::fs::write(folder.join(format!("{stem}.idx")), kept).unwrap();
+    surplus.remove(&RefCell::new(&mut repository)).unwrap();
+    let again = Repository::open(repository.path()).unwrap();
+    assert!(again.packs().unwrap().iter().any(|pack| pack.0 == stem));
+    assert!(ids.iter().all(|id| again.find(*id).unwrap().is_some()));
+}
+
+#[test]
 fn a_damaged_bundle_leaves_nothing() {
     let whole = std::fs::read(bundle(BUNDLES[0])).unwrap();
     let folder = tempfile::tempdir().unwrap();
@@ -255,7 +272,7 @@ fn what_is_written_and_admitted_while_objects_are_packed_is_seen_and_stays() {
     let surplus = repository.adopt_packed(packed).unwrap().unwrap();
     stay.push(append(&repository, 1, "adopted").into());
     assert_eq!(history_length(&repository), 603);
-    surplus.remove().unwrap();
+    surplus.remove(&RefCell::new(&mut repository)).unwrap();
     stay.push(append(&repository, 1, "removed").into());
     stay.sort_unstable();
     assert_eq!(loose(&repository), stay);
