@@ -316,10 +316,8 @@ impl Current {
 }
 
 /// Scans a pack that is in memory.
-///
-/// # Errors
-/// When the pack is broken or passes a limit.
-pub fn scan(bytes: &[u8], limits: PackLimits) -> Result<PackTable, PackError> {
+#[cfg(test)]
+pub(in crate::swarm::git) fn scan(bytes: &[u8], limits: PackLimits) -> Result<PackTable, PackError> {
     let mut scanner = PackScanner::new(limits);
     scanner.feed(bytes)?;
     scanner.finish()

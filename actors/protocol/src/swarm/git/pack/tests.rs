@@ -102,7 +102,8 @@ fn a_huge_inflated_size_is_refused_before_it_is_inflated() {
     let zeros = vec![0; 17 * 1024 * 1024];
     let honest = pack(1, &[entry(3, zeros.len(), &[], &zeros)]);
     assert!(honest.len() < 20_000);
-    assert!(matches!(read(&honest), Err(PackError::Limit(PackLimit::ObjectBytes))));
+    let limits = PackLimits { object_bytes: 16 * 1024 * 1024, ..PackLimits::SMALL };
+    assert!(matches!(scan(&honest, limits), Err(PackError::Limit(PackLimit::ObjectBytes))));
     let lying = pack(1, &[entry(3, 10, &[], &zeros)]);
     assert!(matches!(read(&lying), Err(PackError::Entry { .. })));
     let short = pack(1, &[entry(3, 10, &[], b"abc")]);
