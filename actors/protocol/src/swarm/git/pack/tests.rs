@@ -121,6 +121,23 @@ fn too_many_objects_are_refused_at_the_header() {
 }
 
 #[test]
+fn a_table_that_would_outgrow_its_pack_is_refused_while_it_is_received() {
+    let mut scanner = PackScanner::new(PackLimits::FETCH);
+    let empty = entry(3, 0, &[], b"");
+    scanner.feed(&pack(1_000_000, &[])[..12]).unwrap();
+    let fed = (0..1_000_000).take_while(|_| scanner.feed(&empty).is_ok()).count();
+    assert_eq!(fed, 16 * 1024 + 1);
+    let signed: Vec<u8> =
+        (0..600_u32).map(|number| number.wrapping_mul(2_654_435_761).to_be_bytes()[0]).collect();
+    let signed = entry(3, 600, &[], &signed);
+    let mut scanner = PackScanner::new(PackLimits::FETCH);
+    scanner.feed(&pack(100_000, &[])[..12]).unwrap();
+    for _ in 0..20_000 {
+        scanner.feed(&signed).unwrap();
+    }
+}
+
+#[test]
 fn deep_chains_are_refused_whether_by_offset_or_by_id() {
     let mut limits = PackLimits::SMALL;
     limits.delta_depth = 20;
