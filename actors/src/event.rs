@@ -202,7 +202,8 @@ pub enum Event {
         /// Which rule, for people.
         reason: String,
     },
-    /// The subscriber or the node was too slow; this many events were dropped. Read what you need again.
+    /// The subscriber or the node was too slow, or one fetch brought more messages than are told one by one;
+    /// this many events were dropped. Read what you need again.
     Missed {
         /// How many.
         count: u64,

@@ -212,11 +212,12 @@ impl ConversationActor {
     /// Tells the owner, in the order of the events. Events that find no room are lost, and counted by
     /// the mailbox.
     fn emit(&self, events: Vec<Event>, scope: &mut Scope<'_, Self>) {
-        for event in events {
-            let event = NodeEvent { account: self.config.local, time: scope.wall(), event };
-            if let Err(error) = self.config.events.try_send(event) {
-                tracing::warn!(%error, "an event was not delivered");
-            }
+        let (account, time) = (self.config.local, scope.wall());
+        let sent =
+            events.into_iter().map(|event| self.config.events.try_send(NodeEvent { account, time, event }));
+        let failed: Vec<_> = sent.filter_map(Result::err).collect();
+        if let Some(error) = failed.first() {
+            tracing::warn!(%error, count = failed.len(), "events were not delivered");
         }
     }
 
@@ -350,15 +351,16 @@ impl ConversationActor {
 
     /// The head has moved: tells the owner, the account and the other devices.
     fn moved(&mut self, moved: Moved, source: Option<Source>, scope: &mut Scope<'_, Self>) {
-        let Moved { standing, changes, .. } = moved;
+        let Moved { standing, changes, untold, .. } = moved;
         let conversation = self.config.id;
-        let mut events: Vec<Event> = changes
-            .into_iter()
-            .map(|change| match change {
-                Change::New(message) => Event::Message { conversation, message },
-                Change::Changed(message) => Event::MessageChanged { conversation, message },
-            })
-            .collect();
+        let mut events = Vec::new();
+        if untold > 0 {
+            events.push(Event::Missed { count: u64::try_from(untold).unwrap_or(u64::MAX) });
+        }
+        events.extend(changes.into_iter().map(|change| match change {
+            Change::New(message) => Event::Message { conversation, message },
+            Change::Changed(message) => Event::MessageChanged { conversation, message },
+        }));
         let before = self.standing.replace(standing.clone());
         let others = self.changes_since(before.as_ref());
         if !others.is_empty() {

@@ -383,11 +383,12 @@ pub(super) async fn serve(
         let Ok(mut bytes) = received else { return };
         loop {
             let (copy, received) = (Arc::clone(&replica), bytes);
+            let lane = if serve.is_heavy() { Lane::Bulk } else { Lane::Quick };
             let step = move || {
                 let step = copy.serve_step(&mut serve, &received);
                 (step, serve)
             };
-            let Ok((step, back)) = pool.run(share, Lane::Quick, step).await else { return };
+            let Ok((step, back)) = pool.run(share, lane, step).await else { return };
             serve = back;
             let step = match step {
                 Ok(step) => step,

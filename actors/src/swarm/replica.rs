@@ -1,9 +1,10 @@
 //! One device's copy of a conversation: the repository, who we are in it, and what is shown of it.
 //!
 //! Everything here blocks and runs on the pool. Three locks, always taken in this order: the
-//! writer's (one change of the head at a time, over its whole length), the timeline's, and the
-//! repository's, which is held for single operations only, so that a page can be read and a message
-//! sent while what a long fetch brought is being stored and validated: that waits in a quarantine.
+//! writer's (one change of the head at a time, over its whole length), the timeline's, which is not
+//! held while older history is read, and the repository's, which is held for single operations only. So
+//! a page can be read and a message sent while what a long fetch brought is being stored and validated:
+//! that waits in a quarantine.
 
 mod change;
 mod integrate;
@@ -15,7 +16,7 @@ use bytes::Bytes;
 use skep_protocol::ids::{AccountId, BlobId, CommitId, ConversationId, TreeId};
 use skep_protocol::keys::PrivateKey;
 use skep_protocol::swarm::create::{CreateError, Draft, LocalDevice, Writer};
-use skep_protocol::swarm::history::HistoryCommit;
+use skep_protocol::swarm::history::{HistoryCommit, MAX_SHOWN};
 use skep_protocol::swarm::layout::Role;
 use skep_protocol::swarm::merge::MergeError;
 use skep_protocol::swarm::message::{CommitMessage, Content, Relation};
@@ -29,6 +30,7 @@ use skep_protocol::time::UnixMillis;
 use super::damage::refusal_of_system;
 use super::founder::Founder;
 use super::messages::{ConversationError, Exported, MAX_TEXT, MessageView, Outgoing, Page};
+use super::newest::Unreadable;
 use super::open_copies;
 use super::repository::fetch::{Fetch, FetchError, FetchStep};
 use super::repository::serve::{Serve, ServeError, ServeStep};
@@ -36,7 +38,7 @@ use super::repository::{
     Access, Consolidation, Exclusive, Repository, RepositoryError, consolidate, export_bundle, is_in_history,
 };
 use super::standing::{Standing, read_members, read_standing};
-use super::timeline::{Change, Timeline, Unreadable};
+use super::timeline::{Change, News, Timeline};
 
 pub(crate) use self::change::changed_profile;
 
@@ -107,8 +109,23 @@ impl ReplicaError {
 pub(super) struct Moved {
     pub(super) standing: Standing,
     pub(super) changes: Vec<Change>,
+    /// How many commits it brought beside those that changed what is told here.
+    pub(super) untold: usize,
     /// Whether the new head is that of the device fetched from, not one of ours.
     pub(super) adopted: bool,
+}
+
+/// Where a commit stands beside a marker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// It is no part of the history.
+    Missing,
+    /// The marker is there, or newer.
+    Covered,
+    /// It is newer than the marker, or that is not here.
+    Beyond,
+    /// Nobody has looked that far back yet.
+    Far,
 }
 
 /// A message that is durable.
@@ -125,7 +142,7 @@ pub(super) struct Replica {
     local: LocalDevice,
     key: PrivateKey,
     writer: Mutex<()>,
-    timeline: Mutex<Timeline>,
+    timeline: Timeline,
     repository: Shared,
     founding: Founding,
     /// What the tree of the head said when it was read last: messages do not change it.
@@ -251,15 +268,13 @@ impl Replica {
         let founding = Validator::new(&repository, id).founding()?;
         let tree = repository.commit_at(head)?.tree;
         let standing = read_standing(&repository, tree, &founding, head)?;
-        let mut timeline = Timeline::default();
-        timeline.reset(head);
         let replica = Self {
             id,
             account: founder.identity.account_id(),
             local: LocalDevice::new(founder.identity.chain().chain(), &founder.name)?,
             key: founder.identity.key().clone(),
             writer: Mutex::new(()),
-            timeline: Mutex::new(timeline),
+            timeline: Timeline::new(head),
             repository: Shared(Mutex::new(repository)),
             founding,
             known: Mutex::new((tree, standing.clone())),
@@ -316,7 +331,7 @@ impl Replica {
         if head == old {
             return (answers, None);
         }
-        match self.advance(old, head, &objects, commits) {
+        match self.advance(old, head, &objects, &News { commits, untold: 0 }) {
             Ok(moved) => (answers, Some(moved)),
             Err(error) => {
                 let failed = |answer: Result<Sent, ConversationError>| answer.and(Err(storage(&error)));
@@ -351,7 +366,7 @@ impl Replica {
 
     fn sign_draft(&self, draft: Draft) -> Result<(HistoryCommit, Vec<NewObject>), ReplicaError> {
         let message = match draft.commit.parents.len() {
-            0 | 1 => CommitMessage::parse(&draft.commit.message).ok(),
+            0 | 1 => CommitMessage::parse(&draft.commit.message).ok().map(|it| it.shortened(MAX_SHOWN)),
             _ => None,
         };
         let (parents, seconds) = (draft.commit.parents.clone(), draft.commit.seconds);
@@ -384,7 +399,7 @@ impl Replica {
         if !self.has(message).map_err(|error| storage(&error))? {
             return Err(ConversationError::UnknownMessage { message });
         }
-        lock(&self.timeline).record(&self.repository, message).map_err(|error| storage(&error))
+        self.timeline.record(&self.repository, message).map_err(|error| storage(&error))
     }
 
     fn own_text(&self, message: CommitId) -> Result<(), ConversationError> {
@@ -404,25 +419,25 @@ impl Replica {
         old: CommitId,
         new: CommitId,
         objects: &[NewObject],
-        commits: Vec<HistoryCommit>,
+        news: &News,
     ) -> Result<Moved, ReplicaError> {
         {
             let repository = self.repository.lock();
             repository.write_objects(objects)?;
             repository.move_main(Some(old), new)?;
         }
-        Ok(self.moved(new, commits, false))
+        Ok(self.moved(new, news, false))
     }
 
     /// What a change that is durable brought. That the older history, or a file beside it, cannot be
     /// read just now does not undo the change: it is read again when it is looked at.
-    fn moved(&self, head: CommitId, commits: Vec<HistoryCommit>, adopted: bool) -> Moved {
-        let changes = lock(&self.timeline).append(&self.repository, head, &commits);
+    fn moved(&self, head: CommitId, news: &News, adopted: bool) -> Moved {
+        let changes = self.timeline.append(&self.repository, head, news);
         let standing = self.standing(head).unwrap_or_else(|error| {
             tracing::error!(conversation = %self.id, %error, "members cannot be read; those before are kept");
             Standing { head, ..lock(&self.known).1.clone() }
         });
-        Moved { standing, changes, adopted }
+        Moved { standing, changes, untold: news.untold, adopted }
     }
 
     /// Makes the commit by which we join, if we are invited.
@@ -451,7 +466,9 @@ impl Replica {
 
     fn commit(&self, head: CommitId, draft: Draft) -> Result<Moved, ReplicaError> {
         let (commit, objects) = self.sign_draft(draft)?;
-        self.advance(head, commit.id, &objects, vec![commit])
+        let id = commit.id;
+        let news = News { commits: vec![commit], untold: 0 };
+        self.advance(head, id, &objects, &news)
     }
 
     /// Takes received bytes into a fetch.
@@ -459,9 +476,11 @@ impl Replica {
         fetch.advance(&self.repository, bytes)
     }
 
-    /// Takes received bytes into a session that we serve.
+    /// Takes received bytes into a session that we serve. A pack is made of what is there at each step;
+    /// nobody waits for it.
     pub(super) fn serve_step(&self, serve: &mut Serve, bytes: &[u8]) -> Result<ServeStep, ServeError> {
-        serve.advance(&self.repository.lock(), bytes)
+        let view = self.repository.lock().view();
+        serve.advance(&view, bytes)
     }
 
     /// Whether a commit is part of the history.
@@ -472,24 +491,38 @@ impl Replica {
     /// Who wrote a commit of the history.
     pub(super) fn author_of(&self, commit: CommitId) -> Result<AccountId, ReplicaError> {
         let read = self.repository.lock().commit_at(commit)?;
-        Ok(lock(&self.timeline).author_of(&self.repository, &read))
+        Ok(self.timeline.author_of(&self.repository, &read))
     }
 
-    /// Whether `commit` is `marker` or older in the order shown; false if one of them is not here.
-    pub(super) fn is_covered(&self, commit: CommitId, marker: CommitId) -> Result<bool, ReplicaError> {
-        Ok(lock(&self.timeline).is_covered(&self.repository, commit, marker)?)
+    /// Where `commit` stands beside a `marker`. If both are far back, that takes long, and is looked up only
+    /// if what is `near` is not all that is wanted.
+    pub(super) fn place_of(
+        &self,
+        commit: CommitId,
+        marker: Option<CommitId>,
+        near: bool,
+    ) -> Result<Place, ReplicaError> {
+        if !self.has(commit)? {
+            return Ok(Place::Missing);
+        }
+        let Some(marker) = marker else { return Ok(Place::Beyond) };
+        Ok(match self.timeline.is_covered(&self.repository, commit, marker, near)? {
+            Some(true) => Place::Covered,
+            Some(false) => Place::Beyond,
+            None => Place::Far,
+        })
     }
 
     pub(super) fn page(&self, before: Option<CommitId>, limit: usize) -> Result<Page, ReplicaError> {
-        Ok(lock(&self.timeline).page(&self.repository, before, limit)?)
+        Ok(self.timeline.page(&self.repository, before, limit)?)
     }
 
     pub(super) fn search(&self, words: &str, limit: usize) -> Result<Vec<MessageView>, ReplicaError> {
-        Ok(lock(&self.timeline).search(&self.repository, words, limit)?)
+        Ok(self.timeline.search(&self.repository, words, limit)?)
     }
 
     pub(super) fn log(&self, limit: usize) -> Result<Vec<CommitId>, ReplicaError> {
-        Ok(lock(&self.timeline).log(&self.repository, limit)?)
+        Ok(self.timeline.log(&self.repository, limit)?)
     }
 
     /// Writes the whole history into a git bundle. Messages are sent and shown meanwhile.
@@ -503,7 +536,7 @@ impl Replica {
 
     /// Lets history that was read go from memory if it is more than `keep` commits.
     pub(super) fn release_history(&self, keep: usize) {
-        lock(&self.timeline).release(keep);
+        self.timeline.release(keep);
     }
 
     /// Packs loose objects when there are many. Messages are sent and shown meanwhile.

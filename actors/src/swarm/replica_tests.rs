@@ -1,6 +1,7 @@
 //! Copies whose disk or whose actor fails them.
 
 use std::fs;
+use std::io::Write as _;
 use std::process::Command;
 use std::sync::mpsc;
 use std::thread;
@@ -143,6 +144,34 @@ fn messages_are_sent_and_shown_while_loose_objects_are_packed() {
 }
 
 #[test]
+fn messages_are_sent_while_a_peer_is_served() {
+    let Copies { ours, .. } = &Copies::after(|_| ());
+    let head = ours.head().unwrap();
+    let main = ours.repository.lock().path().join("refs/heads/main");
+    let mut serve = Serve::default();
+    ours.serve_step(&mut serve, b"002egit-upload-pack /conversation\0host=device\0").unwrap();
+    // A step that reads the head waits for somebody to write into this.
+    let aside = main.with_extension("aside");
+    fs::rename(&main, &aside).unwrap();
+    assert!(Command::new("mkfifo").arg(&main).status().unwrap().success());
+    let step = thread::scope(|threads| {
+        let serving = threads.spawn(|| {
+            let asked = format!("0032want {head}\n00000009done\n");
+            ours.serve_step(&mut serve, asked.as_bytes()).unwrap()
+        });
+        let mut awaited = fs::OpenOptions::new().write(true).open(&main).unwrap();
+        fs::rename(&aside, &main).unwrap();
+        let is_free = ours.repository.0.try_lock().is_ok();
+        awaited.write_all(format!("{head}\n").as_bytes()).unwrap();
+        drop(awaited);
+        let step = serving.join().unwrap();
+        assert!(is_free);
+        step
+    });
+    assert_eq!(step.served.len(), 1);
+}
+
+#[test]
 fn messages_are_sent_while_a_fetched_pack_is_stored() {
     let Copies { ours, theirs, .. } = &Copies::after(|_| ());
     // More than are written as files of their own.
@@ -279,8 +308,8 @@ fn history_that_was_let_go_is_read_again_when_it_is_wanted() {
     }
     let log = replica.log(100).unwrap();
     replica.release_history(log.len());
-    assert_eq!(lock(&replica.timeline).loaded(), log.len());
+    assert_eq!(replica.timeline.loaded(), log.len());
     replica.release_history(log.len() - 1);
-    assert_eq!(lock(&replica.timeline).loaded(), 0);
+    assert_eq!(replica.timeline.loaded(), 0);
     assert_eq!(replica.log(100).unwrap(), log);
 }

@@ -5,29 +5,39 @@
 //! history leads, and further when an older page is wanted. Edits and reactions come after what
 //! they are about, so a page loaded like this shows what the whole history would.
 
-use std::collections::{BinaryHeap, HashMap, HashSet, hash_map};
+use std::collections::{HashMap, HashSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use skep_protocol::identity::Certificate;
 use skep_protocol::ids::{AccountId, CommitId, DeviceId, TreeId};
 use skep_protocol::swarm::diff::TreeReader;
-use skep_protocol::swarm::history::{Appended, Entry, History, HistoryCommit};
+use skep_protocol::swarm::history::{Appended, Entry, History, HistoryCommit, MAX_SHOWN};
 use skep_protocol::swarm::layout::TreePath;
 use skep_protocol::swarm::message::{CommitMessage, Content, Relation};
 use skep_protocol::swarm::object::{Commit, ObjectSource};
 use skep_protocol::time::UnixMillis;
 
 use super::messages::{MessageView, Page, ReactionView};
+use super::newest::{Newest, Unreadable, newest, read_commit};
 
 /// Commits loaded at first: a page and what its edits and reactions may add.
 const FIRST_LOAD: usize = 256;
 
+/// Commits read beyond what is wanted before a message is acknowledged: some ten milliseconds.
+const MAX_AT_ONCE: usize = 1024;
+
+/// Commits that come while older history is read, and are put on top of it then.
+const MAX_MEANWHILE: usize = 4096;
+
+/// How often older history is read anew because what came meanwhile does not fit on top.
+const MAX_READS: usize = 3;
+
+/// Memory of the messages that are loaded, in bytes: a quarter of a million of them. Of what is older then, little
+/// more is shown than that it is there.
+const MAX_LOADED: usize = 128 * 1024 * 1024;
+
 /// Largest certificate file read, in bytes.
 const MAX_CERTIFICATE: usize = 64 * 1024;
-
-/// A commit of the history is not there, or is no commit.
-#[derive(Debug, thiserror::Error)]
-#[error("commit {0} of the history cannot be read; fetch the conversation from another device")]
-pub struct Unreadable(pub CommitId);
 
 /// What a new commit changes for those who watch.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,222 +48,339 @@ pub(super) enum Change {
     Changed(MessageView),
 }
 
-/// See the module.
+/// Validated commits that a change of the head brought.
 #[derive(Debug, Default)]
+pub(super) struct News {
+    /// The newest of them, parents first.
+    pub(super) commits: Vec<HistoryCommit>,
+    /// How many more there are.
+    pub(super) untold: usize,
+}
+
+/// See the module. Older history is read while messages are put on top.
+#[derive(Debug)]
 pub(super) struct Timeline {
+    shown: Mutex<Shown>,
+    /// Held while older history is read: one reads, and the others find it.
+    reading: Mutex<()>,
+    authors: Mutex<HashMap<DeviceId, AccountId>>,
+}
+
+/// What is loaded.
+#[derive(Debug)]
+struct Shown {
+    head: CommitId,
     history: History,
-    head: Option<CommitId>,
     loaded: usize,
     complete: bool,
-    authors: HashMap<DeviceId, AccountId>,
+    /// Bytes that messages may still take.
+    room: usize,
+    /// What was put on top since somebody began to read older history; none if nobody reads, or what is
+    /// being read does not lead there any more.
+    meanwhile: Option<Vec<HistoryCommit>>,
+}
+
+/// History that was read.
+struct Loaded {
+    history: History,
+    loaded: usize,
+    complete: bool,
+    room: usize,
+}
+
+impl Shown {
+    fn new(head: CommitId) -> Self {
+        Self { head, history: History::default(), loaded: 0, complete: false, room: 0, meanwhile: None }
+    }
+
+    fn has(&self, count: usize) -> bool {
+        self.complete || self.loaded >= count
+    }
+
+    fn show(&mut self, head: CommitId, Loaded { history, loaded, complete, room }: Loaded) {
+        *self = Self { head, history, loaded, complete, room, meanwhile: None };
+    }
+
+    /// Shows what was read, with what came meanwhile on top; whether that fits together.
+    fn take(&mut self, mut read: Loaded) -> bool {
+        let Some(meanwhile) = self.meanwhile.take() else { return false };
+        for commit in meanwhile {
+            read.room = read.room.saturating_sub(weight(&commit));
+            if read.history.append(commit).is_err() {
+                return false;
+            }
+            read.loaded += 1;
+        }
+        self.show(self.head, read);
+        true
+    }
+
+    /// Puts commits on top of what is loaded; none if they hang on what is not, or there is no room, and
+    /// some may be there then.
+    fn put_on_top(&mut self, head: CommitId, commits: &[HistoryCommit]) -> Option<Vec<Appended>> {
+        if self.loaded == 0 {
+            return None;
+        }
+        let mut touched = Vec::with_capacity(commits.len());
+        for commit in commits {
+            if self.history.graph().contains(commit.id) {
+                touched.push(self.history.touched(commit.id));
+                continue;
+            }
+            self.room = self.room.checked_sub(weight(commit))?;
+            touched.push(self.history.append(commit.clone()).ok()?);
+            self.loaded += 1;
+        }
+        self.head = head;
+        if let Some(meanwhile) = &mut self.meanwhile {
+            meanwhile.extend_from_slice(commits);
+        }
+        self.meanwhile.take_if(|meanwhile| meanwhile.len() > MAX_MEANWHILE);
+        Some(touched)
+    }
 }
 
 impl Timeline {
-    /// Shows the history of `head` from now on.
-    pub(super) fn reset(&mut self, head: CommitId) {
-        self.history = History::default();
-        self.head = Some(head);
-        self.loaded = 0;
-        self.complete = false;
+    /// Shows the history of `head`.
+    pub(super) fn new(head: CommitId) -> Self {
+        Self { shown: Mutex::new(Shown::new(head)), reading: Mutex::default(), authors: Mutex::default() }
+    }
+
+    fn shown(&self) -> MutexGuard<'_, Shown> {
+        lock(&self.shown)
     }
 
     #[cfg(test)]
     pub(super) fn loaded(&self) -> usize {
-        self.loaded
+        self.shown().loaded
     }
 
     /// Forgets what is loaded if it is more than `keep` commits; it is read again when wanted.
-    pub(super) fn release(&mut self, keep: usize) {
-        if let Some(head) = self.head.filter(|_| self.loaded > keep) {
-            self.reset(head);
+    pub(super) fn release(&self, keep: usize) {
+        let mut shown = self.shown();
+        if shown.loaded > keep {
+            *shown = Shown::new(shown.head);
         }
     }
 
     /// Makes sure that at least `count` commits are loaded, or all.
-    fn load(&mut self, source: &impl ObjectSource, count: usize) -> Result<(), Unreadable> {
-        let Some(head) = self.head else { return Ok(()) };
-        if self.complete || self.loaded >= count {
+    fn load(&self, source: &impl ObjectSource, count: usize) -> Result<(), Unreadable> {
+        if self.shown().has(count) {
             return Ok(());
         }
-        let Newest { commits, complete } = newest(source, &[head], count)?;
-        let mut entries = Vec::with_capacity(commits.len());
-        for (id, commit, parents) in commits {
-            entries.push(self.entry_of(source, id, &commit, parents));
+        let _reading = lock(&self.reading);
+        for _ in 0..MAX_READS {
+            let head = {
+                let mut shown = self.shown();
+                if shown.has(count) {
+                    return Ok(());
+                }
+                shown.meanwhile = Some(Vec::new());
+                shown.head
+            };
+            let read = self.read(source, head, count, usize::MAX);
+            let mut shown = self.shown();
+            let read = read.inspect_err(|_| shown.meanwhile = None)?;
+            if read.is_some_and(|read| shown.take(read)) {
+                return Ok(());
+            }
         }
-        self.loaded = entries.len();
-        self.complete = complete;
-        self.history = History::default();
-        self.history.load(entries, head).map_err(|_| Unreadable(head))
+        // What was read was overtaken each time.
+        let mut shown = self.shown();
+        let head = shown.head;
+        if let Some(read) = self.read(source, head, count, usize::MAX)? {
+            shown.show(head, read);
+        }
+        Ok(())
     }
 
-    fn load_all(&mut self, source: &impl ObjectSource) -> Result<(), Unreadable> {
-        self.load(source, usize::MAX)
+    /// Reads at least `count` commits from `head` back, or all; none if that takes more than `most`.
+    fn read(
+        &self,
+        source: &impl ObjectSource,
+        head: CommitId,
+        count: usize,
+        most: usize,
+    ) -> Result<Option<Loaded>, Unreadable> {
+        let mut room = MAX_LOADED;
+        let read = newest(source, &[head], count, most, |id, commit| {
+            let entry = self.entry_of(source, id, commit, room.min(MAX_SHOWN));
+            room = room.saturating_sub(weight(&entry));
+            entry
+        })?;
+        let Some(Newest { commits, complete }) = read else { return Ok(None) };
+        let loaded = commits.len();
+        let mut history = History::default();
+        let entries = commits.into_iter().map(|(entry, parents)| HistoryCommit { parents, ..entry });
+        history.load(entries, head).map_err(|_| Unreadable(head))?;
+        Ok(Some(Loaded { history, loaded, complete, room }))
     }
 
+    /// A commit as it is shown, its message in `limit` bytes.
     fn entry_of(
-        &mut self,
+        &self,
         source: &impl ObjectSource,
         id: CommitId,
         commit: &Commit,
-        parents: Vec<CommitId>,
+        limit: usize,
     ) -> HistoryCommit {
         let device = commit.author.device().unwrap_or(DeviceId([0; 32]));
         let message = match commit.parents.len() {
-            0 | 1 => CommitMessage::parse(&commit.message).ok(),
+            0 | 1 => CommitMessage::parse(&commit.message).ok().map(|message| message.shortened(limit)),
             _ => None,
         };
+        let parents = commit.parents.clone();
         let author = self.author(source, device, commit);
         HistoryCommit { id, parents, author, device, seconds: commit.seconds(), message }
     }
 
     /// Who wrote a commit that was validated once; all zeros if that cannot be found out.
-    pub(super) fn author_of(&mut self, source: &impl ObjectSource, commit: &Commit) -> AccountId {
+    pub(super) fn author_of(&self, source: &impl ObjectSource, commit: &Commit) -> AccountId {
         self.author(source, commit.author.device().unwrap_or(DeviceId([0; 32])), commit)
     }
 
     /// Whose device wrote a commit that was validated once: by the certificate in its tree or, if
     /// the commit removed it, in its parent's.
-    fn author(&mut self, source: &impl ObjectSource, device: DeviceId, commit: &Commit) -> AccountId {
-        if let Some(author) = self.authors.get(&device) {
+    fn author(&self, source: &impl ObjectSource, device: DeviceId, commit: &Commit) -> AccountId {
+        if let Some(author) = lock(&self.authors).get(&device) {
             return *author;
         }
         let parent = commit.parents.first().and_then(|parent| read_commit(source, *parent).ok());
         let trees = [Some(commit.tree), parent.map(|parent| parent.tree)];
         let owner = trees.into_iter().flatten().find_map(|tree| owner_in(source, tree, device));
         if let Some(owner) = owner {
-            self.authors.insert(device, owner);
+            lock(&self.authors).insert(device, owner);
         }
         owner.unwrap_or(AccountId([0; 20]))
     }
 
-    /// Puts validated commits on top, parents first, and tells what they change. If what they build
-    /// upon cannot be read, it is read again when it is looked at, and only new entries are told.
-    pub(super) fn append(
-        &mut self,
-        source: &impl ObjectSource,
-        head: CommitId,
-        commits: &[HistoryCommit],
-    ) -> Vec<Change> {
-        self.try_append(source, head, commits).unwrap_or_else(|error| {
-            tracing::error!(%error, "new messages are shown without what they build upon");
-            self.reset(head);
-            changes_alone(head, commits)
-        })
-    }
-
-    fn try_append(
-        &mut self,
-        source: &impl ObjectSource,
-        head: CommitId,
-        commits: &[HistoryCommit],
-    ) -> Result<Vec<Change>, Unreadable> {
-        self.head = Some(head);
-        if self.loaded == 0 {
-            // Nobody has looked yet: the commits are the newest of what is loaded now.
-            self.load(source, FIRST_LOAD.max(commits.len().saturating_mul(2)))?;
+    /// Puts validated commits on top, and tells what they change. If there are more than are told, or what
+    /// they build upon is far back or cannot be read, that is read when it is looked at, and only new entries
+    /// are told: whoever writes waits for this.
+    pub(super) fn append(&self, source: &impl ObjectSource, head: CommitId, news: &News) -> Vec<Change> {
+        let mut shown = self.shown();
+        if news.untold > 0 {
+            *shown = Shown::new(head);
+            return changes_alone(head, &news.commits);
         }
-        let mut touched = Vec::new();
-        let mut lost = false;
-        for commit in commits {
-            let id = commit.id;
-            if self.history.graph().contains(id) {
-                touched.push(Appended::Entry(id));
-                continue;
+        if let Some(touched) = shown.put_on_top(head, &news.commits) {
+            return changes(&shown.history, touched);
+        }
+        // The commits are the newest of what is loaded now.
+        let count = FIRST_LOAD.max(news.commits.len().saturating_mul(2));
+        match self.read(source, head, count, count.saturating_add(MAX_AT_ONCE)) {
+            Ok(Some(read)) => {
+                shown.show(head, read);
+                let touched = news.commits.iter().map(|commit| shown.history.touched(commit.id)).collect();
+                return changes(&shown.history, touched);
             }
-            match self.history.append(commit.clone()) {
-                Ok(appended) => {
-                    self.loaded += 1;
-                    touched.push(appended);
-                }
-                Err(_) => {
-                    lost = true;
-                    touched.push(Appended::Entry(id));
-                }
-            }
+            Ok(None) => tracing::debug!("new messages build upon what is far back"),
+            Err(error) => tracing::error!(%error, "new messages are shown without what they build upon"),
         }
-        if lost {
-            // A commit hangs on a part of the history that is not loaded.
-            self.loaded = 0;
-            self.complete = false;
-            self.load_all(source)?;
-        }
-        Ok(changes(&self.history, touched))
+        *shown = Shown::new(head);
+        changes_alone(head, &news.commits)
     }
 
     /// A page of entries, newest first. Empty if `before` is no entry.
     pub(super) fn page(
-        &mut self,
+        &self,
         source: &impl ObjectSource,
         before: Option<CommitId>,
         limit: usize,
     ) -> Result<Page, Unreadable> {
-        let mut wanted = FIRST_LOAD.max(limit.saturating_mul(2)).max(self.loaded);
+        let mut wanted = FIRST_LOAD.max(limit.saturating_mul(2));
         loop {
             self.load(source, wanted)?;
+            let shown = self.shown();
             // One more than asked for tells whether there is a next page.
-            let entries = self.history.page(before, limit.saturating_add(1));
-            if entries.len() > limit || self.complete {
+            let entries = shown.history.page(before, limit.saturating_add(1));
+            if entries.len() > limit || shown.complete {
                 let more = entries.len() > limit;
                 let messages: Vec<_> = entries.iter().take(limit).map(view).collect();
                 let next = messages.last().map(|message| message.id).filter(|_| more);
                 return Ok(Page { messages, next });
             }
-            wanted = wanted.saturating_mul(4);
+            wanted = wanted.max(shown.loaded).saturating_mul(4);
         }
     }
 
     /// Entries whose text contains `words`, newest first.
     pub(super) fn search(
-        &mut self,
+        &self,
         source: &impl ObjectSource,
         words: &str,
         limit: usize,
     ) -> Result<Vec<MessageView>, Unreadable> {
-        self.load_all(source)?;
-        let found = self.history.search(words, limit);
-        Ok(found.into_iter().filter_map(|id| self.history.entry(id)).map(|entry| view(&entry)).collect())
+        self.load(source, usize::MAX)?;
+        let shown = self.shown();
+        let found = shown.history.search(words, limit);
+        Ok(found.into_iter().filter_map(|id| shown.history.entry(id)).map(|entry| view(&entry)).collect())
     }
 
     /// All commits from the head, newest first, merges included.
-    pub(super) fn log(
-        &mut self,
-        source: &impl ObjectSource,
-        limit: usize,
-    ) -> Result<Vec<CommitId>, Unreadable> {
-        let Some(head) = self.head else { return Ok(Vec::new()) };
-        self.load_all(source)?;
-        let mut order = self.history.graph().order(head);
+    pub(super) fn log(&self, source: &impl ObjectSource, limit: usize) -> Result<Vec<CommitId>, Unreadable> {
+        self.load(source, usize::MAX)?;
+        let shown = self.shown();
+        let mut order = shown.history.graph().order(shown.head);
         order.truncate(limit);
         Ok(order)
     }
 
-    /// Whether `commit` is `marker` or older in the order shown; false if one of them is not here.
+    /// Whether `commit` is `marker` or older in the order shown; false if one of them is not here. None if
+    /// that takes older history to be read, and only what is `near` is wanted.
     pub(super) fn is_covered(
-        &mut self,
+        &self,
         source: &impl ObjectSource,
         commit: CommitId,
         marker: CommitId,
-    ) -> Result<bool, Unreadable> {
-        let all = [commit, marker];
-        if all.iter().any(|id| !self.history.graph().contains(*id)) {
-            if all.iter().any(|id| read_commit(source, *id).is_err()) {
-                return Ok(false);
+        near: bool,
+    ) -> Result<Option<bool>, Unreadable> {
+        let mut wanted = FIRST_LOAD;
+        loop {
+            self.load(source, wanted)?;
+            let shown = self.shown();
+            let are_loaded = [commit, marker].map(|id| shown.history.graph().contains(id));
+            match are_loaded {
+                [true, true] => return Ok(Some(shown.history.is_covered(commit, marker))),
+                _ if shown.complete => return Ok(Some(false)),
+                _ => {}
             }
-            self.load_all(source)?;
+            wanted = shown.loaded.max(wanted).saturating_mul(4);
+            drop(shown);
+            if are_loaded == [false, false] && near {
+                return Ok(None);
+            }
+            if [commit, marker].iter().any(|id| read_commit(source, *id).is_err()) {
+                return Ok(Some(false));
+            }
+            // What is not loaded is older than all that is.
+            match are_loaded {
+                [false, true] => return Ok(Some(true)),
+                [true, false] => return Ok(Some(false)),
+                _ => {}
+            }
         }
-        Ok(self.history.is_covered(commit, marker))
     }
 
     /// Who wrote a commit of the history, and what it says.
     pub(super) fn record(
-        &mut self,
+        &self,
         source: &impl ObjectSource,
         id: CommitId,
     ) -> Result<(AccountId, Content), Unreadable> {
         let commit = read_commit(source, id)?;
-        let entry = self.entry_of(source, id, &commit, Vec::new());
+        let entry = self.entry_of(source, id, &commit, MAX_SHOWN);
         Ok((entry.author, entry.message.map_or(Content::Other, |message| message.content())))
     }
+}
+
+/// What the message of a commit takes, in bytes.
+pub(super) fn weight(commit: &HistoryCommit) -> usize {
+    commit.message.as_ref().map_or(0, CommitMessage::weight)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn changes(history: &History, touched: Vec<Appended>) -> Vec<Change> {
@@ -285,78 +412,6 @@ fn changes_alone(head: CommitId, commits: &[HistoryCommit]) -> Vec<Change> {
         Ok(()) => changes(&history, commits.iter().map(|commit| Appended::Entry(commit.id)).collect()),
         Err(_) => Vec::new(),
     }
-}
-
-/// The newest commits of a history, parents first, with the parents that are among them.
-pub(super) struct Newest {
-    pub(super) commits: Vec<(CommitId, Commit, Vec<CommitId>)>,
-    /// Whether they are all there are. Otherwise one single commit leads to the rest, and comes before
-    /// all of them.
-    pub(super) complete: bool,
-}
-
-/// Reads from `heads` back until `count` commits are read and one single commit leads to the rest.
-/// That commit is left out. Times that lie only make it read more.
-pub(super) fn newest(
-    source: &impl ObjectSource,
-    heads: &[CommitId],
-    count: usize,
-) -> Result<Newest, Unreadable> {
-    let mut open = BinaryHeap::new();
-    let mut read = HashMap::new();
-    for head in heads {
-        let commit = read_commit(source, *head)?;
-        open.push((commit.seconds(), *head));
-        read.insert(*head, commit);
-    }
-    let (mut taken, mut reached_root) = (0_usize, false);
-    while let Some((_, id)) = open.pop() {
-        // Past the first commit of all, what is left comes after something that was read.
-        if taken >= count && open.is_empty() && !reached_root {
-            read.remove(&id);
-            return Ok(Newest { commits: parents_first(heads, read), complete: false });
-        }
-        taken += 1;
-        let parents = read.get(&id).map(|commit| commit.parents.clone()).unwrap_or_default();
-        reached_root |= parents.is_empty();
-        for parent in parents {
-            if let hash_map::Entry::Vacant(place) = read.entry(parent) {
-                let commit = place.insert(read_commit(source, parent)?);
-                open.push((commit.seconds(), parent));
-            }
-        }
-    }
-    Ok(Newest { commits: parents_first(heads, read), complete: true })
-}
-
-/// Orders commits so that each comes after its parents among them.
-fn parents_first(
-    heads: &[CommitId],
-    mut commits: HashMap<CommitId, Commit>,
-) -> Vec<(CommitId, Commit, Vec<CommitId>)> {
-    let parents_of = |commits: &HashMap<CommitId, Commit>, id: CommitId| -> Vec<CommitId> {
-        let parents = commits.get(&id).map(|commit| commit.parents.clone()).unwrap_or_default();
-        parents.into_iter().filter(|parent| commits.contains_key(parent)).collect()
-    };
-    let mut order = Vec::with_capacity(commits.len());
-    let mut entered = HashSet::new();
-    let mut open: Vec<_> = heads.iter().map(|head| (*head, false)).collect();
-    while let Some((id, parents_done)) = open.pop() {
-        if parents_done {
-            order.push(id);
-        } else if entered.insert(id) {
-            open.push((id, true));
-            open.extend(parents_of(&commits, id).into_iter().map(|parent| (parent, false)));
-        }
-    }
-    let parents: Vec<_> = order.iter().map(|id| parents_of(&commits, *id)).collect();
-    let with_parents = order.into_iter().zip(parents);
-    with_parents.filter_map(|(id, parents)| Some((id, commits.remove(&id)?, parents))).collect()
-}
-
-fn read_commit(source: &impl ObjectSource, id: CommitId) -> Result<Commit, Unreadable> {
-    let raw = source.commit(id).ok().flatten().ok_or(Unreadable(id))?;
-    Commit::parse(raw).map_err(|_| Unreadable(id))
 }
 
 /// The account that issued the certificate of a device in a tree.
@@ -397,3 +452,7 @@ fn view(entry: &Entry) -> MessageView {
         details,
     }
 }
+
+#[cfg(test)]
+#[path = "timeline_tests.rs"]
+mod tests;

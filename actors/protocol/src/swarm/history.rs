@@ -18,6 +18,10 @@ use super::message::{CommitMessage, Content, Relation};
 use super::validate::ValidCommit;
 use crate::ids::{AccountId, CommitId, DeviceId};
 
+/// Memory that the message of one commit may take, in bytes: of longer texts, which only the size of a commit
+/// bounds, the beginning is shown.
+pub const MAX_SHOWN: usize = 256 * 1024;
+
 /// A commit as the history needs it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HistoryCommit {
@@ -31,7 +35,7 @@ pub struct HistoryCommit {
     pub device: DeviceId,
     /// Commit time in Unix seconds.
     pub seconds: i64,
-    /// What it says; `None` for a merge.
+    /// What it says, as far as it is shown; `None` for a merge.
     pub message: Option<CommitMessage>,
 }
 
@@ -43,7 +47,7 @@ impl From<&ValidCommit> for HistoryCommit {
             author: valid.author(),
             device: valid.device(),
             seconds: valid.commit().seconds(),
-            message: valid.message().cloned(),
+            message: valid.message().map(|message| message.shortened(MAX_SHOWN)),
         }
     }
 }
@@ -185,6 +189,16 @@ impl History {
             }
             Link::Edit(target) | Link::React(target) => self.updated(target),
         })
+    }
+
+    /// What a commit that is here is, or changes, as if it had been appended just now.
+    #[must_use]
+    pub fn touched(&self, id: CommitId) -> Appended {
+        match self.record(id).map(|record| record.link) {
+            Some(Link::Entry) => Appended::Entry(id),
+            Some(Link::Edit(target) | Link::React(target)) => self.updated(target),
+            Some(Link::Hidden) | None => Appended::Nothing,
+        }
     }
 
     /// Orders the entries anew, as a walk from `head` gives them.

@@ -16,6 +16,15 @@ use crate::ids::{CommitId, ConversationId};
 /// Suggested longest text to send, in bytes; the protocol itself has no limit (`spec: swarm 15`).
 pub const MAX_SENT_TEXT: usize = 64 * 1024;
 
+/// Memory that a field takes beside its name and its text, in bytes, about.
+const FIELD_COST: usize = 128;
+
+/// What [`CommitMessage::shortened`] keeps in any case, in bytes: what a message is, and what it is about.
+const MIN_SHORTENED: usize = 1024;
+
+/// What it keeps first: without it the rest is misunderstood.
+const FIRST_FIELDS: [&str; 5] = ["type", "edit", "react-to", "reply-to", "body"];
+
 /// Why a message is not one.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -135,6 +144,45 @@ impl CommitMessage {
             Value::Null | Value::Array(_) | Value::Object(_) => None,
         };
         self.fields.iter().filter_map(|(key, value)| Some((key.clone(), as_text(value)?))).collect()
+    }
+
+    /// How much memory it takes, in bytes, about, if its nested values are empty.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        let weight = |(name, value): (&String, &Value)| {
+            FIELD_COST + name.len() + value.as_str().map(str::len).unwrap_or_default()
+        };
+        self.fields.iter().map(weight).sum()
+    }
+
+    /// What is kept of it for showing it, in `limit` bytes: nested values are emptied, as nobody is shown
+    /// them, texts that are too long are cut, and fields for which no room is left are left out. A few bytes
+    /// of a commit can stand for a hundred times as many in memory.
+    #[must_use]
+    pub fn shortened(&self, limit: usize) -> Self {
+        let first = FIRST_FIELDS.iter().filter_map(|name| self.fields.get_key_value(*name));
+        let others = self.fields.iter().filter(|(name, _)| !FIRST_FIELDS.contains(&name.as_str()));
+        let (mut room, mut fields) = (limit.max(MIN_SHORTENED), BTreeMap::new());
+        for (name, value) in first.chain(others) {
+            let Some(left) = room.checked_sub(FIELD_COST + name.len()) else { continue };
+            let value = match value {
+                Value::String(text) => {
+                    let kept = text.get(..text.floor_char_boundary(left)).unwrap_or_default();
+                    room = left - kept.len();
+                    Value::String(kept.to_owned())
+                }
+                value => {
+                    room = left;
+                    match value {
+                        Value::Array(_) => Value::Array(Vec::new()),
+                        Value::Object(_) => Value::Object(serde_json::Map::new()),
+                        scalar => scalar.clone(),
+                    }
+                }
+            };
+            fields.insert(name.clone(), value);
+        }
+        Self { fields }
     }
 
     /// The commit named by `edit`. A non-empty field makes this message an edit for validation,

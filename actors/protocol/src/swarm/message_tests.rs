@@ -108,3 +108,27 @@ proptest! {
         let _ = CommitMessage::parse(&bytes).map(|message| (message.content(), message.to_bytes()));
     }
 }
+
+#[test]
+fn a_shortened_message_takes_bounded_memory_and_is_understood_as_before() {
+    let edited = CommitId([7; 20]);
+    let nested = format!("[{}[]]", "[],".repeat(100_000));
+    let text = "é".repeat(1_000_000);
+    let fields: String = (0..100_000).map(|number| format!(",\"{number}\":{number}")).collect();
+    let all = format!(
+        "{{\"type\":\"text/plain\",\"a\":{nested},\"body\":\"{text}\",\"edit\":\"{edited}\",\"z\":{{\"n\":1}}{fields}}}"
+    );
+    let whole = CommitMessage::parse(all.as_bytes()).unwrap();
+    for limit in [0, 10_000, 256 * 1024] {
+        let short = whole.shortened(limit);
+        assert!(short.weight() <= limit.max(1024), "{} of {limit}", short.weight());
+        let Content::Text { body, relation } = short.content() else { panic!("{short:?}") };
+        assert_eq!((short.is_edit(), relation), (true, Relation::Edit(edited)));
+        assert!(!body.is_empty() && text.starts_with(&body));
+    }
+    let few =
+        CommitMessage::parse(br#"{"type":"new","a":[1],"b":{"c":1},"d":true,"e":"text","f":1.5}"#).unwrap();
+    let short = few.shortened(10_000);
+    assert_eq!(short.to_bytes(), br#"{"a":[],"b":{},"d":true,"e":"text","f":1.5,"type":"new"}"#);
+    assert_eq!(short.text_fields(), few.text_fields());
+}

@@ -20,6 +20,7 @@ use crate::peer::messages::{LinksMessage, Notice, Recipient};
 use crate::storage;
 use crate::supervision::{Reply, Scope};
 use crate::swarm::messages::ConversationError;
+use crate::swarm::replica::{Place, Replica};
 
 /// How long what others tell may wait until it is on disk.
 const SAVE_PAUSE: Duration = Duration::from_secs(1);
@@ -112,31 +113,45 @@ impl ConversationActor {
         self.read(scope);
         let own = self.config.identity.account_id();
         let old = self.read_marker(own);
-        self.with_replica(
-            Lane::Quick,
-            scope,
-            move |replica| {
-                Ok((replica.has(commit)?, old.map_or(Ok(false), |old| replica.is_covered(commit, old))?))
-            },
-            move |conversation, looked, scope| match super::flatten(looked) {
-                Ok((false, _)) => reply.send(Err(ConversationError::UnknownMessage { message: commit })),
-                // It was moved meanwhile: whether it would go back now has to be looked up anew.
-                Ok((true, _)) if conversation.read_marker(own) != old => {
-                    conversation.mark_read(commit, reply, scope);
+        self.find(commit, old, scope, move |conversation, found, scope| match found {
+            Ok(Place::Missing) => reply.send(Err(ConversationError::UnknownMessage { message: commit })),
+            // It was moved meanwhile: whether it would go back now has to be looked up anew.
+            Ok(_) if conversation.read_marker(own) != old => conversation.mark_read(commit, reply, scope),
+            Ok(place) => {
+                let covered = place == Place::Covered;
+                let moved = conversation.advance(own, MarkerKind::Read, commit, covered, scope);
+                if moved && conversation.config.settings.borrow().read_receipts {
+                    conversation.tell_connected(
+                        READ_TOPIC,
+                        &SwarmNotice::Displayed { conversation: Some(conversation.config.id), commit },
+                    );
                 }
-                Ok((true, covered)) => {
-                    let moved = conversation.advance(own, MarkerKind::Read, commit, covered, scope);
-                    if moved && conversation.config.settings.borrow().read_receipts {
-                        conversation.tell_connected(
-                            READ_TOPIC,
-                            &SwarmNotice::Displayed { conversation: Some(conversation.config.id), commit },
-                        );
-                    }
-                    conversation.save_markers(reply, scope);
+                conversation.save_markers(reply, scope);
+            }
+            Err(error) => reply.send(Err(error)),
+        });
+    }
+
+    /// Finds where a commit stands beside a marker. What is far back is looked for beside all else.
+    fn find(
+        &self,
+        commit: CommitId,
+        marker: Option<CommitId>,
+        scope: &mut Scope<'_, Self>,
+        then: impl FnOnce(&mut Self, Result<Place, ConversationError>, &mut Scope<'_, Self>) + 'static,
+    ) {
+        let near = move |replica: &Replica| replica.place_of(commit, marker, true);
+        self.with_replica(Lane::Quick, scope, near, move |conversation, found, scope| {
+            match super::flatten(found) {
+                Ok(Place::Far) => {
+                    let far = move |replica: &Replica| replica.place_of(commit, marker, false);
+                    conversation.with_replica(Lane::Bulk, scope, far, |conversation, found, scope| {
+                        then(conversation, super::flatten(found), scope);
+                    });
                 }
-                Err(error) => reply.send(Err(error)),
-            },
-        );
+                found => then(conversation, found, scope),
+            }
+        });
     }
 
     fn read_marker(&self, member: AccountId) -> Option<CommitId> {
@@ -173,26 +188,20 @@ impl ConversationActor {
         }
         self.read(scope);
         self.markers.looking.insert((member, kind), None);
-        self.with_replica(
-            Lane::Quick,
-            scope,
-            move |replica| {
-                let covered = || old.map_or(Ok(false), |old| replica.is_covered(commit, old));
-                if replica.has(commit)? { covered().map(Some) } else { Ok(None) }
-            },
-            move |conversation, looked, scope| {
-                match super::flatten(looked) {
-                    Ok(Some(covered)) => conversation.heard_newer(member, kind, commit, covered, scope),
-                    Ok(None) => {
-                        conversation.markers.early.insert((member, kind), commit);
-                    }
-                    Err(error) => tracing::debug!(%error, "a marker is ignored"),
+        self.find(commit, old, scope, move |conversation, found, scope| {
+            match found {
+                Ok(Place::Missing) => {
+                    conversation.markers.early.insert((member, kind), commit);
                 }
-                if let Some(Some(next)) = conversation.markers.looking.remove(&(member, kind)) {
-                    conversation.heard_marker(member, kind, next, scope);
+                Ok(place) => {
+                    conversation.heard_newer(member, kind, commit, place == Place::Covered, scope);
                 }
-            },
-        );
+                Err(error) => tracing::debug!(%error, "a marker is ignored"),
+            }
+            if let Some(Some(next)) = conversation.markers.looking.remove(&(member, kind)) {
+                conversation.heard_marker(member, kind, next, scope);
+            }
+        });
     }
 
     /// The head has moved: commits have come that were heard of, and members may be gone.

@@ -14,6 +14,7 @@ use super::{Moved, Overlay, Replica, ReplicaError, Shared, lock, storage};
 use crate::swarm::messages::{
     Changed, ConversationError, GroupChange, MAX_DESCRIPTION, MAX_TITLE, ProfileChange, ProfileError,
 };
+use crate::swarm::timeline::News;
 
 /// Commits that are signed and not written yet, each upon the one before.
 struct Chain<'r> {
@@ -67,7 +68,9 @@ impl Replica {
         if commits.is_empty() {
             return Ok((changed, None));
         }
-        let moved = self.advance(old, head, &objects, commits).map_err(|error| storage(&error))?;
+        let moved = self
+            .advance(old, head, &objects, &News { commits, untold: 0 })
+            .map_err(|error| storage(&error))?;
         Ok((changed, Some(moved)))
     }
 

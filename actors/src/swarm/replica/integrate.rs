@@ -1,22 +1,65 @@
 //! Taking what a fetch brought into the history: stored and validated beside the repository, then
 //! adopted, merged or left.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use skep_protocol::ids::CommitId;
 use skep_protocol::swarm::create::{CreateError, Writer};
 use skep_protocol::swarm::graph::CommitGraph;
 use skep_protocol::swarm::history::HistoryCommit;
 use skep_protocol::swarm::merge::{Merge, MergeError, merge_heads};
-use skep_protocol::swarm::object::MemoryObjects;
+use skep_protocol::swarm::object::{Commit, MemoryObjects};
 use skep_protocol::swarm::reconcile::{Reconciliation, reconcile};
 use skep_protocol::swarm::validate::Validator;
 use skep_protocol::time::UnixMillis;
 
 use super::{Moved, Overlay, Replica, ReplicaError, lock};
+use crate::swarm::newest::{Newest, newest};
 use crate::swarm::repository::fetch::{FetchError, FetchedPack, NewCommits};
 use crate::swarm::repository::{Quarantine, RepositoryError};
-use crate::swarm::timeline::{Newest, newest};
+use crate::swarm::timeline::{News, weight};
+
+/// Commits of a fetch that are told one by one; whoever wants more reads the history. A quarter of what
+/// the events of a node have room for.
+const MAX_TOLD: usize = 1024;
+
+/// Memory of the messages that wait to be told, in bytes.
+const MAX_TOLD_BYTES: usize = 16 * 1024 * 1024;
+
+/// How often what a fetch brought is compared with our head, because that has moved to where the comparison
+/// does not lead; the last time, whoever writes waits.
+const MAX_COMPARISONS: usize = 4;
+
+/// Commits that passed all rules. Of a fetch with a million of them, no more is kept than is told.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Valid {
+    /// All of them, with their parents.
+    parents: BTreeMap<CommitId, Vec<CommitId>>,
+    /// The newest, parents first.
+    newest: VecDeque<HistoryCommit>,
+    /// What those take, in bytes.
+    weight: usize,
+}
+
+impl Valid {
+    /// Adds one that comes after all its parents.
+    fn add(&mut self, commit: HistoryCommit) {
+        self.parents.insert(commit.id, commit.parents.clone());
+        self.weight += weight(&commit);
+        self.newest.push_back(commit);
+        while self.newest.len() > MAX_TOLD || self.weight > MAX_TOLD_BYTES {
+            let Some(oldest) = self.newest.pop_front() else { break };
+            self.weight -= weight(&oldest);
+        }
+    }
+
+    /// Those that are new: whatever follows one of them is new, too.
+    fn news(self, new: &BTreeSet<CommitId>) -> News {
+        let commits: Vec<_> = self.newest.into_iter().filter(|commit| new.contains(&commit.id)).collect();
+        let all = new.iter().filter(|commit| self.parents.contains_key(commit)).count();
+        News { untold: all.saturating_sub(commits.len()), commits }
+    }
+}
 
 /// What a fetch brought, beside a head of ours.
 pub(super) struct Compared {
@@ -47,13 +90,17 @@ impl Replica {
         let NewCommits { head, commits, mut quarantine } = new;
         let valid = self.validate(&quarantine, &commits)?;
         quarantine.renew(&self.repository.lock())?;
-        let compared = self.compare(head, &valid, &quarantine)?;
+        for _ in 1..MAX_COMPARISONS {
+            let compared = self.compare(head, &valid, &quarantine)?;
+            let _writer = lock(&self.writer);
+            quarantine.renew(&self.repository.lock())?;
+            if let Some(compared) = self.follow(compared)? {
+                return self.take_in(head, valid, compared, quarantine, now);
+            }
+        }
         let _writer = lock(&self.writer);
         quarantine.renew(&self.repository.lock())?;
-        let compared = match self.follow(compared)? {
-            Some(compared) => compared,
-            None => self.compare(head, &valid, &quarantine)?,
-        };
+        let compared = self.compare(head, &valid, &quarantine)?;
         self.take_in(head, valid, compared, quarantine, now)
     }
 
@@ -61,9 +108,13 @@ impl Replica {
         &self,
         quarantine: &Quarantine,
         commits: &[CommitId],
-    ) -> Result<Vec<HistoryCommit>, ReplicaError> {
+    ) -> Result<Valid, ReplicaError> {
         let mut validator = Validator::new(quarantine, self.id);
-        commits.iter().map(|id| Ok(HistoryCommit::from(&validator.validate(*id)?))).collect()
+        let mut valid = Valid::default();
+        for id in commits {
+            valid.add(HistoryCommit::from(&validator.validate(*id)?));
+        }
+        Ok(valid)
     }
 
     /// Compares what a fetch brought with our head. That reads all of it, so it is done while others
@@ -71,7 +122,7 @@ impl Replica {
     pub(super) fn compare(
         &self,
         theirs: CommitId,
-        valid: &[HistoryCommit],
+        valid: &Valid,
         quarantine: &Quarantine,
     ) -> Result<Compared, ReplicaError> {
         let ours = self.head()?;
@@ -80,12 +131,10 @@ impl Replica {
         new.retain(|commit| !matches!(self.has(*commit), Ok(true)));
         // Another fetch may have brought some of what is valid into the history meanwhile.
         let new: BTreeSet<CommitId> = new.into_iter().collect();
-        let parents: BTreeMap<CommitId, &[CommitId]> =
-            valid.iter().map(|commit| (commit.id, commit.parents.as_slice())).collect();
         // Nothing known leads to our head, so whatever does is new.
         let mut contained = false;
         for commit in &new {
-            contained |= match parents.get(commit) {
+            contained |= match valid.parents.get(commit) {
                 Some(parents) => parents.contains(&ours),
                 None => quarantine.commit_at(*commit)?.parents.contains(&ours),
             };
@@ -120,7 +169,7 @@ impl Replica {
     pub(super) fn take_in(
         &self,
         theirs: CommitId,
-        mut news: Vec<HistoryCommit>,
+        valid: Valid,
         compared: Compared,
         quarantine: Quarantine,
         now: UnixMillis,
@@ -129,7 +178,7 @@ impl Replica {
         if new.is_empty() {
             return Ok(None);
         }
-        news.retain(|commit| new.contains(&commit.id));
+        let news = valid.news(&new);
         let Some(graph) = graph else { return self.adopt_head(ours, theirs, quarantine, news).map(Some) };
         let only_merges = |head, other| -> Result<bool, ReplicaError> {
             for commit in graph.only_in(head, other) {
@@ -159,14 +208,14 @@ impl Replica {
         ours: CommitId,
         theirs: CommitId,
         quarantine: Quarantine,
-        news: Vec<HistoryCommit>,
+        news: News,
     ) -> Result<Moved, ReplicaError> {
         {
             let mut repository = self.repository.lock();
             repository.admit(quarantine)?;
             repository.move_main(Some(ours), theirs)?;
         }
-        Ok(self.moved(theirs, news, true))
+        Ok(self.moved(theirs, &news, true))
     }
 
     fn merge(
@@ -175,7 +224,7 @@ impl Replica {
         ours: CommitId,
         theirs: CommitId,
         quarantine: Quarantine,
-        mut news: Vec<HistoryCommit>,
+        mut news: News,
         now: UnixMillis,
     ) -> Result<Moved, ReplicaError> {
         let draft = match merge_heads(&quarantine, graph, ours, theirs)? {
@@ -189,28 +238,73 @@ impl Replica {
         };
         let (commit, objects) = self.sign_draft(draft)?;
         let head = commit.id;
-        news.push(commit);
+        news.commits.push(commit);
         self.repository.lock().admit(quarantine)?;
-        self.advance(ours, head, &objects, news)
+        self.advance(ours, head, &objects, &news)
     }
 }
 
 /// The commits that lead to two heads, down to one that leads to the rest and has no parents here: all that
 /// only one of them has is among them.
 fn graph(source: &Quarantine, heads: [CommitId; 2]) -> Result<CommitGraph, ReplicaError> {
-    let Newest { commits, complete } = newest(source, &heads, heads.len())?;
+    let keep = |id, commit: &Commit| (id, commit.parents.clone(), commit.seconds());
+    let Some(Newest { commits, complete }) = newest(source, &heads, heads.len(), usize::MAX, keep)? else {
+        return Ok(CommitGraph::default());
+    };
     let mut graph = CommitGraph::default();
     let full = |_| RepositoryError::TooMany { what: "commits", limit: usize::MAX };
-    let inside: BTreeSet<CommitId> = commits.iter().map(|(id, ..)| *id).collect();
     if !complete {
-        let parents = commits.iter().flat_map(|(_, commit, _)| &commit.parents);
+        let inside: BTreeSet<CommitId> = commits.iter().map(|((id, ..), _)| *id).collect();
+        let parents = commits.iter().flat_map(|((_, parents, _), _)| parents);
         let gates: BTreeSet<_> = parents.filter(|parent| !inside.contains(parent)).copied().collect();
         for gate in gates {
             graph.insert(gate, &[], source.commit_at(gate)?.seconds()).map_err(full)?;
         }
     }
-    for (id, commit, _) in commits {
-        graph.insert(id, &commit.parents, commit.seconds()).map_err(full)?;
+    for ((id, parents, seconds), _) in commits {
+        graph.insert(id, &parents, seconds).map_err(full)?;
     }
     Ok(graph)
+}
+
+#[cfg(test)]
+mod tests {
+    use skep_protocol::ids::{AccountId, DeviceId};
+    use skep_protocol::swarm::message::CommitMessage;
+
+    use super::*;
+
+    fn commit(number: u32, parent: Option<CommitId>, text: &str) -> HistoryCommit {
+        let mut id = [0; 20];
+        id[..4].copy_from_slice(&number.to_be_bytes());
+        let message = format!(r#"{{"body":"{text}","type":"text/plain"}}"#);
+        HistoryCommit {
+            id: CommitId(id),
+            parents: parent.into_iter().collect(),
+            author: AccountId([1; 20]),
+            device: DeviceId([2; 32]),
+            seconds: i64::from(number),
+            message: CommitMessage::parse(message.as_bytes()).ok(),
+        }
+    }
+
+    #[test]
+    fn of_a_fetch_of_any_length_only_so_many_messages_and_bytes_are_kept_in_memory() {
+        for (count, text) in [(3000_u32, "short".to_owned()), (300, "x".repeat(200_000))] {
+            let (mut valid, mut last) = (Valid::default(), None);
+            for number in 0..count {
+                let commit = commit(number, last, &text);
+                last = Some(commit.id);
+                valid.add(commit);
+                assert!(valid.newest.len() <= MAX_TOLD && valid.weight <= MAX_TOLD_BYTES);
+            }
+            let all: BTreeSet<_> = valid.parents.keys().copied().collect();
+            let news = valid.clone().news(&all);
+            assert!(news.untold > 0 && news.commits.last().map(|commit| commit.id) == last);
+            assert_eq!(news.untold + news.commits.len(), all.len());
+            let few: BTreeSet<_> = all.into_iter().rev().take(3).collect();
+            let news = valid.news(&few);
+            assert_eq!((news.commits.len(), news.untold), (3, 0));
+        }
+    }
 }

@@ -26,6 +26,7 @@ use skep_protocol::ids::ObjectId;
 use skep_protocol::swarm::object::NewObject;
 
 use super::loose::{loose_ids, loose_path};
+use super::object_store::indices;
 use super::staging::{NewPack, indexed_ids};
 use super::{Repository, RepositoryError, Result, durable, pack_folder};
 
@@ -77,7 +78,7 @@ pub fn consolidate(repository: &impl Exclusive) -> Result<Consolidation> {
     let Some(surplus) = repository.exclusive(|repository| repository.adopt_packed(packed))? else {
         return Ok(Consolidation::Viewed);
     };
-    surplus.remove()?;
+    surplus.remove(repository)?;
     Ok(Consolidation::Done)
 }
 
@@ -181,22 +182,20 @@ impl Packing {
     }
 
     fn count_packs(&self) -> Result<usize> {
-        let names = durable::file_names(&pack_folder(&self.repository))?;
-        Ok(names.iter().filter(|name| name.ends_with(".idx")).count())
+        Ok(indices(&self.repository)?.len())
     }
 }
 
 impl Surplus {
-    /// Removes the files. The repository may go on meanwhile.
-    pub(super) fn remove(self) -> Result<()> {
+    /// Removes the files. The repository may go on meanwhile; it is held while packs are removed, for one
+    /// of the same objects may come from a peer.
+    pub(super) fn remove(self, repository: &impl Exclusive) -> Result<()> {
         let Self { packing, loose, packs } = self;
         let folder = pack_folder(&packing.repository);
         if !packs.is_empty() {
             // No index may ever be without its pack.
             durable::force_folder(&folder)?;
-        }
-        for stem in packs {
-            durable::remove_file(&folder.join(format!("{stem}.pack")))?;
+            repository.exclusive(|_| remove_unindexed(&folder, &packs))?;
         }
         for id in loose {
             durable::remove_file(&loose_path(&packing.repository, id))?;
@@ -204,6 +203,16 @@ impl Surplus {
         packing.untidy.0.store(false, Ordering::Relaxed);
         Ok(())
     }
+}
+
+/// Removes those of the packs that nobody sees, as they have no index.
+fn remove_unindexed(folder: &Path, packs: &[String]) -> Result<()> {
+    for stem in packs {
+        if !folder.join(format!("{stem}.idx")).exists() {
+            durable::remove_file(&folder.join(format!("{stem}.pack")))?;
+        }
+    }
+    Ok(())
 }
 
 impl Files {
@@ -261,7 +270,7 @@ fn write(repository: &Path, ids: &BTreeSet<ObjectId>) -> Result<String> {
 fn packs(repository: &Path) -> Result<Vec<Pack>> {
     let folder = pack_folder(repository);
     let mut packs = Vec::new();
-    for name in durable::file_names(&folder)? {
+    for name in indices(repository)? {
         if let Some(stem) = name.strip_suffix(".idx") {
             packs.push((stem.to_owned(), indexed_ids(&folder.join(&name))?));
         }

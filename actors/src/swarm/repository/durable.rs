@@ -1,8 +1,8 @@
 //! Files and folders that are on disk when a function returns.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use super::{RepositoryError, Result};
@@ -53,6 +53,14 @@ pub(super) fn remove_file(path: &Path) -> Result<()> {
     }
 }
 
+/// Makes a folder, if it is not there, and none above it: what was erased does not come back.
+pub(super) fn create_folder(path: &Path) -> Result<()> {
+    match DirBuilder::new().mode(0o700).create(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(at(path)(error)),
+        _ => Ok(()),
+    }
+}
+
 /// Makes a file that must not exist yet.
 pub(super) fn create_file(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path)
@@ -90,8 +98,8 @@ pub(super) fn file_names(folder: &Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// Removes what a crash left: what was fetched and not admitted, unfinished files, locks, and packs
-/// whose index was not put in place yet.
+/// Removes what a crash left: what was fetched and not admitted, unfinished files, locks, packs whose
+/// index was not put in place yet, and indices without a pack.
 pub(super) fn remove_leftovers(repository: &Path) -> Result<()> {
     remove_folder(&repository.join(QUARANTINE))?;
     let objects = repository.join("objects");
@@ -106,9 +114,10 @@ pub(super) fn remove_leftovers(repository: &Path) -> Result<()> {
     remove_matching(&objects, |name| name.starts_with(TEMPORARY))?;
     remove_matching(&heads, |name| name.ends_with(".lock"))?;
     let names = file_names(&packs)?;
-    remove_matching(&packs, |name| {
-        name.strip_suffix(".pack").is_some_and(|stem| !names.contains(&format!("{stem}.idx")))
-    })
+    let without = |name: &str, ending: &str, other: &str| {
+        name.strip_suffix(ending).is_some_and(|stem| !names.contains(&format!("{stem}{other}")))
+    };
+    remove_matching(&packs, |name| without(name, ".pack", ".idx") || without(name, ".idx", ".pack"))
 }
 
 fn remove_matching(folder: &Path, matches: impl Fn(&str) -> bool) -> Result<()> {

@@ -51,8 +51,8 @@ impl FetchedPack {
         self.head
     }
 
-    /// Makes the pack readable, checks that it is complete and forgets what is not needed. That may take minutes; the repository
-    /// is held for an instant of them.
+    /// Makes the pack readable, checks that it is complete and forgets what is not needed. That may take
+    /// minutes; the repository is held for an instant of them.
     ///
     /// # Errors
     /// When the pack is refused, lacks something, or the repository fails; nothing of it is left then.

@@ -12,7 +12,6 @@ use skep_protocol::swarm::object::NewObject;
 
 use super::durable::{self, TEMPORARY, at};
 use super::{Repository, Result, objects_folder};
-use crate::storage;
 
 impl Repository {
     /// Writes objects that are not here yet; when it returns they are on disk. Returns the ids of
@@ -32,7 +31,7 @@ impl Repository {
             let Some(folder) = path.parent() else { continue };
             if !folder.exists() {
                 self.unforced.borrow_mut().insert(self.objects_folder());
-                storage::make_folder(folder).map_err(at(folder))?;
+                durable::create_folder(folder)?;
             }
             let temporary = folder.join(format!("{TEMPORARY}obj_{id}"));
             durable::write_temporary(&temporary, &encode(object))?;
@@ -64,6 +63,22 @@ pub(super) fn loose_ids(repository: &Path) -> Result<Vec<ObjectId>> {
         ids.extend(ids_in(&objects, folder)?);
     }
     Ok(ids)
+}
+
+/// The folders of objects that did not change before `main` did: whoever moves it has forced to disk what came
+/// before.
+pub(super) fn changed_since(repository: &Path, main: &Path) -> Result<Vec<PathBuf>> {
+    let objects = objects_folder(repository);
+    let changed = |path: &Path| fs::metadata(path).and_then(|about| about.modified()).map_err(at(path));
+    let moved = if main.exists() { Some(changed(main)?) } else { None };
+    let mut folders = Vec::new();
+    for name in durable::file_names(&objects)?.iter().filter(|name| name.len() == 2) {
+        let folder = objects.join(name);
+        if Some(changed(&folder)?) >= moved {
+            folders.push(folder);
+        }
+    }
+    Ok(folders)
 }
 
 /// Files being written together.

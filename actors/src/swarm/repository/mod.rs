@@ -24,6 +24,7 @@ mod consolidate;
 mod durable;
 pub mod fetch;
 mod loose;
+mod object_store;
 mod pack_stream;
 mod quarantine;
 mod reached;
@@ -37,9 +38,9 @@ mod walk;
 mod tests;
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use skep_protocol::ids::{BlobId, CommitId, ObjectId, TreeId};
@@ -59,6 +60,7 @@ pub use references::Advertisement;
 
 use self::cache::ObjectCache;
 use self::consolidate::Untidy;
+use self::object_store::open_git;
 use self::reached::Reached;
 use super::damage::refusal_of_system;
 use crate::storage;
@@ -163,7 +165,8 @@ pub struct Repository {
     git: gix::Repository,
     /// Folders with names of objects in them that may not be on disk yet.
     unforced: RefCell<BTreeSet<PathBuf>>,
-    cache: RefCell<ObjectCache>,
+    /// Shared with views that see nothing else.
+    cache: Arc<Mutex<ObjectCache>>,
     /// Counts the times that packs came or went.
     generation: u64,
     reached: Arc<Reached>,
@@ -218,6 +221,7 @@ impl Repository {
         // Whoever had it open before may have been killed in between.
         let folders = [repository.objects_folder(), repository.pack_folder()];
         repository.unforced.borrow_mut().extend(folders);
+        repository.unforced.borrow_mut().extend(loose::changed_since(path, &repository.main_path())?);
         if let Some(head) = repository.head()? {
             repository.check_tree(repository.commit_at(head)?.tree)?;
         }
@@ -230,7 +234,7 @@ impl Repository {
             path: path.to_owned(),
             git: open_git(path)?,
             unforced: RefCell::default(),
-            cache: RefCell::default(),
+            cache: Arc::default(),
             generation: 0,
             reached: Arc::default(),
             views: Arc::default(),
@@ -302,7 +306,7 @@ impl Repository {
 
     /// An object of any kind, its bytes checked against its id.
     fn find(&self, id: ObjectId) -> Result<Option<(ObjectKind, Bytes)>> {
-        if let Some(found) = self.cache.borrow().get(id) {
+        if let Some(found) = self.cache().get(id) {
             return Ok(Some(found));
         }
         let Some((kind, size)) = self.header(id)? else { return Ok(None) };
@@ -319,13 +323,13 @@ impl Repository {
         if object_id(kind, &content) != Ok(id.0) {
             return Err(RepositoryError::CorruptObject(id));
         }
-        self.cache.borrow_mut().insert(id, kind, &content);
+        self.cache().insert(id, kind, &content);
         Ok(Some((kind, content)))
     }
 
     /// Kind and size in bytes.
     fn header(&self, id: ObjectId) -> Result<Option<(ObjectKind, usize)>> {
-        if let Some((kind, content)) = self.cache.borrow().get(id) {
+        if let Some((kind, content)) = self.cache().get(id) {
             return Ok(Some((kind, content.len())));
         }
         let header = match self.git.try_find_header(git_id(id)) {
@@ -348,10 +352,12 @@ impl Repository {
 
     /// Checks that a tree and everything in it can be read.
     fn check_tree(&self, root: TreeId) -> Result<()> {
-        let mut open = vec![root];
+        let (mut open, mut seen) = (vec![root], HashSet::from([root]));
         while let Some(folder) = open.pop() {
             for entry in self.tree_at(folder)?.into_entries() {
                 match entry.kind {
+                    // Of folders in each other, each twice, there are more than can be counted.
+                    EntryKind::Folder(id) if !seen.insert(id) => {}
                     EntryKind::Folder(id) => open.push(id),
                     EntryKind::File(id) => drop(self.object(id.into(), ObjectKind::Blob)?),
                 }
@@ -377,6 +383,10 @@ impl Repository {
             unforced.pop_first();
         }
         Ok(())
+    }
+
+    fn cache(&self) -> MutexGuard<'_, ObjectCache> {
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn objects_folder(&self) -> PathBuf {
@@ -437,21 +447,6 @@ fn objects_folder(repository: &Path) -> PathBuf {
 
 fn pack_folder(repository: &Path) -> PathBuf {
     objects_folder(repository).join("pack")
-}
-
-/// Opens the object store without looking at the environment or at anybody's configuration.
-fn open_git(path: &Path) -> Result<gix::Repository> {
-    let options = gix::open::Options::isolated().open_path_as_is(true).with(gix::sec::Trust::Full);
-    let mut git = gix::open_opts(path, options).map_err(|error| {
-        let path = path.to_owned();
-        match refusal_of_system(&error).and_then(std::io::Error::raw_os_error) {
-            Some(number) => RepositoryError::Io { path, source: std::io::Error::from_raw_os_error(number) },
-            None => RepositoryError::Store { path, message: error.to_string() },
-        }
-    })?;
-    // The owner alone writes and reloads, so a missing object is missing: do not look again.
-    git.objects.refresh_never();
-    Ok(git)
 }
 
 fn git_id(id: ObjectId) -> gix::ObjectId {

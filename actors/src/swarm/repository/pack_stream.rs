@@ -4,10 +4,17 @@ use skep_protocol::ids::{CommitId, ObjectId};
 use skep_protocol::swarm::git::pack::write::PackWriter;
 use skep_protocol::swarm::object::ObjectKind;
 
+use super::walk::NewHistory;
 use super::{Repository, RepositoryError, Result};
 
 /// Bytes gathered before they are handed on, one object more at most.
 const CHUNK: usize = 64 * 1024;
+
+/// Most commits of a pack that is made at once.
+const SHORT: usize = 128;
+
+/// Among so many commits one that was the head a moment ago is looked for.
+const NEWEST: usize = 32;
 
 /// A pack under way.
 #[derive(Debug)]
@@ -31,8 +38,24 @@ impl Repository {
         if !is_commit || !self.reaches(head, want)? {
             return Err(RepositoryError::NotInHistory(want));
         }
-        let history = self.new_history(want, haves)?;
-        let files = self.new_objects(&history)?;
+        self.pack_of(&self.new_history(want, haves)?)
+    }
+
+    /// The same, if it takes milliseconds: a few commits up to one of the newest.
+    pub(super) fn short_pack_stream(&self, want: CommitId, haves: &[CommitId]) -> Result<Option<PackStream>> {
+        let Some(head) = self.head()? else { return Ok(None) };
+        if want != head && !self.newest_commits(head, NEWEST)?.contains(&want) {
+            return Ok(None);
+        }
+        match self.new_history_within(want, haves, SHORT) {
+            Ok(history) => self.pack_of(&history).map(Some),
+            Err(RepositoryError::TooMany { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn pack_of(&self, history: &NewHistory) -> Result<PackStream> {
+        let files = self.new_objects(history)?;
         let mut objects: Vec<ObjectId> = history.commits.iter().map(|step| step.id.into()).collect();
         objects.extend(files.into_iter().map(|(id, _)| id));
         let count = u32::try_from(objects.len())

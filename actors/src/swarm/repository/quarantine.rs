@@ -16,15 +16,16 @@
 //! admitted. A crash after that and before `main` moves leaves validated objects, nothing else.
 
 use std::cell::RefCell;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use skep_protocol::ids::{BlobId, CommitId, ObjectId, TreeId};
 use skep_protocol::swarm::object::{Commit, NewObject, ObjectKind, ObjectSource, SourceError};
 
+use super::object_store::open_git;
 use super::staging::{NewPack, StagedPack};
 use super::walk::Connected;
-use super::{Repository, RepositoryError, Result, git_id, open_git};
+use super::{Repository, RepositoryError, Result, git_id};
 
 /// A repository that may have several users, each of whom holds it for single operations.
 pub trait Access {
@@ -57,6 +58,7 @@ pub(super) enum Held {
 
 impl Quarantine {
     pub(super) fn new(objects: usize, known: Option<CommitId>, view: Repository, held: Held) -> Result<Self> {
+        let view = view.apart();
         let mut quarantine = Self { objects, known, view, held };
         quarantine.show()?;
         Ok(quarantine)
@@ -114,7 +116,7 @@ impl Quarantine {
     /// What the system says.
     pub fn renew(&mut self, repository: &Repository) -> Result<()> {
         if self.view.generation != repository.generation {
-            self.view = repository.view();
+            self.view = repository.view().apart();
             self.show()?;
         }
         Ok(())
@@ -167,17 +169,23 @@ impl ObjectSource for Quarantine {
 impl Repository {
     /// The repository as it is now, for reading. While there is one, objects are added but stay where
     /// they are.
-    pub(super) fn view(&self) -> Self {
+    pub(in crate::swarm) fn view(&self) -> Self {
         Self {
             path: self.path.clone(),
             git: self.git.clone(),
             unforced: RefCell::default(),
-            cache: self.cache.clone(),
+            cache: Arc::clone(&self.cache),
             generation: self.generation,
             reached: Arc::clone(&self.reached),
             views: Arc::clone(&self.views),
             untidy: Arc::default(),
         }
+    }
+
+    /// A view that others do not learn from: what it is going to see is not in the repository.
+    fn apart(self) -> Self {
+        let cache = Arc::new(Mutex::new(self.cache().clone()));
+        Self { cache, ..self }
     }
 
     /// Whether there is a view.
@@ -193,7 +201,7 @@ impl Repository {
         match &quarantine.held {
             Held::Memory(objects) => {
                 self.write_objects(objects)?;
-                let mut cache = self.cache.borrow_mut();
+                let mut cache = self.cache();
                 for object in objects {
                     cache.insert(ObjectId(object.id), object.kind, &object.content);
                 }

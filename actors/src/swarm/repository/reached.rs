@@ -38,9 +38,11 @@ struct Ancestors {
 /// When a commit of the history is missing or damaged, or what the system says.
 pub fn is_in_history(repository: &impl Access, commit: CommitId) -> Result<bool> {
     let (head, view) = repository.access(|repository| -> Result<_> {
+        if !repository.contains(commit.into()) {
+            return Ok((None, None));
+        }
         let head = repository.head()?;
-        let walk = head != Some(commit) && repository.contains(commit.into());
-        Ok((head, walk.then(|| repository.view())))
+        Ok((head, (head != Some(commit)).then(|| repository.view())))
     })?;
     match (head, view) {
         (Some(head), Some(view)) => view.reaches(head, commit),
@@ -64,9 +66,15 @@ impl Repository {
     /// Goes from `head` to what was walked before, and forgets that if it is no part of its history.
     fn walk_on(&self, walked: &mut Walked, head: CommitId) -> Result<()> {
         let mut new = self.ancestors(head, &walked.commits)?;
-        if walked.head.is_some_and(|before| !new.met.contains(&before)) {
-            *walked = Walked::default();
-            new = self.ancestors(head, &walked.commits)?;
+        if let Some(before) = walked.head.filter(|before| !new.met.contains(before)) {
+            let parents = self.commit_at(before)?.parents;
+            if !parents.is_empty() && parents.iter().all(|parent| new.met.contains(parent)) {
+                // A merge was given up for another one of the same: all that it reached is reached still.
+                walked.commits.remove(&before);
+            } else {
+                *walked = Walked::default();
+                new = self.ancestors(head, &walked.commits)?;
+            }
         }
         walked.commits.extend(new.commits);
         walked.head = Some(head);

@@ -91,7 +91,7 @@ impl Repository {
         }))
     }
 
-    fn main_path(&self) -> PathBuf {
+    pub(super) fn main_path(&self) -> PathBuf {
         self.path.join(MAIN)
     }
 }

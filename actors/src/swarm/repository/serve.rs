@@ -1,7 +1,8 @@
 //! Serving a channel: the server session and the packs it needs.
 //!
 //! [`Serve`] advances by whatever bytes arrived and produces a bounded piece of a pack each time,
-//! so that an actor can send at the speed of its channel.
+//! so that an actor can send at the speed of its channel. A step takes milliseconds, unless
+//! [`Serve::is_heavy`] says before it that it takes long.
 
 use bytes::Bytes;
 use skep_protocol::ids::CommitId;
@@ -11,6 +12,9 @@ use super::{PackStream, Repository, RepositoryError};
 
 /// Bytes of a pack produced in one step before the driver sends them.
 const STEP_BYTES: usize = 256 * 1024;
+
+/// Commits looked up in a step that takes milliseconds: some times as many as peers of ours name.
+const QUICK_HAVES: usize = 256;
 
 /// What happened while serving.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +54,7 @@ pub struct ServeStep {
     pub send: Vec<Bytes>,
     /// Tell these once everything was sent.
     pub served: Vec<Served>,
-    /// Advance again with no bytes once everything was sent: there is more of the pack.
+    /// Advance again with no bytes once everything was sent: there is more to do.
     pub more: bool,
 }
 
@@ -59,6 +63,15 @@ pub struct ServeStep {
 pub struct Serve {
     session: UploadSession,
     pack: Option<PackStream>,
+    /// What the next step begins with.
+    heavy: Option<Heavy>,
+}
+
+/// Questions whose answer takes up to seconds.
+#[derive(Debug)]
+enum Heavy {
+    FindCommon(Vec<CommitId>),
+    BuildPack { want: CommitId, common: Vec<CommitId> },
 }
 
 impl Serve {
@@ -69,10 +82,15 @@ impl Serve {
     pub fn advance(&mut self, repository: &Repository, bytes: &[u8]) -> Result<ServeStep, ServeError> {
         self.session.receive(bytes);
         let mut step = ServeStep::default();
+        self.answer_heavy(repository)?;
         let mut produced = 0;
         loop {
             while let Some(output) = self.session.poll() {
                 self.answer(repository, output, &mut step)?;
+            }
+            if self.heavy.is_some() {
+                step.more = true;
+                return Ok(step);
             }
             let Some(pack) = &mut self.pack else { return Ok(step) };
             if produced >= STEP_BYTES {
@@ -87,6 +105,12 @@ impl Serve {
                 self.session.pack_end();
             }
         }
+    }
+
+    /// Whether the next step may take seconds: it looks at much of the history.
+    #[must_use]
+    pub const fn is_heavy(&self) -> bool {
+        self.heavy.is_some()
     }
 
     /// Whether no session is under way.
@@ -108,16 +132,35 @@ impl Serve {
                 None => self.session.fail(),
             },
             UploadOutput::FindCommon(haves) => {
-                let known: Vec<_> =
-                    haves.into_iter().filter(|have| repository.contains((*have).into())).collect();
-                self.session.common(&known);
+                let few = haves.len() <= QUICK_HAVES;
+                self.heavy = Some(Heavy::FindCommon(haves));
+                if few {
+                    self.answer_heavy(repository)?;
+                }
             }
             UploadOutput::BuildPack { want, common } => {
-                self.pack = Some(repository.pack_stream(want, &common)?);
+                self.pack = repository.short_pack_stream(want, &common)?;
+                if self.pack.is_none() {
+                    self.heavy = Some(Heavy::BuildPack { want, common });
+                }
             }
             UploadOutput::Finished { want } => step.served.push(Served::Sent(want)),
             UploadOutput::UpToDate { head } => step.served.push(Served::UpToDate(head)),
             UploadOutput::Close(reason) => return Err(reason.into()),
+        }
+        Ok(())
+    }
+
+    fn answer_heavy(&mut self, repository: &Repository) -> Result<(), ServeError> {
+        match self.heavy.take() {
+            Some(Heavy::FindCommon(mut haves)) => {
+                haves.retain(|have| repository.contains((*have).into()));
+                self.session.common(&haves);
+            }
+            Some(Heavy::BuildPack { want, common }) => {
+                self.pack = Some(repository.pack_stream(want, &common)?);
+            }
+            None => {}
         }
         Ok(())
     }

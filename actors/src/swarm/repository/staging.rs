@@ -8,9 +8,9 @@
 //! ```
 
 use std::collections::HashMap;
-use std::fs::{self, DirBuilder, File};
-use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, FileExt as _};
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -48,17 +48,13 @@ impl Staging {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let quarantine = repository.join(QUARANTINE);
-        // That alone: a repository that is being erased does not come back.
-        match DirBuilder::new().mode(0o700).create(&quarantine) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(at(&quarantine)(error)),
-            _ => {}
-        }
+        durable::create_folder(&quarantine)?;
         let path = quarantine.join(format!("{}_{number}", std::process::id()));
         // From here on it is removed again, however far it came.
         let staging = Self { path };
-        for folder in ["objects/info", "objects/pack", "refs"] {
-            let folder = staging.path.join(folder);
-            storage::make_folder(&folder).map_err(at(&folder))?;
+        durable::create_folder(&staging.path)?;
+        for folder in ["objects", "objects/info", "objects/pack", "refs"] {
+            durable::create_folder(&staging.path.join(folder))?;
         }
         for (name, content) in [("HEAD", HEAD), ("objects/info/alternates", ALTERNATES)] {
             let file = staging.path.join(name);
@@ -149,7 +145,7 @@ impl StagedPack {
         let folder = pack_folder(repository);
         let in_place = |ending| folder.join(format!("{}.{ending}", self.stem));
         let (pack, index) = (in_place("pack"), in_place("idx"));
-        if !index.exists() {
+        if !index.exists() || !pack.exists() {
             let from = self.file("idx");
             let placed = durable::rename(&self.file("pack"), &pack)
                 .and_then(|()| fs::rename(&from, &index).map_err(at(&from)));

@@ -71,6 +71,8 @@ struct Walk<'r> {
     open: usize,
     hidden_steps: usize,
     order: Vec<CommitId>,
+    /// Most new commits that may be met.
+    most: usize,
     oldest: i64,
     reached_root: bool,
 }
@@ -132,6 +134,16 @@ impl Repository {
     }
 
     pub(super) fn new_history(&self, head: CommitId, known: &[CommitId]) -> Result<NewHistory> {
+        self.new_history_within(head, known, MAX_NEW_COMMITS)
+    }
+
+    /// The same, of `most` commits at most; a walk meets known ones, too, before it knows them.
+    pub(super) fn new_history_within(
+        &self,
+        head: CommitId,
+        known: &[CommitId],
+        most: usize,
+    ) -> Result<NewHistory> {
         let mut walk = Walk {
             repository: self,
             marks: HashMap::new(),
@@ -141,6 +153,7 @@ impl Repository {
             open: 0,
             hidden_steps: 0,
             order: Vec::new(),
+            most,
             oldest: i64::MAX,
             reached_root: false,
         };
@@ -282,8 +295,8 @@ impl Walk<'_> {
             return Ok(());
         }
         self.open -= 1;
-        if self.order.len() >= MAX_NEW_COMMITS {
-            return Err(RepositoryError::TooMany { what: "commits", limit: MAX_NEW_COMMITS });
+        if self.order.len() >= self.most {
+            return Err(RepositoryError::TooMany { what: "commits", limit: self.most });
         }
         self.order.push(id);
         self.oldest = self.oldest.min(seconds);

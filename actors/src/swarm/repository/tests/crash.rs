@@ -23,6 +23,20 @@ fn a_crash_between_objects_and_reference_leaves_the_old_head() {
 }
 
 #[test]
+fn names_that_a_crash_left_unforced_are_forced_before_anything_builds_upon_them() {
+    let (_folder, repository) = empty();
+    let old = append(&repository, 2, "text");
+    let new = commit(&repository, &[old], 5_000, "never acknowledged");
+    let path = repository.path().to_owned();
+    drop(repository);
+    let repository = Repository::open(&path).unwrap();
+    let folder = repository.loose_path(new.into()).parent().unwrap().to_owned();
+    assert!(repository.unforced.borrow().contains(&folder));
+    repository.write_objects(&[]).unwrap();
+    assert!(repository.unforced.borrow().is_empty());
+}
+
+#[test]
 fn what_an_interrupted_write_leaves_is_swept_when_opening() {
     let (_folder, repository) = empty();
     let head = append(&repository, 2, "text");
@@ -36,6 +50,7 @@ fn what_an_interrupted_write_leaves_is_swept_when_opening() {
         "objects/pack/tmp_pack_1_2".to_owned(),
         "objects/pack/tmp_idx_pack-1".to_owned(),
         format!("objects/pack/pack-{id}.pack"),
+        format!("objects/pack/pack-{}.idx", "ab".repeat(20)),
         "quarantine/1_2/objects/pack/tmp_pack".to_owned(),
         "refs/heads/main.lock".to_owned(),
     ] {
@@ -141,7 +156,7 @@ fn a_crash_at_any_step_of_packing_loses_nothing_and_what_it_leaves_goes_with_the
             fs::remove_file(super::super::loose::loose_path(copy, *id)).unwrap();
         }
     });
-    surplus.remove().unwrap();
+    surplus.remove(&RefCell::new(&mut repository)).unwrap();
     check(&repository, "afterwards", &|_| ());
 }
 

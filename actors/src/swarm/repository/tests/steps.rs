@@ -150,11 +150,42 @@ fn unknown_wants_unvalidated_commits_and_empty_repositories_are_not_served() {
     for want in [CommitId([9; 20]), unvalidated, CommitId(blob(b"file").id)] {
         let mut serve = Serve::default();
         serve.advance(&theirs, request).unwrap();
-        let asked = serve.advance(&theirs, format!("0032want {want}\n00000009done\n").as_bytes());
+        let mut asked = serve.advance(&theirs, format!("0032want {want}\n00000009done\n").as_bytes());
+        if matches!(&asked, Ok(step) if step.more) {
+            asked = serve.advance(&theirs, &[]);
+        }
         assert!(matches!(asked, Err(ServeError::Repository(RepositoryError::NotInHistory(_)))));
     }
     let (_empty, nothing) = empty();
     assert!(Serve::default().advance(&nothing, request).is_err());
+}
+
+#[test]
+fn what_takes_long_to_serve_is_told_before_it_is_done() {
+    let (_theirs, theirs) = empty();
+    append(&theirs, 200, "history");
+    let head = theirs.head().unwrap().unwrap();
+    let all = theirs.commits_between(head, &[]).unwrap();
+    let request = b"002egit-upload-pack /conversation\0host=device\0".as_slice();
+    let heavy = |haves: &[CommitId]| {
+        let mut serve = Serve::default();
+        serve.advance(&theirs, request).unwrap();
+        let haves: String = haves.iter().map(|have| format!("0032have {have}\n")).collect();
+        let asked = format!("0032want {head}\n0000{haves}0009done\n");
+        let mut step = serve.advance(&theirs, asked.as_bytes()).unwrap();
+        let (mut heavy, mut served) = (0, step.served);
+        while step.more {
+            heavy += usize::from(serve.is_heavy());
+            step = serve.advance(&theirs, &[]).unwrap();
+            served.extend(step.served);
+        }
+        assert_eq!(served, [Served::Sent(head)]);
+        heavy
+    };
+    assert_eq!(heavy(&all[190..195]), 0, "a few commits");
+    assert_eq!(heavy(&[]), 1, "a whole history");
+    let many: Vec<_> = std::iter::repeat_n(all[195], 300).collect();
+    assert_eq!(heavy(&many), 1, "many to look up");
 }
 
 #[test]

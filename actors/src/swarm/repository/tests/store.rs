@@ -3,9 +3,14 @@
 use skep_protocol::ids::BlobId;
 use skep_protocol::swarm::object::{EMPTY_BLOB, ObjectSource, SourceError};
 
+use super::super::cache::ObjectCache;
 use super::super::consolidate::{MAX_LOOSE, MAX_PACKS};
-use super::super::{Consolidation, Repository, RepositoryError, export_bundle, is_in_history};
+use super::super::staging::NewPack;
+use super::super::{
+    Consolidation, Repository, RepositoryError, durable, export_bundle, is_in_history, pack_folder,
+};
 use super::*;
+use crate::swarm::replica::ReplicaError;
 
 #[test]
 fn a_repository_can_move_between_threads() {
@@ -54,6 +59,104 @@ fn bundles_of_real_conversations_import_and_walk() {
             assert!(is_in_history(&repository, *id).unwrap());
         }
     }
+}
+
+#[test]
+fn a_repository_is_not_damaged_because_the_system_gives_no_index() {
+    let (_folder, mut repository) = empty();
+    let head = append(&repository, MAX_LOOSE + 1, "packed");
+    let path = repository.path().to_owned();
+    assert_eq!(consolidate(&mut repository), Consolidation::Done);
+    let index = durable::file_names(&pack_folder(&path)).unwrap();
+    let index = pack_folder(&path).join(index.iter().find(|name| name.ends_with(".idx")).unwrap());
+    let aside = path.join("aside");
+    std::fs::rename(&index, &aside).unwrap();
+    // What is told there cannot be mapped into memory.
+    std::os::unix::fs::symlink("/proc/self/environ", &index).unwrap();
+    let refused = Repository::open(&path).unwrap_err();
+    assert!(matches!(refused, RepositoryError::Io { .. }), "{refused}");
+    assert!(!ReplicaError::from(refused).is_damage());
+    std::fs::remove_file(&index).unwrap();
+    std::fs::write(&index, "cut off").unwrap();
+    assert!(ReplicaError::from(Repository::open(&path).unwrap_err()).is_damage());
+    std::fs::rename(&aside, &index).unwrap();
+    let whole = Repository::open(&path).unwrap();
+    assert_eq!(whole.commits_between(head, &[]).unwrap().len(), MAX_LOOSE + 1);
+}
+
+#[test]
+fn folders_that_are_in_each_other_twice_are_looked_at_once() {
+    let (_folder, repository) = empty();
+    let mut folder = tree(&[("file", &blob(b"file"))]);
+    let mut objects = vec![blob(b"file"), folder.clone()];
+    for _ in 0..60 {
+        let mut twice = Tree::default();
+        for name in ["a", "b"] {
+            twice.put(name, EntryKind::Folder(TreeId(folder.id))).unwrap();
+        }
+        folder = NewObject::new(ObjectKind::Tree, twice.to_bytes()).unwrap();
+        objects.push(folder.clone());
+    }
+    let head = commit_object(TreeId(folder.id), &[], 1, "many folders");
+    objects.push(head.clone());
+    repository.write_objects(&objects).unwrap();
+    repository.move_main(None, CommitId(head.id)).unwrap();
+    let path = repository.path().to_owned();
+    drop(repository);
+    assert_eq!(Repository::open(&path).unwrap().head().unwrap(), Some(CommitId(head.id)));
+}
+
+#[test]
+fn what_was_reached_is_remembered_when_a_merge_gives_way_to_another_one() {
+    let (_folder, repository) = empty();
+    let first = append(&repository, 1, "first");
+    let middle = append(&repository, 1, "middle");
+    let (ours, theirs) =
+        (commit(&repository, &[middle], 2_000, "ours"), commit(&repository, &[middle], 2_001, "theirs"));
+    let merges = [[ours, theirs], [theirs, ours]].map(|sides| commit(&repository, &sides, 2_002, "a merge"));
+    repository.move_main(Some(middle), merges[0]).unwrap();
+    assert!(is_in_history(&repository, first).unwrap());
+    // Whoever walks down to this one again finds it missing.
+    let (lost, aside) = (repository.loose_path(middle.into()), repository.path().join("aside"));
+    std::fs::rename(&lost, &aside).unwrap();
+    *repository.cache() = ObjectCache::default();
+    repository.move_main(Some(merges[0]), merges[1]).unwrap();
+    for reached in [first, ours, theirs, merges[1]] {
+        assert!(is_in_history(&repository, reached).unwrap());
+    }
+    assert!(!is_in_history(&repository, merges[0]).unwrap(), "it is no part of the history any more");
+    std::fs::rename(&aside, &lost).unwrap();
+    // A head that leaves out more than a merge is walked from anew.
+    let apart = commit(&repository, &[ours], 2_003, "apart");
+    repository.move_main(Some(merges[1]), apart).unwrap();
+    assert!(is_in_history(&repository, first).unwrap() && !is_in_history(&repository, theirs).unwrap());
+}
+
+#[test]
+fn an_erased_repository_does_not_come_back_with_what_is_still_being_written() {
+    let (_folder, repository) = empty();
+    append(&repository, 1, "first");
+    Repository::erase(repository.path()).unwrap();
+    assert!(repository.write_objects(&[blob(b"late")]).is_err());
+    assert!(NewPack::create(&repository, 1).is_err());
+    assert!(!repository.path().exists());
+}
+
+#[test]
+fn a_pack_that_comes_again_before_it_was_removed_stays() {
+    let (_folder, mut repository) = empty();
+    admit_packs(&mut repository, 0, MAX_PACKS + 1);
+    let (stem, ids) = repository.packs().unwrap().swap_remove(0);
+    let folder = repository.pack_folder();
+    let kept = std::fs::read(folder.join(format!("{stem}.idx"))).unwrap();
+    let packed = repository.begin_packing().unwrap().pack().unwrap().unwrap();
+    let surplus = repository.adopt_packed(packed).unwrap().unwrap();
+    assert!(!folder.join(format!("{stem}.idx")).exists() && folder.join(format!("{stem}.pack")).exists());
+    std::fs::write(folder.join(format!("{stem}.idx")), kept).unwrap();
+    surplus.remove(&RefCell::new(&mut repository)).unwrap();
+    let again = Repository::open(repository.path()).unwrap();
+    assert!(again.packs().unwrap().iter().any(|pack| pack.0 == stem));
+    assert!(ids.iter().all(|id| again.find(*id).unwrap().is_some()));
 }
 
 #[test]
@@ -169,7 +272,7 @@ fn what_is_written_and_admitted_while_objects_are_packed_is_seen_and_stays() {
     let surplus = repository.adopt_packed(packed).unwrap().unwrap();
     stay.push(append(&repository, 1, "adopted").into());
     assert_eq!(history_length(&repository), 603);
-    surplus.remove().unwrap();
+    surplus.remove(&RefCell::new(&mut repository)).unwrap();
     stay.push(append(&repository, 1, "removed").into());
     stay.sort_unstable();
     assert_eq!(loose(&repository), stay);

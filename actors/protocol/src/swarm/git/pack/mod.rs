@@ -53,13 +53,8 @@ impl PackLimits {
     };
 
     /// For a pack resolved wholly in memory, which is how the everyday fetch of a few messages goes.
-    pub const SMALL: Self = Self {
-        pack_bytes: 2 * 1024 * 1024,
-        objects: 20_000,
-        object_bytes: 16 * 1024 * 1024,
-        total_bytes: 32 * 1024 * 1024,
-        ..Self::FETCH
-    };
+    pub const SMALL: Self =
+        Self { pack_bytes: 2 * 1024 * 1024, total_bytes: 32 * 1024 * 1024, ..Self::FETCH };
 }
 
 /// Which limit was passed.

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use flate2::{Decompress, FlushDecompress, Status};
 
 use super::super::super::object::{NewObject, ObjectKind, object_id};
-use super::{EntryKind, PackError, PackLimit, PackLimits, PackTable, delta, scan};
+use super::{EntryKind, PackError, PackLimit, PackLimits, PackTable, delta};
 use crate::ids::ObjectId;
 
 /// Where the bytes of a scanned pack can be read again.
@@ -39,16 +39,14 @@ pub type Deliver<'a> = dyn FnMut(NewObject) + 'a;
 /// Bytes read from the source at a time.
 const READ_BUFFER: usize = 16 * 1024;
 
-/// All objects of a pack of at most `limits.total_bytes`, in memory.
-///
-/// # Errors
-/// When the pack is broken, passes a limit, or builds upon an object that `find_base` lacks.
-pub fn read_small_pack(
+/// All objects of a pack, in memory.
+#[cfg(test)]
+pub(in crate::swarm::git) fn read_small_pack(
     pack: &[u8],
     limits: PackLimits,
     find_base: &mut FindBase<'_>,
 ) -> Result<Vec<NewObject>, PackError> {
-    let table = scan::scan(pack, limits)?;
+    let table = super::scan::scan(pack, limits)?;
     let mut objects = Vec::with_capacity(table.entries.len());
     resolve(&table, pack, limits, find_base, Some(&mut |object| objects.push(object)))?;
     Ok(objects)
@@ -58,7 +56,8 @@ pub fn read_small_pack(
 /// whichever order they resolve.
 ///
 /// # Errors
-/// As [`read_small_pack`], or when the source fails.
+/// When the pack is broken, passes a limit, or builds upon an object that `find_base` lacks, or when the
+/// source fails.
 pub fn resolve<S: PackSource + ?Sized>(
     table: &PackTable,
     source: &S,

@@ -21,6 +21,14 @@ const TRAILER_LENGTH: usize = 20;
 /// Bytes inflated at a time.
 const INFLATE_BUFFER: usize = 32 * 1024;
 
+/// Objects of a pack that may be as small as they like.
+const TINY_OBJECTS: usize = 16 * 1024;
+
+/// Bytes that the objects of a pack with more than those take on average at least. The signature alone takes
+/// 500 of a commit; and what is remembered of each object until the pack is complete takes 84, so that peers
+/// who send slowly cannot fill the memory with a tenth of it.
+const AVERAGE_LENGTH: u64 = 64;
+
 #[derive(Debug)]
 enum Stage {
     Header,
@@ -190,6 +198,10 @@ impl PackScanner {
 
     fn start_entry(&mut self, offset: u64, header: EntryHeader) -> Result<Box<Current>, PackError> {
         let EntryHeader { stored, size } = header;
+        let seen = u64::try_from(self.entries.len()).unwrap_or(u64::MAX);
+        if self.entries.len() > TINY_OBJECTS && offset < seen.saturating_mul(AVERAGE_LENGTH) {
+            return Err(PackError::Limit(PackLimit::Objects));
+        }
         self.spend(size)?;
         let (kind, depth) = match stored {
             Stored::Whole(kind) => (EntryKind::Whole(kind), 0),
@@ -316,10 +328,8 @@ impl Current {
 }
 
 /// Scans a pack that is in memory.
-///
-/// # Errors
-/// When the pack is broken or passes a limit.
-pub fn scan(bytes: &[u8], limits: PackLimits) -> Result<PackTable, PackError> {
+#[cfg(test)]
+pub(in crate::swarm::git) fn scan(bytes: &[u8], limits: PackLimits) -> Result<PackTable, PackError> {
     let mut scanner = PackScanner::new(limits);
     scanner.feed(bytes)?;
     scanner.finish()

@@ -102,7 +102,8 @@ fn a_huge_inflated_size_is_refused_before_it_is_inflated() {
     let zeros = vec![0; 17 * 1024 * 1024];
     let honest = pack(1, &[entry(3, zeros.len(), &[], &zeros)]);
     assert!(honest.len() < 20_000);
-    assert!(matches!(read(&honest), Err(PackError::Limit(PackLimit::ObjectBytes))));
+    let limits = PackLimits { object_bytes: 16 * 1024 * 1024, ..PackLimits::SMALL };
+    assert!(matches!(scan(&honest, limits), Err(PackError::Limit(PackLimit::ObjectBytes))));
     let lying = pack(1, &[entry(3, 10, &[], &zeros)]);
     assert!(matches!(read(&lying), Err(PackError::Entry { .. })));
     let short = pack(1, &[entry(3, 10, &[], b"abc")]);
@@ -117,6 +118,23 @@ fn too_many_objects_are_refused_at_the_header() {
     let mut scanner = PackScanner::new(PackLimits::SMALL);
     let result = scanner.feed(b"PACK\0\0\0\x02\xff\xff\xff\xff");
     assert!(matches!(result, Err(PackError::Limit(PackLimit::Objects))));
+}
+
+#[test]
+fn a_table_that_would_outgrow_its_pack_is_refused_while_it_is_received() {
+    let mut scanner = PackScanner::new(PackLimits::FETCH);
+    let empty = entry(3, 0, &[], b"");
+    scanner.feed(&pack(1_000_000, &[])[..12]).unwrap();
+    let fed = (0..1_000_000).take_while(|_| scanner.feed(&empty).is_ok()).count();
+    assert_eq!(fed, 16 * 1024 + 1);
+    let signed: Vec<u8> =
+        (0..600_u32).map(|number| number.wrapping_mul(2_654_435_761).to_be_bytes()[0]).collect();
+    let signed = entry(3, 600, &[], &signed);
+    let mut scanner = PackScanner::new(PackLimits::FETCH);
+    scanner.feed(&pack(100_000, &[])[..12]).unwrap();
+    for _ in 0..20_000 {
+        scanner.feed(&signed).unwrap();
+    }
 }
 
 #[test]
