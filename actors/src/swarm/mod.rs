@@ -23,6 +23,7 @@ pub mod repository;
 pub mod router;
 #[cfg(test)]
 mod schedules;
+mod shared_repository;
 mod standing;
 #[cfg(test)]
 mod testing;

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
+use skep_protocol::identity::DeviceIdentity;
 use skep_protocol::ids::{AccountId, BlobId, CommitId, ConversationId, TreeId};
 use skep_protocol::keys::PrivateKey;
 use skep_protocol::swarm::create::{CreateError, Draft, LocalDevice, Writer};
@@ -35,8 +36,9 @@ use super::open_copies;
 use super::repository::fetch::{Fetch, FetchError, FetchStep};
 use super::repository::serve::{Serve, ServeError, ServeStep};
 use super::repository::{
-    Access, Consolidation, Exclusive, Repository, RepositoryError, consolidate, export_bundle, is_in_history,
+    Consolidation, Repository, RepositoryError, consolidate, export_bundle, is_in_history,
 };
+use super::shared_repository::SharedRepository;
 use super::standing::{Standing, read_members, read_standing};
 use super::timeline::{Change, News, Timeline};
 
@@ -140,49 +142,13 @@ pub(super) struct Replica {
     id: ConversationId,
     account: AccountId,
     local: LocalDevice,
-    key: PrivateKey,
+    identity: Arc<DeviceIdentity>,
     writer: Mutex<()>,
     timeline: Timeline,
-    repository: Shared,
+    repository: SharedRepository,
     founding: Founding,
     /// What the tree of the head said when it was read last: messages do not change it.
     known: Mutex<(TreeId, Standing)>,
-}
-
-/// The repository, locked for each operation.
-#[derive(Debug)]
-struct Shared(Mutex<Repository>);
-
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Repository> {
-        lock(&self.0)
-    }
-}
-
-impl Access for Shared {
-    fn access<T>(&self, operation: impl FnOnce(&Repository) -> T) -> T {
-        operation(&self.lock())
-    }
-}
-
-impl Exclusive for Shared {
-    fn exclusive<T>(&self, operation: impl FnOnce(&mut Repository) -> T) -> T {
-        operation(&mut self.lock())
-    }
-}
-
-impl ObjectSource for Shared {
-    fn commit(&self, id: CommitId) -> Result<Option<Bytes>, SourceError> {
-        self.lock().commit(id)
-    }
-
-    fn tree(&self, id: TreeId) -> Result<Option<Bytes>, SourceError> {
-        self.lock().tree(id)
-    }
-
-    fn blob(&self, id: BlobId, limit: usize) -> Result<Option<Bytes>, SourceError> {
-        self.lock().blob(id, limit)
-    }
 }
 
 /// Objects about to be written, over those that are.
@@ -272,10 +238,10 @@ impl Replica {
             id,
             account: founder.identity.account_id(),
             local: LocalDevice::new(founder.identity.chain().chain(), &founder.name)?,
-            key: founder.identity.key().clone(),
+            identity: Arc::clone(&founder.identity),
             writer: Mutex::new(()),
             timeline: Timeline::new(head),
-            repository: Shared(Mutex::new(repository)),
+            repository: SharedRepository::new(repository),
             founding,
             known: Mutex::new((tree, standing.clone())),
         };
@@ -344,7 +310,7 @@ impl Replica {
     fn compose(
         &self,
         message: &Outgoing,
-        source: &Overlay<'_, Shared>,
+        source: &Overlay<'_, SharedRepository>,
         head: CommitId,
         now: UnixMillis,
     ) -> Result<((CommitId, HistoryCommit), Vec<NewObject>), ConversationError> {
@@ -370,7 +336,7 @@ impl Replica {
             _ => None,
         };
         let (parents, seconds) = (draft.commit.parents.clone(), draft.commit.seconds);
-        let (commit, objects) = sign(draft, &self.key)?;
+        let (commit, objects) = sign(draft, self.identity.key())?;
         let (author, device) = (self.account, self.local.device());
         Ok((HistoryCommit { id: commit.id, parents, author, device, seconds, message }, objects))
     }

@@ -9,6 +9,7 @@ use std::thread;
 use super::*;
 use crate::recorded::{NOW, Recorded};
 use crate::swarm::repository::fetch::{Fetched, FetchedPack, NewCommits};
+use crate::swarm::repository::{Access, Exclusive};
 use crate::swarm::testing::founder;
 
 const OTHER: AccountId = AccountId([7; 20]);
@@ -93,7 +94,7 @@ fn fetch(ours: &Replica, theirs: &Replica) -> FetchedPack {
 
 /// Lets go of the repository and tells so, and goes on when it is told to.
 struct Halted<'a> {
-    repository: &'a Shared,
+    repository: &'a SharedRepository,
     halted: mpsc::SyncSender<()>,
     go_on: mpsc::Receiver<()>,
 }
@@ -128,7 +129,7 @@ fn messages_are_sent_and_shown_while_loose_objects_are_packed() {
         let packing = threads.spawn(move || consolidate(&halting));
         let sent = ["before the pack is written", "after it was"].map(|body| {
             is_halted.recv().unwrap();
-            assert!(ours.repository.0.try_lock().is_ok() && ours.writer.try_lock().is_ok());
+            assert!(ours.repository.is_free() && ours.writer.try_lock().is_ok());
             let (sent, _) = send(ours, body, NOW);
             assert_eq!(ours.consolidate().unwrap(), Consolidation::Nothing, "one packs at a time");
             go.send(()).unwrap();
@@ -161,7 +162,7 @@ fn messages_are_sent_while_a_peer_is_served() {
         });
         let mut awaited = fs::OpenOptions::new().write(true).open(&main).unwrap();
         fs::rename(&aside, &main).unwrap();
-        let is_free = ours.repository.0.try_lock().is_ok();
+        let is_free = ours.repository.is_free();
         awaited.write_all(format!("{head}\n").as_bytes()).unwrap();
         drop(awaited);
         let step = serving.join().unwrap();
@@ -184,14 +185,14 @@ fn messages_are_sent_while_a_fetched_pack_is_stored() {
         let halting = Halted { repository: &ours.repository, halted, go_on };
         let storing = threads.spawn(move || pack.store(&halting));
         is_halted.recv().unwrap();
-        assert!(ours.repository.0.try_lock().is_ok() && ours.writer.try_lock().is_ok());
+        assert!(ours.repository.is_free() && ours.writer.try_lock().is_ok());
         let (sent, _) = send(ours, "meanwhile", NOW);
         go.send(()).unwrap();
         // A second time would have to be told to go on, too.
         drop(go);
         (storing.join().unwrap().unwrap(), sent)
     });
-    assert!(!ours.repository.lock().contains(new.head.into()), "nobody sees it yet");
+    assert!(!ours.repository.lock().contains(new.head.into()).unwrap(), "nobody sees it yet");
     let theirs_head = new.head;
     let moved = ours.integrate_stored(new, NOW).unwrap().unwrap();
     assert!(!moved.adopted && ours.has(theirs_head).unwrap() && ours.has(sent).unwrap());

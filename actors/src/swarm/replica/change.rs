@@ -10,7 +10,7 @@ use skep_protocol::swarm::message::Target;
 use skep_protocol::swarm::object::{MemoryObjects, NewObject};
 use skep_protocol::time::UnixMillis;
 
-use super::{Moved, Overlay, Replica, ReplicaError, Shared, lock, storage};
+use super::{Moved, Overlay, Replica, ReplicaError, SharedRepository, lock, storage};
 use crate::swarm::messages::{
     Changed, ConversationError, GroupChange, MAX_DESCRIPTION, MAX_TITLE, ProfileChange, ProfileError,
 };
@@ -19,7 +19,7 @@ use crate::swarm::timeline::News;
 /// Commits that are signed and not written yet, each upon the one before.
 struct Chain<'r> {
     replica: &'r Replica,
-    overlay: Overlay<'r, Shared>,
+    overlay: Overlay<'r, SharedRepository>,
     head: CommitId,
     commits: Vec<HistoryCommit>,
     objects: Vec<NewObject>,
@@ -27,7 +27,7 @@ struct Chain<'r> {
 }
 
 impl Chain<'_> {
-    fn writer(&self) -> Result<Writer<'_, Overlay<'_, Shared>>, CreateError> {
+    fn writer(&self) -> Result<Writer<'_, Overlay<'_, SharedRepository>>, CreateError> {
         Writer::new(&self.overlay, &self.replica.local, self.head, self.now)
     }
 

@@ -25,7 +25,7 @@ impl Repository {
         for object in objects {
             let id = ObjectId(object.id);
             let path = self.loose_path(id);
-            if self.contains(id) || batch.renames.contains_key(&path) {
+            if self.contains(id)? || batch.renames.contains_key(&path) {
                 continue;
             }
             let Some(folder) = path.parent() else { continue };

@@ -60,7 +60,7 @@ pub use references::Advertisement;
 
 use self::cache::ObjectCache;
 use self::consolidate::Untidy;
-use self::object_store::open_git;
+use self::object_store::ObjectStore;
 use self::reached::Reached;
 use super::damage::refusal_of_system;
 use crate::storage;
@@ -162,7 +162,7 @@ pub type Result<T> = std::result::Result<T, RepositoryError>;
 #[derive(Debug)]
 pub struct Repository {
     path: PathBuf,
-    git: gix::Repository,
+    store: ObjectStore,
     /// Folders with names of objects in them that may not be on disk yet.
     unforced: RefCell<BTreeSet<PathBuf>>,
     /// Shared with views that see nothing else.
@@ -232,7 +232,7 @@ impl Repository {
     fn reader(path: &Path) -> Result<Self> {
         Ok(Self {
             path: path.to_owned(),
-            git: open_git(path)?,
+            store: ObjectStore::open(path)?,
             unforced: RefCell::default(),
             cache: Arc::default(),
             generation: 0,
@@ -273,10 +273,28 @@ impl Repository {
         durable::remove_folder(&doomed)
     }
 
+    /// Whether it is ready to be read; if not, it gets so when it is.
+    pub(in crate::swarm) fn is_awake(&self) -> bool {
+        self.store.is_open()
+    }
+
+    /// Gets ready to be read. If the system refuses, whoever reads is told.
+    pub(in crate::swarm) fn wake(&self) {
+        let _ = self.store.git();
+    }
+
+    /// Lets go of files and memory until it is read again.
+    pub(in crate::swarm) fn rest(&mut self) {
+        self.store.close();
+        *self.cache() = ObjectCache::default();
+    }
+
     /// Whether the object is here, in the history or not.
-    #[must_use]
-    pub fn contains(&self, id: ObjectId) -> bool {
-        self.git.has_object(git_id(id))
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn contains(&self, id: ObjectId) -> Result<bool> {
+        Ok(self.store.git()?.has_object(git_id(id)))
     }
 
     /// The commit, read and checked.
@@ -315,7 +333,8 @@ impl Repository {
         }
         // The header was read, so an error now means that the rest of the object is damaged.
         let found = self
-            .git
+            .store
+            .git()?
             .try_find_object(git_id(id))
             .map_err(|error| self.refused(&error).unwrap_or(RepositoryError::CorruptObject(id)))?;
         let Some(object) = found else { return Ok(None) };
@@ -332,7 +351,7 @@ impl Repository {
         if let Some((kind, content)) = self.cache().get(id) {
             return Ok(Some((kind, content.len())));
         }
-        let header = match self.git.try_find_header(git_id(id)) {
+        let header = match self.store.git()?.try_find_header(git_id(id)) {
             Ok(Some(header)) => header,
             Ok(None) => return Ok(None),
             Err(error) => {
@@ -368,7 +387,7 @@ impl Repository {
 
     /// Lets packs that came or went be seen.
     fn reload(&mut self) -> Result<()> {
-        self.git = open_git(&self.path)?;
+        self.store = ObjectStore::open(&self.path)?;
         self.generation += 1;
         Ok(())
     }

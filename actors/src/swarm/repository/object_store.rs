@@ -1,8 +1,10 @@
-//! Opening the object store of gix, so that what it does not find is not there.
+//! The object store of gix: opened so that what it does not find is not there, and closed while nobody needs
+//! it, for an open one costs eighty kilobytes and a file for each pack.
 
+use std::cell::OnceCell;
 use std::fs::File;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use skep_protocol::ids::ObjectId;
 
@@ -16,8 +18,49 @@ const NOTHING: ObjectId = ObjectId([0xff; 20]);
 /// `EAGAIN`: what the system refused a moment ago it may grant now.
 const TRY_AGAIN: i32 = 11;
 
+/// An object store, open or not.
+#[derive(Clone, Debug)]
+pub(super) struct ObjectStore {
+    path: PathBuf,
+    git: OnceCell<gix::Repository>,
+}
+
+impl ObjectStore {
+    /// Opens the store of a repository. It sees what is there now.
+    pub(super) fn open(repository: &Path) -> Result<Self> {
+        Ok(Self { path: repository.to_owned(), git: OnceCell::from(open_git(repository)?) })
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        self.git.get().is_some()
+    }
+
+    /// Closes it until it is used again. Whatever was cloned from it stays open.
+    pub(super) fn close(&mut self) {
+        self.git = OnceCell::new();
+    }
+
+    /// gix's view of it; opens it if need be.
+    pub(super) fn git(&self) -> Result<&gix::Repository> {
+        if let Some(git) = self.git.get() {
+            return Ok(git);
+        }
+        let git = open_git(&self.path)?;
+        Ok(self.git.get_or_init(|| git))
+    }
+
+    /// Lets it see these objects, too, which are not on disk.
+    pub(super) fn show(&mut self, objects: gix::odb::memory::Storage) -> Result<()> {
+        self.git()?;
+        if let Some(git) = self.git.get_mut() {
+            git.objects.set_object_memory(objects);
+        }
+        Ok(())
+    }
+}
+
 /// Opens the object store without looking at the environment or at anybody's configuration.
-pub(super) fn open_git(path: &Path) -> Result<gix::Repository> {
+fn open_git(path: &Path) -> Result<gix::Repository> {
     let indices = indices(path)?;
     let options = gix::open::Options::isolated().open_path_as_is(true).with(gix::sec::Trust::Full);
     let mut git = gix::open_opts(path, options).map_err(|error| refused(path, &error))?;

@@ -22,7 +22,7 @@ use bytes::Bytes;
 use skep_protocol::ids::{BlobId, CommitId, ObjectId, TreeId};
 use skep_protocol::swarm::object::{Commit, NewObject, ObjectKind, ObjectSource, SourceError};
 
-use super::object_store::open_git;
+use super::object_store::ObjectStore;
 use super::staging::{NewPack, StagedPack};
 use super::walk::Connected;
 use super::{Repository, RepositoryError, Result, git_id};
@@ -131,9 +131,9 @@ impl Quarantine {
                     let content = (git_kind(object.kind), object.content.to_vec());
                     memory.insert(git_id(ObjectId(object.id)), content);
                 }
-                self.view.git.objects.set_object_memory(memory);
+                self.view.store.show(memory)?;
             }
-            Held::Pack(staged) => self.view.git = open_git(staged.folder())?,
+            Held::Pack(staged) => self.view.store = ObjectStore::open(staged.folder())?,
         }
         Ok(())
     }
@@ -172,7 +172,7 @@ impl Repository {
     pub(in crate::swarm) fn view(&self) -> Self {
         Self {
             path: self.path.clone(),
-            git: self.git.clone(),
+            store: self.store.clone(),
             unforced: RefCell::default(),
             cache: Arc::clone(&self.cache),
             generation: self.generation,

@@ -38,7 +38,7 @@ struct Ancestors {
 /// When a commit of the history is missing or damaged, or what the system says.
 pub fn is_in_history(repository: &impl Access, commit: CommitId) -> Result<bool> {
     let (head, view) = repository.access(|repository| -> Result<_> {
-        if !repository.contains(commit.into()) {
+        if !repository.contains(commit.into())? {
             return Ok((None, None));
         }
         let head = repository.head()?;

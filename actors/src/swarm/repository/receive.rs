@@ -106,7 +106,13 @@ fn hold_small(table: &PackTable, bytes: &[u8], view: &Repository) -> Result<Held
         &mut |id| view.find(id).ok().flatten(),
         Some(&mut |object| objects.push(object)),
     )?;
-    objects.retain(|object: &NewObject| !view.contains(ObjectId(object.id)));
+    let mut missing = Vec::with_capacity(objects.len());
+    for object in objects {
+        if !view.contains(ObjectId(object.id))? {
+            missing.push(object);
+        }
+    }
+    let objects: Vec<NewObject> = missing;
     if objects.len() <= MAX_EXPLODED {
         return Ok(Held::Memory(objects));
     }

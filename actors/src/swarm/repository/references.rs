@@ -56,7 +56,7 @@ impl Repository {
     /// what the system says. `main` did not move then, unless it was the folder that could not be
     /// forced to disk: read [`Self::head`] again.
     pub fn move_main(&self, expected: Option<CommitId>, new: CommitId) -> Result<()> {
-        if !self.contains(new.into()) {
+        if !self.contains(new.into())? {
             return Err(RepositoryError::MissingObject(new.into()));
         }
         let path = self.main_path();

@@ -153,9 +153,14 @@ impl Serve {
 
     fn answer_heavy(&mut self, repository: &Repository) -> Result<(), ServeError> {
         match self.heavy.take() {
-            Some(Heavy::FindCommon(mut haves)) => {
-                haves.retain(|have| repository.contains((*have).into()));
-                self.session.common(&haves);
+            Some(Heavy::FindCommon(haves)) => {
+                let mut common = Vec::new();
+                for have in haves {
+                    if repository.contains(have.into())? {
+                        common.push(have);
+                    }
+                }
+                self.session.common(&common);
             }
             Some(Heavy::BuildPack { want, common }) => {
                 self.pack = Some(repository.pack_stream(want, &common)?);
