@@ -13,7 +13,7 @@ mod announcing;
 mod changing;
 mod cloning;
 mod fetching;
-mod leaving;
+pub(super) mod leaving;
 mod markers;
 mod overlay;
 mod serving;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use skep_protocol::ids::{AccountId, DeviceId};
 use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
 
 use super::founder::Founder;
 use crate::peer::channel::Outbound;
@@ -31,4 +32,22 @@ pub(super) fn channel(account: AccountId, device: DeviceId, room: usize) -> (Cha
     let receiver = ChannelReceiver { inbound, end: Arc::default() };
     let channel = Channel { name: String::new(), device, account, sender, receiver };
     (channel, Silent { outbound, inbound: inbound_sender })
+}
+
+/// The two ends of a channel, each with who is at the other one, and what carries the bytes between them:
+/// it is lost when that is aborted.
+pub(super) fn channel_pair(peers: [(AccountId, DeviceId); 2]) -> ([Channel; 2], [AbortHandle; 2]) {
+    let [(ours, from_us), (theirs, from_them)] = peers.map(|(account, device)| channel(account, device, 64));
+    let pump = |mut from: mpsc::Receiver<Outbound>, to: mpsc::Sender<Bytes>| {
+        let pump = tokio::task::spawn_local(async move {
+            while let Some(Outbound::Data { bytes, .. }) = from.recv().await {
+                if to.send(bytes).await.is_err() {
+                    return;
+                }
+            }
+        });
+        pump.abort_handle()
+    };
+    let pumps = [pump(from_us.outbound, from_them.inbound), pump(from_them.outbound, from_us.inbound)];
+    ([ours, theirs], pumps)
 }

@@ -12,7 +12,7 @@ use crate::swarm::replica::Moved;
 use crate::swarm::standing::Standing;
 
 /// How long the linked members may take to fetch that we have left, once one of them has.
-const LEAVE_GRACE: Duration = Duration::from_secs(30);
+pub(in crate::swarm) const LEAVE_GRACE: Duration = Duration::from_secs(30);
 
 impl ConversationActor {
     pub(super) fn leave(

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use skep_protocol::drt::telling::Head;
 use skep_protocol::ids::{AccountId, CommitId, DeviceId};
-use skep_protocol::swarm::layout::Role;
 
 use super::ConversationActor;
 use crate::peer::messages::ChannelOffer;
@@ -45,18 +44,7 @@ impl ConversationActor {
     /// Shows the router who takes part and which devices are linked, and again if it has no room for it.
     pub(super) fn show_router(&mut self, scope: &mut Scope<'_, Self>) {
         let Some(standing) = &self.standing else { return };
-        let own = self.config.identity.account_id();
-        let mut audience = standing.audience();
-        if self.leaving {
-            // Our own devices learn that we have left from each other.
-            audience.remove(&own);
-        }
-        let members = Membership {
-            active: !self.leaving && standing.members.role(own) != Some(Role::Banned),
-            people: standing.people(),
-            audience,
-            banned_devices: standing.members.banned_devices.clone(),
-        };
+        let members = Membership::of(standing, self.config.identity.account_id(), self.leaving);
         let linked = self.linked.clone();
         if !self.tell_router(RouterMessage::Overview { members, linked }) {
             self.show_router_later(scope);

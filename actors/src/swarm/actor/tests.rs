@@ -16,6 +16,8 @@ use crate::virtual_time::{self, pass, until};
 
 #[path = "fetching_tests.rs"]
 mod fetching;
+#[path = "group_tests.rs"]
+mod groups;
 #[path = "storm_tests.rs"]
 mod storms;
 
@@ -28,7 +30,7 @@ const OTHER: AccountId = AccountId([7; 20]);
 /// What the links were to deliver.
 type Told = Arc<Mutex<Vec<(Recipient, Notice, bool)>>>;
 
-/// The devices to which the links were to open channels, which they never do.
+/// The devices to which the links were to open git channels, which they never do.
 type Opening = Arc<Mutex<Vec<(DeviceId, Reply<Result<Channel, LinkError>>)>>>;
 
 #[derive(Clone, Default)]
@@ -45,6 +47,10 @@ impl Actor for Links {
         match message {
             LinksMessage::Notify { to, notice, lasting, .. } => {
                 self.told.lock().unwrap().push((to, notice, lasting));
+            }
+            // Nobody has an overlay.
+            LinksMessage::Open { device, name, reply, .. } if name.starts_with("swarm:") => {
+                reply.send(Err(LinkError::Declined { device, name }));
             }
             LinksMessage::Open { device, reply, .. } => self.opening.lock().unwrap().push((device, reply)),
             _ => {}
@@ -69,6 +75,7 @@ struct Root {
     links: Links,
     settings: watch::Receiver<AccountSettings>,
     events: Outlet<NodeEvent>,
+    account: Outlet<ConversationTold>,
     conversation: Option<Port<ConversationMessage>>,
 }
 
@@ -91,7 +98,6 @@ impl Actor for Root {
         let links = self.links.clone();
         let links = scope.start_child(ChildSpec::new("links"), move || links.clone());
         let directory = scope.start_child(ChildSpec::new("directory"), || Directory);
-        let (account, _) = Outlet::channel("account", 1024);
         let config = ConversationConfig {
             id: self.id,
             local: LocalAccountId([1; 8]),
@@ -107,7 +113,7 @@ impl Actor for Root {
             pool: BlockingPool::new(2),
             share: Share(1),
             events: self.events.clone(),
-            account,
+            account: self.account.clone(),
         };
         let start = move || ConversationActor::new(config.clone());
         self.conversation = Some(scope.start_child(ChildSpec::new("conversation"), start));
@@ -125,6 +131,8 @@ struct Lab {
     opening: Opening,
     settings: watch::Sender<AccountSettings>,
     events: mpsc::Receiver<NodeEvent>,
+    /// What the account is told.
+    account: mpsc::Receiver<ConversationTold>,
     /// The id of the message "hello" if it is the first.
     hello: CommitId,
     root: RootHandle<Conversation>,
@@ -141,7 +149,7 @@ impl Lab {
     }
 
     async fn start_in(prepare: impl FnOnce(&std::path::Path, ConversationId)) -> Self {
-        let (founder, folder, links) = (founder(), tempfile::tempdir().unwrap(), Links::default());
+        let (founder, folder) = (founder(), tempfile::tempdir().unwrap());
         let id = founder.begin(folder.path(), OTHER, |_| false).unwrap();
         let hello = {
             let (path, copy) = (folder.path().join(id.to_hex()), folder.path().join("copy"));
@@ -151,17 +159,26 @@ impl Lab {
             answers[0].as_ref().unwrap().id
         };
         prepare(folder.path(), id);
+        Self { hello, ..Self::start_over(founder, folder, id).await }
+    }
+
+    /// A conversation of `founder`'s that is in a folder.
+    async fn start_over(founder: Founder, folder: tempfile::TempDir, id: ConversationId) -> Self {
+        let links = Links::default();
         let (Links { told, opening }, (settings, watched)) =
             (links.clone(), watch::channel(AccountSettings::default()));
-        let (outlet, events) = Outlet::channel("events", 1024);
+        let ((outlet, events), (account_outlet, account)) =
+            (Outlet::channel("events", 1024), Outlet::channel("account", 1024));
         let parts = Mutex::new(Some((founder, folder)));
         let root = start_root(Environment::single_thread(NOW, 1), move || {
             let (founder, folder) = parts.lock().unwrap().take().unwrap();
-            let (links, settings, events) = (links.clone(), watched.clone(), outlet.clone());
-            Root { founder, folder, id, links, settings, events, conversation: None }
+            let (links, settings) = (links.clone(), watched.clone());
+            let (events, account) = (outlet.clone(), account_outlet.clone());
+            Root { founder, folder, id, links, settings, events, account, conversation: None }
         });
         let conversation = root.port().ask(SOON, Conversation).await.unwrap();
-        Self { conversation, told, opening, settings, events, hello, root }
+        let hello = CommitId([0; 20]);
+        Self { conversation, told, opening, settings, events, account, hello, root }
     }
 
     async fn send(&self, body: &str) -> CommitId {

@@ -1,6 +1,6 @@
 //! The actor: it tells the core what happens and does what the core wants done.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,25 +8,21 @@ use std::time::Duration;
 use futures::future::join_all;
 use skep_protocol::drt::message::Message as SwarmMessage;
 use skep_protocol::drt::mobiles::{MAX_STORED, decode_list, encode_list};
-use skep_protocol::drt::random::Random;
-use skep_protocol::drt::router::{
-    Action, CertificateSource, ChannelId, Context, Event, Router, RouterConfig,
-};
+use skep_protocol::drt::router::{Action, CertificateSource, ChannelId, Event};
 use skep_protocol::drt::table::NodeView;
-use skep_protocol::drt::telling::Telling;
 use skep_protocol::identity::DeviceIdentity;
 use skep_protocol::ids::{AccountId, ConversationId, DeviceId};
-use skep_protocol::time::Moment;
 
 use super::channels::{OpenChannel, run};
-use super::messages::{DirectView, Membership, RouteState, RouteView, RouterMessage, RouterTold, RoutesView};
+use super::messages::{DirectView, RouteState, RouteView, RouterMessage, RouterTold, RoutesView};
+use super::overlay::{Follows, Overlay, Place};
 use super::telling::Outbox;
 use crate::blocking::{BlockingPool, Lane, Share};
 use crate::directory::messages::DirectoryMessage;
 use crate::peer::messages::{Channel, LinksMessage};
 use crate::storage;
 use crate::supervision::{Actor, Port, Scope};
-use crate::swarm::messages::{ConversationMessage, LinkState};
+use crate::swarm::messages::ConversationMessage;
 
 /// How long a certificate may be looked for.
 const FIND: Duration = Duration::from_secs(40);
@@ -54,19 +50,10 @@ pub(in crate::swarm) struct RouterActorConfig {
 /// See the module.
 pub(in crate::swarm) struct RouterActor {
     pub(super) config: RouterActorConfig,
-    pub(super) core: Router,
-    pub(super) members: Membership,
-    /// Members' devices with a link, whose they are, and how they are spoken to.
-    pub(super) linked: BTreeMap<DeviceId, (AccountId, LinkState)>,
-    /// Devices that have declined a channel since they had one.
-    pub(super) without_overlay: BTreeSet<DeviceId>,
-    pub(super) channels: BTreeMap<ChannelId, OpenChannel>,
+    pub(super) overlay: Overlay,
+    channels: BTreeMap<ChannelId, OpenChannel>,
     next_channel: u64,
-    pub(super) telling: Telling,
     pub(super) outbox: Outbox,
-    pub(super) random: Random,
-    /// When members were looked for last.
-    pub(super) sought: Option<Moment>,
     /// Whether the mobile devices are being written.
     storing: bool,
     store_again: bool,
@@ -75,17 +62,11 @@ pub(in crate::swarm) struct RouterActor {
 impl RouterActor {
     pub(in crate::swarm) fn new(config: RouterActorConfig) -> Self {
         Self {
-            core: core(&config, 0, Vec::new()),
+            overlay: Overlay::new(place(&config), 0, Vec::new()),
             config,
-            members: Membership::default(),
-            linked: BTreeMap::new(),
-            without_overlay: BTreeSet::new(),
             channels: BTreeMap::new(),
             next_channel: 0,
-            telling: Telling::new(Random::from_seed(0)),
             outbox: Outbox::default(),
-            random: Random::from_seed(0),
-            sought: None,
             storing: false,
             store_again: false,
         }
@@ -95,18 +76,20 @@ impl RouterActor {
     pub(super) fn happen(&mut self, event: Event, scope: &mut Scope<'_, Self>) {
         let mut events = VecDeque::from([event]);
         while let Some(event) = events.pop_front() {
-            let (members, linked) = (&self.members, &self.linked);
-            let context = Context {
-                moment: scope.now(),
-                wall: scope.wall(),
-                is_active_member: &|account| members.audience.contains(&account),
-                has_socket: &|device| linked.contains_key(&device),
-            };
-            for action in self.core.handle(&context, event) {
+            for action in self.overlay.handle(scope.now(), scope.wall(), event) {
                 events.extend(self.act(action, scope));
             }
         }
-        scope.set_alarm(self.core.deadline());
+        scope.set_alarm(self.overlay.core().deadline());
+    }
+
+    fn follow(&mut self, follows: impl IntoIterator<Item = Follows>, scope: &mut Scope<'_, Self>) {
+        for next in follows {
+            match next {
+                Follows::Event(event) => self.happen(event, scope),
+                Follows::Tell => self.tell(scope),
+            }
+        }
     }
 
     /// Does what the core wants done. What follows from that, if it is known at once.
@@ -131,7 +114,7 @@ impl RouterActor {
     pub(super) fn add_channel(&mut self, channel: Channel, scope: &mut Scope<'_, Self>) -> ChannelId {
         let number = ChannelId(self.next_channel);
         self.next_channel += 1;
-        let (open, outbox) = OpenChannel::new(&channel);
+        let (open, outbox) = OpenChannel::new();
         self.channels.insert(number, open);
         scope.spawn_background(run(number, channel, outbox, scope.port()), move |router, (), scope| {
             // Otherwise it was closed on our side, and the core knows.
@@ -178,7 +161,7 @@ impl RouterActor {
             join_all(find).await.into_iter().flatten().collect::<Vec<_>>()
         };
         scope.spawn_background(find, move |router, chains, scope| {
-            let answer = router.core.certificates(chains);
+            let answer = router.overlay.core().certificates(chains);
             if let Some(event) = router.send(channel, &answer) {
                 router.happen(event, scope);
             }
@@ -192,7 +175,7 @@ impl RouterActor {
             return;
         }
         self.storing = true;
-        let (file, bytes) = (self.config.mobiles_file.clone(), encode_list(&self.core.mobiles()));
+        let (file, bytes) = (self.config.mobiles_file.clone(), encode_list(&self.overlay.core().mobiles()));
         let (pool, share) = (self.config.pool.clone(), self.config.share);
         let write = move || {
             file.parent().map_or(Ok(()), storage::make_folder).and_then(|()| storage::replace(&file, &bytes))
@@ -217,64 +200,17 @@ impl RouterActor {
             async move { pool.run(share, Lane::Quick, move || storage::read(&file, MAX_STORED)).await };
         scope.spawn(read, |router, bytes, scope| {
             let bytes = bytes.ok().and_then(Result::ok).flatten().unwrap_or_default();
-            let seed = || scope.environment().random_u64();
-            router.core = core(&router.config, seed(), decode_list(&bytes));
-            router.telling = Telling::new(Random::from_seed(seed()));
-            router.random = Random::from_seed(seed());
+            let seed = scope.environment().random_u64();
+            router.overlay = Overlay::new(place(&router.config), seed, decode_list(&bytes));
             router.told(RouterTold::Started, scope);
             scope.release();
         });
     }
 
-    /// Takes in who takes part and which devices are linked, whatever was missed before.
-    fn overview(
-        &mut self,
-        members: Membership,
-        linked: &BTreeMap<DeviceId, (AccountId, LinkState)>,
-        scope: &mut Scope<'_, Self>,
-    ) {
-        self.set_members(members, scope);
-        let down = self.linked.iter().filter(|(device, _)| !linked.contains_key(device));
-        let down: Vec<_> = down.map(|(device, (account, _))| (*device, *account)).collect();
-        for (device, account) in down {
-            self.link(device, account, LinkState::Down, scope);
-        }
-        for (device, (account, state)) in linked {
-            self.link(*device, *account, *state, scope);
-        }
-    }
-
-    fn set_members(&mut self, members: Membership, scope: &mut Scope<'_, Self>) {
-        let before = std::mem::replace(&mut self.members, members);
-        let channels = self.channels.values().map(|channel| (channel.device, channel.account));
-        let linked = self.linked.iter().map(|(device, (account, _))| (*device, *account));
-        let gone = |(device, account): &(DeviceId, AccountId)| !self.members.admits(*account, *device);
-        let mut gone: BTreeSet<DeviceId> =
-            channels.chain(linked).filter(gone).map(|(device, _)| device).collect();
-        gone.extend(&self.members.banned_devices);
-        for device in &gone {
-            self.linked.remove(device);
-            self.telling.unlinked(*device);
-        }
-        match (before.active, self.members.active) {
-            (_, false) => self.happen(Event::Shutdown, scope),
-            (false, true) => self.happen(Event::Restart, scope),
-            (true, true) if !gone.is_empty() => {
-                self.happen(Event::Removed(gone.into_iter().collect()), scope);
-            }
-            (true, true) => {}
-        }
-    }
-
     fn routes(&self) -> RoutesView {
-        let whose = |device: DeviceId| {
-            let linked = self.linked.get(&device).map(|(account, _)| *account);
-            let of_device = |channel: &&OpenChannel| channel.device == device;
-            linked.or_else(|| self.channels.values().find(of_device).map(|channel| channel.account))
-        };
         let view = |node: NodeView| RouteView {
             device: node.id,
-            account: whose(node.id),
+            account: self.overlay.owner(node.id),
             bucket: node.bucket,
             state: match node {
                 NodeView { connected: true, .. } => RouteState::Connected,
@@ -284,27 +220,20 @@ impl RouterActor {
             },
             mobile: node.mobile,
         };
-        let table = self.core.table();
-        let direct = self.linked.iter().filter(|(device, _)| !table.is_connected(device));
+        let table = self.overlay.core().table();
+        let direct = self.overlay.linked().filter(|(device, _)| !table.is_connected(device));
         RoutesView {
             buckets: table.bucket_count(),
             nodes: table.nodes().map(view).collect(),
-            direct: direct
-                .map(|(device, (account, _))| DirectView { device: *device, account: *account })
-                .collect(),
+            direct: direct.map(|(device, account)| DirectView { device, account }).collect(),
             told: self.outbox.told_count,
             heard: self.outbox.heard_count,
         }
     }
 }
 
-fn core(
-    config: &RouterActorConfig,
-    seed: u64,
-    mobiles: Vec<skep_protocol::drt::message::MobileInfo>,
-) -> Router {
-    let own = config.device;
-    Router::new(RouterConfig { own, conversation: config.id, is_mobile: false, seed, mobiles })
+const fn place(config: &RouterActorConfig) -> Place {
+    Place { conversation: config.id, device: config.device, account: config.account }
 }
 
 impl Actor for RouterActor {
@@ -314,7 +243,7 @@ impl Actor for RouterActor {
     fn started(&mut self, scope: &mut Scope<'_, Self>) {
         self.load_mobiles(scope);
         scope.after(FIRST_SEEK, |router, scope| {
-            if !router.core.table().has_connected() {
+            if !router.overlay.core().table().has_connected() {
                 router.seek(scope);
             }
         });
@@ -326,8 +255,14 @@ impl Actor for RouterActor {
 
     fn handle(&mut self, message: RouterMessage, scope: &mut Scope<'_, Self>) {
         match message {
-            RouterMessage::Overview { members, linked } => self.overview(members, &linked, scope),
-            RouterMessage::Link { device, account, state } => self.link(device, account, state, scope),
+            RouterMessage::Overview { members, linked } => {
+                let follows = self.overlay.overview(members, &linked);
+                self.follow(follows, scope);
+            }
+            RouterMessage::Link { device, account, state } => {
+                let follows = self.overlay.link(device, account, state);
+                self.follow(follows, scope);
+            }
             RouterMessage::Offer(offer) => self.offered(offer, scope),
             RouterMessage::Head(head) => self.head(head, scope),
             RouterMessage::Heard { device, commit } => self.heard(device, commit),

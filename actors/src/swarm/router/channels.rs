@@ -7,7 +7,6 @@ use bytes::Bytes;
 use skep_protocol::drt::message::Message as SwarmMessage;
 use skep_protocol::drt::reader::SwarmReader;
 use skep_protocol::drt::router::ChannelId;
-use skep_protocol::ids::{AccountId, DeviceId};
 use tokio::sync::{Semaphore, mpsc};
 
 use super::messages::RouterMessage;
@@ -26,22 +25,18 @@ const STALL: Duration = Duration::from_secs(60);
 
 /// An open channel. Dropping it closes it.
 #[derive(Debug)]
-pub(super) struct OpenChannel {
-    pub(super) device: DeviceId,
-    pub(super) account: AccountId,
-    outbox: mpsc::Sender<Bytes>,
-}
+pub(super) struct OpenChannel(mpsc::Sender<Bytes>);
 
 impl OpenChannel {
     /// The channel and the bytes to be written into it, for [`run`].
-    pub(super) fn new(channel: &Channel) -> (Self, mpsc::Receiver<Bytes>) {
+    pub(super) fn new() -> (Self, mpsc::Receiver<Bytes>) {
         let (outbox, bytes) = mpsc::channel(OUTBOX);
-        (Self { device: channel.device, account: channel.account, outbox }, bytes)
+        (Self(outbox), bytes)
     }
 
     /// Sends a message; false if the peer does not read.
     pub(super) fn send(&self, message: &SwarmMessage) -> bool {
-        self.outbox.try_send(message.encode().into()).is_ok()
+        self.0.try_send(message.encode().into()).is_ok()
     }
 }
 

@@ -4,17 +4,17 @@
 use std::time::Duration;
 
 use skep_protocol::drt::router::Event;
-use skep_protocol::drt::telling::FEW_MEMBERS;
 use skep_protocol::identity::VerifiedChain;
-use skep_protocol::ids::{AccountId, DeviceId};
+use skep_protocol::ids::DeviceId;
 use skep_protocol::link::channel_name::ChannelName;
 
 use super::actor::RouterActor;
 use super::messages::RouterTold;
+use super::overlay::Request;
 use crate::directory::messages::DirectoryMessage;
 use crate::peer::messages::{Channel, ChannelOffer, LinkError, LinksMessage};
 use crate::supervision::Scope;
-use crate::swarm::messages::{ConversationMessage, LinkState};
+use crate::swarm::messages::ConversationMessage;
 
 /// How long opening a channel may take: a new link over the DHT, and the TLS handshake.
 const OPEN: Duration = Duration::from_secs(60);
@@ -22,45 +22,7 @@ const OPEN: Duration = Duration::from_secs(60);
 /// How long finding the certificate of a device may take.
 const FIND: Duration = Duration::from_secs(40);
 
-/// Devices remembered as having no overlay; each costs 32 bytes.
-const MAX_WITHOUT: usize = 1024;
-
-/// Shortest time between two searches for members.
-const SEEK_AGAIN: Duration = Duration::from_secs(60);
-
 impl RouterActor {
-    /// A link to a member's device has changed.
-    pub(super) fn link(
-        &mut self,
-        device: DeviceId,
-        account: AccountId,
-        state: LinkState,
-        scope: &mut Scope<'_, Self>,
-    ) {
-        if state == LinkState::Down {
-            self.linked.remove(&device);
-            self.telling.unlinked(device);
-            return;
-        }
-        if !self.members.admits(account, device) {
-            return;
-        }
-        if self.linked.insert(device, (account, state)) == Some((account, state)) {
-            return;
-        }
-        // It may be another release than before.
-        self.without_overlay.remove(&device);
-        match state {
-            // It has no overlay, and there may be something that it was not told.
-            LinkState::Legacy => self.tell(scope),
-            LinkState::Up if self.members.audience.len() <= FEW_MEMBERS => {
-                self.happen(Event::SocketOpened(device), scope);
-            }
-            LinkState::Up => self.happen(Event::Known(vec![device]), scope),
-            LinkState::Down => {}
-        }
-    }
-
     /// Asks a device for a channel. The answer to that, if it is known at once.
     pub(super) fn request(
         &mut self,
@@ -68,12 +30,10 @@ impl RouterActor {
         new_socket: bool,
         scope: &mut Scope<'_, Self>,
     ) -> Option<Event> {
-        match self.linked.get(&device) {
-            // The next link asks again.
-            _ if self.without_overlay.contains(&device) => return Some(Event::ChannelFailed(device)),
-            Some((_, LinkState::Up)) => self.open(device, None, scope),
-            None if new_socket => self.search(device, scope),
-            _ => return Some(Event::ChannelFailed(device)),
+        match self.overlay.request(device, new_socket) {
+            Request::Open => self.open(device, None, scope),
+            Request::Search => self.search(device, scope),
+            Request::Fail => return Some(Event::ChannelFailed(device)),
         }
         None
     }
@@ -86,7 +46,7 @@ impl RouterActor {
             directory.ask(FIND, ask).await.ok().flatten()
         };
         scope.spawn_background(find, move |router, chain: Option<VerifiedChain>, scope| match chain {
-            Some(chain) if router.members.admits(chain.account_id(), device) => {
+            Some(chain) if router.overlay.admits(chain.account_id(), device) => {
                 router.open(device, Some(chain), scope);
             }
             // Whoever told us of it is mistaken, or has not heard that its owner has gone.
@@ -118,9 +78,8 @@ impl RouterActor {
     fn not_opened(&mut self, device: DeviceId, error: &LinkError, scope: &mut Scope<'_, Self>) {
         tracing::debug!(device = %device.short(), %error, "no swarm channel");
         let declined = matches!(error, LinkError::Declined { .. });
-        if declined && self.without_overlay.len() < MAX_WITHOUT {
-            // If it only is not ready yet, it will ask us.
-            self.without_overlay.insert(device);
+        if declined {
+            self.overlay.declined(device);
         }
         self.happen(Event::ChannelFailed(device), scope);
         if declined {
@@ -130,7 +89,7 @@ impl RouterActor {
 
     /// A member's device asks for a channel; whoever is not to have one is declined.
     pub(super) fn offered(&mut self, offer: ChannelOffer, scope: &mut Scope<'_, Self>) {
-        if !self.members.admits(offer.account, offer.device) {
+        if !self.overlay.admits(offer.account, offer.device) {
             return;
         }
         scope.spawn_background(offer.accept(), |router, accepted, scope| {
@@ -142,28 +101,20 @@ impl RouterActor {
 
     fn channel_opened(&mut self, channel: Channel, incoming: bool, scope: &mut Scope<'_, Self>) {
         let (device, account) = (channel.device, channel.account);
-        if !self.members.admits(account, device) {
+        if !self.overlay.admits(account, device) {
             if !incoming {
                 self.happen(Event::ChannelFailed(device), scope);
             }
             return;
         }
-        self.without_overlay.remove(&device);
         let number = self.add_channel(channel, scope);
-        self.happen(Event::ChannelUp { channel: number, device, incoming }, scope);
+        let event = self.overlay.opened(number, device, account, incoming);
+        self.happen(event, scope);
     }
 
     /// Nobody is connected: has the devices of some members looked for.
     pub(super) fn seek(&mut self, scope: &mut Scope<'_, Self>) {
-        let now = scope.now();
-        if !self.members.active || self.sought.is_some_and(|last| now.since(last) < SEEK_AGAIN) {
-            return;
-        }
-        self.sought = Some(now);
-        let own = self.config.account;
-        let members: Vec<AccountId> = self.members.people.iter().copied().filter(|it| *it != own).collect();
-        let linked: Vec<AccountId> = self.linked.values().map(|(account, _)| *account).collect();
-        let sought = skep_protocol::drt::presence::choose(&members, &linked, &mut self.random);
+        let sought = self.overlay.seek(scope.now());
         if !sought.is_empty() {
             self.told(RouterTold::Seek(sought), scope);
         }

@@ -9,23 +9,20 @@ use skep_protocol::drt::random::Random;
 use skep_protocol::drt::telling::Head;
 use skep_protocol::ids::{AccountId, CommitId, ConversationId, DeviceId};
 use skep_protocol::swarm::notice::Notice as SwarmNotice;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 
 use super::messages::{Membership, RouterMessage, RoutesView};
 use super::{RouterActor, RouterActorConfig};
 use crate::blocking::{BlockingPool, Share};
 use crate::directory::messages::DirectoryMessage;
-use crate::peer::channel::Outbound;
-use crate::peer::messages::{
-    Channel, ChannelOffer, ChannelReceiver, ChannelSender, LinkError, LinksMessage, Recipient,
-};
+use crate::peer::messages::{Channel, ChannelOffer, LinkError, LinksMessage, Recipient};
 use crate::recorded::NOW;
 use crate::supervision::{
     Actor, ActorRow, ChildSpec, Environment, Message, Policy, Port, Reply, RootHandle, Scope, start_root,
 };
 use crate::swarm::messages::{ConversationMessage, LinkState};
-use crate::swarm::testing::founder;
+use crate::swarm::testing::{channel_pair, founder};
 use crate::virtual_time::until;
 
 /// How long a question may take, in the time of the test.
@@ -163,28 +160,7 @@ impl Shared {
 
     /// A channel between two places.
     fn connect(&self, one: usize, other: usize) -> (Channel, Channel) {
-        let end = |peer: usize| {
-            let (outbound, sent) = mpsc::channel(64);
-            let (inbound, received) = mpsc::channel(64);
-            let sender = ChannelSender { number: 1, outbound, open: inbound.downgrade() };
-            let receiver = ChannelReceiver { inbound: received, end: Arc::default() };
-            let name = format!("swarm://{CONVERSATION}");
-            let channel = Channel { name, device: device(peer), account: account(peer), sender, receiver };
-            (channel, sent, inbound)
-        };
-        let (ours, from_us, to_us) = end(other);
-        let (theirs, from_them, to_them) = end(one);
-        let pump = |mut from: mpsc::Receiver<Outbound>, to: mpsc::Sender<bytes::Bytes>| {
-            let pump = tokio::task::spawn_local(async move {
-                while let Some(Outbound::Data { bytes, .. }) = from.recv().await {
-                    if to.send(bytes).await.is_err() {
-                        return;
-                    }
-                }
-            });
-            pump.abort_handle()
-        };
-        let pumps = [pump(from_us, to_them), pump(from_them, to_us)];
+        let ([ours, theirs], pumps) = channel_pair([other, one].map(|peer| (account(peer), device(peer))));
         self.world().pumps.entry(pair(one, other)).or_default().extend(pumps);
         (ours, theirs)
     }

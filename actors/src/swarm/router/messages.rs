@@ -8,11 +8,13 @@ use skep_protocol::drt::message::Message as SwarmMessage;
 use skep_protocol::drt::router::ChannelId;
 use skep_protocol::drt::telling::Head;
 use skep_protocol::ids::{AccountId, CommitId, DeviceId};
+use skep_protocol::swarm::layout::Role;
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::peer::messages::ChannelOffer;
 use crate::supervision::{Message, Policy, Reply};
 use crate::swarm::messages::{LinkState, device_key};
+use crate::swarm::standing::Standing;
 
 /// Who takes part, as far as the overlay is concerned.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -28,6 +30,21 @@ pub(in crate::swarm) struct Membership {
 }
 
 impl Membership {
+    /// Who takes part as the tree of the head says it, for a device of `own`, who may be leaving.
+    pub(in crate::swarm) fn of(standing: &Standing, own: AccountId, leaving: bool) -> Self {
+        let mut audience = standing.audience();
+        if leaving {
+            // Our own devices learn that we have left from each other.
+            audience.remove(&own);
+        }
+        Self {
+            active: !leaving && standing.members.role(own) != Some(Role::Banned),
+            people: standing.people(),
+            audience,
+            banned_devices: standing.members.banned_devices.clone(),
+        }
+    }
+
     /// Whether a device may have a channel.
     pub(in crate::swarm) fn admits(&self, account: AccountId, device: DeviceId) -> bool {
         self.active && self.people.contains(&account) && !self.banned_devices.contains(&device)

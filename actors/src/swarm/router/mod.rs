@@ -6,6 +6,7 @@
 //!                ──► head is now c, from device d ──────►│ router  │──► links: announcements
 //!   channels ──► messages of the overlay ───────────────►└─────────┘──► mobile devices, kept on disk
 //!
+//!   overlay   the core, and what it is told of members and links: pure
 //!   actor     mailbox, timer, what the core wants done
 //!   dialling  asking devices for channels, and finding those that were only heard of
 //!   channels  one task for each open channel
@@ -16,6 +17,7 @@ mod actor;
 mod channels;
 mod dialling;
 pub mod messages;
+pub(super) mod overlay;
 mod telling;
 
 pub(super) use actor::{RouterActor, RouterActorConfig};

@@ -1,17 +1,16 @@
 //! Announcing new commits: whom, the core says (`skep_protocol::drt::telling`); here is how it goes to the
 //! links, so many at once.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 
 use skep_protocol::drt::dissemination::Targets;
-use skep_protocol::drt::telling::{Company, Head, Linked};
-use skep_protocol::ids::{AccountId, CommitId, DeviceId};
+use skep_protocol::drt::telling::Head;
+use skep_protocol::ids::{CommitId, DeviceId};
 use skep_protocol::swarm::notice::{Announcement, Notice as SwarmNotice};
 
 use super::actor::RouterActor;
 use crate::peer::messages::{LinksMessage, Notice, Recipient};
 use crate::supervision::Scope;
-use crate::swarm::messages::LinkState;
 use crate::swarm::topic;
 
 /// Announcements handed to the links at once; what is not among them gives way to a newer commit.
@@ -31,7 +30,7 @@ pub(super) struct Outbox {
 impl RouterActor {
     /// There is a new head.
     pub(super) fn head(&mut self, head: Head, scope: &mut Scope<'_, Self>) {
-        if self.telling.set_head(head) {
+        if self.overlay.set_head(head) {
             self.outbox.waiting.clear();
         }
         self.tell(scope);
@@ -40,15 +39,13 @@ impl RouterActor {
     /// A device says that it has a commit.
     pub(super) fn heard(&mut self, device: DeviceId, commit: CommitId) {
         self.outbox.heard_count += 1;
-        if self.linked.contains_key(&device) {
-            self.telling.heard(device, commit);
-        }
+        self.overlay.heard(device, commit);
     }
 
     /// Tells everybody of the head who is to be told and was not.
     pub(super) fn tell(&mut self, scope: &mut Scope<'_, Self>) {
-        let Some(head) = self.telling.head() else { return };
-        let Targets { accounts, devices, wake } = self.targets();
+        let Some((head, targets)) = self.overlay.next_targets() else { return };
+        let Targets { accounts, devices, wake } = targets;
         let announcement =
             Announcement { conversation: self.config.id, commit: head.commit, device: self.config.device };
         let notice = SwarmNotice::Announcement(announcement);
@@ -62,32 +59,6 @@ impl RouterActor {
             self.outbox.waiting.push_back(notify);
         }
         self.send_announcements(scope);
-    }
-
-    fn targets(&mut self) -> Targets {
-        let overlay = |device: &DeviceId, state: LinkState| {
-            state != LinkState::Legacy && !self.without_overlay.contains(device)
-        };
-        let linked: Vec<Linked> = self
-            .linked
-            .iter()
-            .map(|(device, (account, state))| Linked {
-                device: *device,
-                account: *account,
-                has_overlay: overlay(device, *state),
-            })
-            .collect();
-        let connected: Vec<DeviceId> = self.core.table().connected().collect();
-        let connected_members: BTreeSet<AccountId> =
-            self.channels.values().map(|channel| channel.account).collect();
-        self.telling.next(&Company {
-            own: self.config.account,
-            members: &self.members.audience,
-            linked: &linked,
-            connected: &connected,
-            connected_members: &connected_members,
-            to_wake: &self.core.to_wake(),
-        })
     }
 
     /// Hands the announcements to the links, one after the other as they take them.

@@ -1,7 +1,8 @@
-//! People and their devices, with keys that were made beforehand.
+//! People and their devices, with keys that were made beforehand, and certificates made once.
 
+use std::collections::BTreeMap;
 use std::io::Read as _;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use skep_protocol::identity::{AccountKeys, Archive, DeviceIdentity, EthereumKey, IssuedAt, SerialNumber};
 use skep_protocol::keys::PrivateKey;
@@ -9,8 +10,11 @@ use skep_protocol::time::UnixMillis;
 
 use crate::recorded::NOW;
 
-/// People there can be.
-pub(super) const MAX_PEOPLE: usize = 15;
+/// People there can be: enough for a group whose overlay gives channels to some only.
+pub(super) const MAX_PEOPLE: usize = 20;
+
+/// People that have a key which is no device's. The others have that of a device of somebody else.
+const OWN_KEYS: usize = 15;
 
 /// Devices there can be in all.
 pub(super) const MAX_DEVICES: usize = 50;
@@ -29,7 +33,7 @@ fn keys() -> &'static [PrivateKey] {
             .split_inclusive("-----END PRIVATE KEY-----\n")
             .map(|pem| PrivateKey::from_pem(pem).unwrap())
             .collect();
-        assert_eq!(keys.len(), 1 + MAX_PEOPLE + MAX_DEVICES);
+        assert_eq!(keys.len(), 1 + OWN_KEYS + MAX_DEVICES);
         keys
     })
 }
@@ -49,8 +53,14 @@ fn archive(person: usize) -> &'static Archive {
 }
 
 /// Device `device` of all, which belongs to the person who is its number modulo `people`.
-pub(super) fn identity(device: usize, people: usize) -> Arc<DeviceIdentity> {
-    let key = keys()[1 + MAX_PEOPLE + device].clone();
-    let at = IssuedAt { now: ISSUED, serial: serial(1_000 + device) };
-    Arc::new(archive(device % people).enrol(key, at).unwrap())
+pub(in crate::swarm) fn identity(device: usize, people: usize) -> Arc<DeviceIdentity> {
+    static ENROLLED: Mutex<BTreeMap<(usize, usize), Arc<DeviceIdentity>>> = Mutex::new(BTreeMap::new());
+    let person = device % people;
+    let mut enrolled = ENROLLED.lock().unwrap();
+    let enrol = || {
+        let key = keys()[1 + OWN_KEYS + device].clone();
+        let at = IssuedAt { now: ISSUED, serial: serial(1_000 + device) };
+        Arc::new(archive(person).enrol(key, at).unwrap())
+    };
+    Arc::clone(enrolled.entry((device, person)).or_insert_with(enrol))
 }

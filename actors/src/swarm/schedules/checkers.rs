@@ -1,23 +1,23 @@
 //! What has to hold when everything is connected and quiet. Nothing here knows what the people did
 //! beyond what was acknowledged to them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use skep_protocol::ids::CommitId;
 use skep_protocol::swarm::layout::Role;
 
+use super::departures;
+use super::history::History;
 use super::workload::Acknowledged;
 use super::world::World;
-use crate::swarm::repository::Repository;
 use crate::swarm::standing::Standing;
 
 /// Everything wrong that is found.
 pub(super) fn check(world: &mut World, acknowledged: &Acknowledged) -> Vec<String> {
     let mut wrong = std::mem::take(&mut world.refusals);
-    let inside: Vec<(usize, Standing)> = world
-        .devices
-        .iter()
-        .enumerate()
+    // Nothing is promised to who broke the rules.
+    let honest = world.devices.iter().enumerate().filter(|(_, device)| !device.forged);
+    let inside: Vec<(usize, Standing)> = honest
         .filter_map(|(number, device)| {
             let replica = device.replica.as_ref()?;
             Some((number, replica.standing(replica.head().unwrap()).unwrap()))
@@ -43,18 +43,27 @@ pub(super) fn check(world: &mut World, acknowledged: &Acknowledged) -> Vec<Strin
             wrong.push(format!("{device} has other members or another profile"));
         }
     }
-    let history = history(world, 0, agreed.head);
+    let mut histories = BTreeMap::new();
+    for (device, Standing { head, .. }) in &inside {
+        histories.entry(*head).or_insert_with(|| History::read(world, *device, *head));
+    }
+    let history = &histories[&agreed.head];
     for (message, author) in &acknowledged.messages {
-        // Whoever was invited only by somebody already banned is in no group but theirs.
+        // Whoever was invited only by somebody already banned is in no group but theirs. What is forged upon
+        // a message keeps it from being taken.
         let is_known = agreed.members.role(*author).is_some();
-        if !history.contains(message) && is_known && !acknowledged.banned.contains(author) {
+        let has_forged = world.devices_of(*author).into_iter().any(|device| world.devices[device].forged);
+        let is_promised = is_known && !has_forged && !acknowledged.banned.contains(author);
+        if !history.has(*message) && is_promised {
             wrong.push(format!("{} was acknowledged and is lost", message.short()));
         }
     }
+    wrong.extend(departures::check(world, history, acknowledged));
     let mut shown_first = None;
     for (device, standing) in &inside {
-        check_told(world, *device, standing.head, &mut wrong);
+        check_told(world, *device, &histories[&standing.head], &mut wrong);
         if takes_part[*device] && standing.head == agreed.head {
+            departures::check_kept(world, *device, history, &mut wrong);
             let shown = world.shown_after_a_start(*device);
             let own: BTreeSet<CommitId> = shown.iter().copied().collect();
             if own.len() != shown.len() {
@@ -68,29 +77,13 @@ pub(super) fn check(world: &mut World, acknowledged: &Acknowledged) -> Vec<Strin
     wrong
 }
 
-/// Every commit that leads to a head, as the files say.
-fn history(world: &World, device: usize, head: CommitId) -> BTreeSet<CommitId> {
-    let repository = Repository::open(world.copy_of(device)).unwrap();
-    repository.commits_between(head, &[]).unwrap().into_iter().collect()
-}
-
 /// Whatever came after the clone was told once; what came with it was not.
-fn check_told(world: &World, device: usize, head: CommitId, wrong: &mut Vec<String>) {
+fn check_told(world: &World, device: usize, history: &History, wrong: &mut Vec<String>) {
     let it = &world.devices[device];
-    let repository = Repository::open(world.copy_of(device)).unwrap();
-    for commit in repository.commits_between(head, &[]).unwrap() {
-        let told = it.told.get(&commit).copied().unwrap_or_default();
-        let is_new = is_entry(&repository, commit) && !it.cloned.contains(&commit);
-        if told != usize::from(is_new) {
+    for (commit, entry) in &history.0 {
+        let told = it.told.get(commit).copied().unwrap_or_default();
+        if told != usize::from(entry.is_shown && !it.cloned.contains(commit)) {
             wrong.push(format!("{device} was told {} {told} times, which is wrong", commit.short()));
         }
     }
-}
-
-/// Whether a commit is shown for itself: no merge, and about no other commit.
-fn is_entry(repository: &Repository, commit: CommitId) -> bool {
-    let commit = repository.commit_at(commit).unwrap();
-    let Ok(message) = serde_json::from_slice::<serde_json::Value>(&commit.message) else { return false };
-    let is_about = |key: &str| message[key].as_str().is_some_and(|target| !target.is_empty());
-    commit.parents.len() < 2 && !is_about("edit") && !is_about("react-to")
 }

@@ -1,10 +1,11 @@
 //! What the people of a group do, drawn from the seed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use rand::Rng as _;
 use rand::seq::IndexedRandom as _;
+use skep_protocol::drt::telling::FEW_MEMBERS;
 use skep_protocol::ids::{AccountId, CommitId};
 use skep_protocol::swarm::layout::{Role, VoteAction};
 use skep_protocol::swarm::message::Target;
@@ -25,15 +26,37 @@ pub(super) struct Acknowledged {
     pub(super) messages: BTreeMap<CommitId, AccountId>,
     /// Those of whom nothing is promised: they were banned at some time.
     pub(super) banned: Vec<AccountId>,
+    /// Who left.
+    pub(super) left: Vec<Departure>,
+    /// What was written by those who had left or were banned, and knew.
+    pub(super) afterwards: Vec<CommitId>,
 }
 
-/// Has the founder invite half of the people, and them come.
+/// Somebody leaves.
+#[derive(Debug)]
+pub(super) struct Departure {
+    pub(super) person: AccountId,
+    pub(super) device: usize,
+    /// The commit that says so.
+    pub(super) commit: CommitId,
+    /// What they wrote before, as far as this device has it.
+    pub(super) wrote: Vec<CommitId>,
+}
+
+/// People that are invited at once when a group begins.
+const AT_ONCE: usize = 4;
+
+/// Has the founder invite half of the people, or all who make a large group, and them come.
 pub(super) fn gather(world: &mut World) {
-    let people: Vec<AccountId> = world.devices.iter().skip(1).map(|device| device.person).collect();
-    for person in people.into_iter().step_by(2) {
-        change(world, 0, &GroupChange::Invite(person));
+    let people: BTreeSet<AccountId> = world.devices.iter().skip(1).map(|device| device.person).collect();
+    let step = if people.len() > FEW_MEMBERS { 1 } else { 2 };
+    let invited: Vec<AccountId> = people.into_iter().step_by(step).collect();
+    for some in invited.chunks(AT_ONCE) {
+        for person in some {
+            change(world, 0, &GroupChange::Invite(*person));
+        }
+        world.run_until(world.time + 1_000);
     }
-    world.run_until(world.time + 1_000);
 }
 
 /// Has the people do so many things.
@@ -46,7 +69,7 @@ pub(super) fn act(world: &mut World, acts: usize) -> Acknowledged {
         match world.random.random_range(0..100) {
             0..60 => write(world, device, &mut acknowledged),
             60..75 => invite(world, device),
-            75..78 => leave(world, device),
+            75..78 => leave(world, device, &mut acknowledged),
             78..84 => vote(world, device, &mut acknowledged),
             84..88 => rename(world, device),
             88..92 => crash(world, device),
@@ -60,7 +83,32 @@ pub(super) fn act(world: &mut World, acts: usize) -> Acknowledged {
     acknowledged
 }
 
+/// Whether a device has a copy that says that its owner has no part in the group any more.
+fn is_out(world: &World, device: usize) -> bool {
+    let it = &world.devices[device];
+    it.standing.as_ref().is_some_and(|standing| !standing.people().contains(&it.person))
+}
+
+/// Somebody tries to write who may not, with our program or another one.
+fn write_afterwards(world: &mut World, device: usize, acknowledged: &mut Acknowledged) {
+    let Some(replica) = world.devices[device].replica.clone() else { return };
+    if device > 0 && world.random.random_bool(0.5) {
+        drop(replica);
+        acknowledged.afterwards.extend(world.forge(device));
+        return;
+    }
+    let message = Outgoing::Text { body: "one word more".to_owned(), reply_to: None };
+    let (answers, moved) = replica.send(&[message], world.clock(device));
+    acknowledged.afterwards.extend(answers.into_iter().flatten().map(|sent| sent.id));
+    if let Some(moved) = moved {
+        world.has_moved(device, moved, None);
+    }
+}
+
 fn write(world: &mut World, device: usize, acknowledged: &mut Acknowledged) {
+    if is_out(world, device) {
+        return write_afterwards(world, device, acknowledged);
+    }
     let Some(replica) = world.devices[device].replica.clone().filter(|_| !world.devices[device].left) else {
         return;
     };
@@ -103,6 +151,12 @@ fn change(world: &mut World, device: usize, change: &GroupChange) {
     if let Ok((_, Some(moved))) = replica.change(change, world.clock(device)) {
         world.step(device, || format!("{change:?}: {}", moved.standing.head.short()));
         world.has_moved(device, moved, None);
+        // Whoever is unbanned is invited anew.
+        if let GroupChange::Invite(person)
+        | GroupChange::Vote { action: VoteAction::Unban, target: Target::Account(person) } = change
+        {
+            world.invited(device, *person);
+        }
     }
 }
 
@@ -116,20 +170,19 @@ fn invite(world: &mut World, device: usize) {
     change(world, device, &GroupChange::Invite(person));
 }
 
-fn leave(world: &mut World, device: usize) {
-    let Some(replica) = world.devices[device].replica.clone() else { return };
-    let standing = replica.standing(replica.head().unwrap()).unwrap();
-    // The only admin stays, so that the others can go on.
-    if standing.members.role(world.devices[device].person) != Some(Role::Member) {
+fn leave(world: &mut World, device: usize, acknowledged: &mut Acknowledged) {
+    let Some(replica) = world.devices[device].replica.clone().filter(|_| !world.devices[device].left) else {
         return;
-    }
-    if let Ok(Some(moved)) = replica.leave(world.clock(device)) {
-        world.step(device, || format!("leaves: {}", moved.standing.head.short()));
-        let person = world.devices[device].person;
-        world.has_moved(device, moved, None);
-        // The other devices of a person learn by synchronisation.
-        for other in world.devices.iter_mut().filter(|other| other.person == person) {
-            other.left = true;
+    };
+    let person = world.devices[device].person;
+    let own = acknowledged.messages.iter().filter(|(_, author)| **author == person);
+    let wrote = own.map(|(id, _)| *id).filter(|id| replica.has(*id).unwrap()).collect();
+    if let Some(commit) = world.leave(device) {
+        acknowledged.left.push(Departure { person, device, commit, wrote });
+        if world.random.random_bool(0.5) {
+            let pause = world.random.random_range(PAUSE);
+            world.run_until(world.time + pause);
+            write(world, device, acknowledged);
         }
     }
 }

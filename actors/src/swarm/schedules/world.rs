@@ -1,39 +1,42 @@
 //! Devices, the links between them, and time. Everything that happens is an event in one queue.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
+use skep_protocol::drt::message::Message;
+use skep_protocol::drt::router::ChannelId;
 use skep_protocol::identity::DeviceIdentity;
-use skep_protocol::ids::{AccountId, CommitId, ConversationId};
+use skep_protocol::ids::{AccountId, CommitId, ConversationId, DeviceId};
 use skep_protocol::profile::ConversationProfile;
+use skep_protocol::swarm::layout::Role;
 use skep_protocol::swarm::message::Mode;
-use skep_protocol::time::UnixMillis;
+use skep_protocol::time::{Moment, UnixMillis};
 
 use super::cast;
+use super::spreading::Channel;
 use crate::recorded::NOW;
 use crate::swarm::founder::Founder;
-use crate::swarm::replica::{Moved, Replica, ReplicaError};
-use crate::swarm::repository::Repository;
-use crate::swarm::repository::fetch::{Fetch, Fetched, FetchedPack};
-use crate::swarm::repository::serve::Serve;
-use crate::swarm::timeline::Change;
+use crate::swarm::messages::LinkState;
+use crate::swarm::replica::Replica;
+use crate::swarm::router::overlay::Overlay;
+use crate::swarm::standing::Standing;
 
 /// Devices that are all linked with each other; in larger groups each has a few neighbours.
 const FULL_MESH: usize = 8;
 
-/// Neighbours that each device chooses in a larger group, beside the next in a ring.
+/// Neighbours that each device has in a larger group, beside the next in a ring: devices that it finds on
+/// the DHT. Others are looked for by the overlay.
 const CHOSEN: usize = 3;
 
 /// One way, in milliseconds.
-const LATENCY: std::ops::Range<u64> = 1..100;
+pub(super) const LATENCY: std::ops::Range<u64> = 1..100;
 
-/// A git session, in milliseconds.
-const FETCH: std::ops::Range<u64> = 5..200;
+/// How long a new link takes, in milliseconds.
+const LINKING: std::ops::Range<u64> = 50..500;
 
 /// How far clocks are wrong, in milliseconds: a day.
 const SKEW: i64 = 24 * 60 * 60 * 1000;
@@ -48,30 +51,69 @@ pub(super) struct Size {
 
 pub(super) struct Device {
     pub(super) person: AccountId,
-    identity: Arc<DeviceIdentity>,
-    folder: PathBuf,
+    pub(super) identity: Arc<DeviceIdentity>,
+    pub(super) folder: PathBuf,
     skew: i64,
     pub(super) replica: Option<Arc<Replica>>,
+    /// What the head of the copy says.
+    pub(super) standing: Option<Standing>,
+    /// The overlay, while there is a copy and the device runs.
+    pub(super) overlay: Option<Overlay>,
+    /// When the overlay wants to be woken.
+    pub(super) alarm: Option<Key>,
+    /// With whom it has a link when both are there.
     neighbours: BTreeSet<usize>,
     /// Between a crash and the next start.
     pub(super) down: bool,
     /// On which side of a partition.
     side: u8,
     /// Whom it fetches from, and whether once more afterwards.
-    fetching: BTreeMap<usize, bool>,
+    pub(super) fetching: BTreeMap<usize, bool>,
+    /// Whom it has invited, which it knows after a start, too.
+    pub(super) invited: BTreeSet<AccountId>,
     /// Who has left writes no more, and only serves.
     pub(super) left: bool,
+    /// Who has fetched that it has left.
+    pub(super) know_of_leave: BTreeSet<AccountId>,
+    /// Whether it has written what honest devices never write.
+    pub(super) forged: bool,
     /// How often each commit was told as new.
     pub(super) told: BTreeMap<CommitId, usize>,
     /// What came with the clone.
     pub(super) cloned: BTreeSet<CommitId>,
 }
 
-#[derive(Clone, Copy, Debug)]
-enum Event {
+/// When an event happens, and its number.
+pub(super) type Key = (u64, u64);
+
+#[derive(Clone, Debug)]
+pub(super) enum Event {
+    /// An announcement arrives.
     Notice { from: usize, to: usize, commit: CommitId },
+    /// An invitation arrives.
+    Invitation { from: usize, to: usize },
+    /// A fetch ends.
     Fetch { to: usize, from: usize },
+    /// A device starts.
     Start { device: usize },
+    /// Two devices that look for each other have a link, if they can.
+    Meet { one: usize, other: usize },
+    /// A device that has left has been there long enough.
+    Erase { device: usize },
+    /// The deadline of an overlay.
+    Alarm { device: usize },
+    /// A request for a channel of the overlay arrives.
+    Asked { from: usize, to: usize },
+    /// Who asked for a channel has it.
+    Opened { channel: ChannelId },
+    /// Who asked for a channel gets none.
+    Refused { from: usize, to: usize, declined: bool },
+    /// A device that was looked for was not found.
+    GivenUp { from: usize, to: usize },
+    /// A message of the overlay arrives.
+    Message { channel: ChannelId, to: usize, message: Box<Message> },
+    /// The other side has closed a channel.
+    Closed { channel: ChannelId, to: usize },
 }
 
 /// What was counted.
@@ -80,23 +122,30 @@ pub(super) struct Counts {
     pub(super) notices: usize,
     pub(super) fetches: usize,
     pub(super) merges: usize,
+    pub(super) channels: usize,
 }
 
 /// A group under way.
 pub(super) struct World {
     pub(super) id: ConversationId,
     pub(super) devices: Vec<Device>,
+    pub(super) places: BTreeMap<DeviceId, usize>,
     pub(super) random: StdRng,
     /// What is told of each step, if somebody wants to read it.
     trace: bool,
-    queue: BTreeMap<(u64, u64), Event>,
+    pub(super) queue: BTreeMap<Key, Event>,
     next: u64,
     /// Milliseconds since the beginning.
     pub(super) time: u64,
     /// When a head moved last.
     pub(super) moved: u64,
+    /// The links that are up, the smaller number first.
+    up: BTreeSet<(usize, usize)>,
+    pub(super) channels: BTreeMap<ChannelId, Channel>,
+    /// Who looks for whom to have a channel.
+    pub(super) searching: BTreeSet<(usize, usize)>,
     /// Announcements that are under way: a later one takes the place of an earlier one.
-    announced: BTreeMap<(usize, usize), (u64, u64)>,
+    pub(super) announced: BTreeMap<(usize, usize), Key>,
     pub(super) counts: Counts,
     /// What honest devices refused of each other, which must not be.
     pub(super) refusals: Vec<String>,
@@ -108,6 +157,10 @@ fn place() -> tempfile::TempDir {
     tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
 }
 
+fn pair(one: usize, other: usize) -> (usize, usize) {
+    (one.min(other), one.max(other))
+}
+
 impl World {
     /// A group that the first device has just begun.
     pub(super) fn begin(seed: u64, size: Size, trace: bool) -> Self {
@@ -117,56 +170,76 @@ impl World {
         let first = place.path().join("0");
         std::fs::create_dir(&first).unwrap();
         let id = founder.begin_group(size.mode, &ConversationProfile::default(), &first, |_| false).unwrap();
-        let mut devices: Vec<Device> = (0..size.devices)
+        let devices: Vec<Device> = (0..size.devices)
             .map(|number| {
                 let identity = cast::identity(number, size.people);
+                let folder = place.path().join(number.to_string());
+                std::fs::create_dir_all(&folder).unwrap();
                 Device {
                     person: identity.account_id(),
                     identity,
-                    folder: place.path().join(number.to_string()).join(id.to_hex()),
+                    folder: folder.join(id.to_hex()),
                     skew: random.random_range(-SKEW..=SKEW),
                     replica: None,
+                    standing: None,
+                    overlay: None,
+                    alarm: None,
                     neighbours: BTreeSet::new(),
                     down: false,
                     side: 0,
                     fetching: BTreeMap::new(),
+                    invited: BTreeSet::new(),
                     left: false,
+                    know_of_leave: BTreeSet::new(),
+                    forged: false,
                     told: BTreeMap::new(),
                     cloned: BTreeSet::new(),
                 }
             })
             .collect();
-        for device in 0..size.devices {
-            std::fs::create_dir_all(place.path().join(device.to_string())).unwrap();
-            let chosen: Vec<usize> = if size.devices <= FULL_MESH {
-                (0..size.devices).collect()
-            } else {
-                let far = (0..CHOSEN).map(|_| random.random_range(0..size.devices));
-                far.chain([(device + 1) % size.devices]).collect()
-            };
-            for other in chosen.into_iter().filter(|other| *other != device) {
-                devices[device].neighbours.insert(other);
-                devices[other].neighbours.insert(device);
-            }
-        }
+        let places = devices.iter().enumerate();
+        let places = places.map(|(place, device)| (device.identity.device_id(), place)).collect();
         let mut world = Self {
             id,
             devices,
+            places,
             random,
             trace,
             queue: BTreeMap::new(),
             next: 0,
             time: 0,
             moved: 0,
+            up: BTreeSet::new(),
+            channels: BTreeMap::new(),
+            searching: BTreeSet::new(),
             announced: BTreeMap::new(),
             counts: Counts::default(),
             refusals: Vec::new(),
             _place: place,
         };
+        world.meet_first();
         world.open(0);
         let history = world.devices[0].replica.as_ref().unwrap().log(usize::MAX).unwrap();
         world.devices[0].cloned = history.into_iter().collect();
         world
+    }
+
+    /// Before there is anything to be told, everybody has found somebody.
+    fn meet_first(&mut self) {
+        let count = self.devices.len();
+        for device in 0..count {
+            let chosen: Vec<usize> = if count <= FULL_MESH {
+                (0..count).collect()
+            } else {
+                let far = (0..CHOSEN).map(|_| self.random.random_range(0..count));
+                far.chain([(device + 1) % count]).collect()
+            };
+            for other in chosen.into_iter().filter(|other| *other != device) {
+                self.devices[device].neighbours.insert(other);
+                self.devices[other].neighbours.insert(device);
+                self.up.insert(pair(device, other));
+            }
+        }
     }
 
     /// Where a device keeps its copy.
@@ -182,7 +255,7 @@ impl World {
         page.messages.into_iter().map(|message| message.id).collect()
     }
 
-    fn tell(&self, what: impl FnOnce() -> String) {
+    pub(super) fn tell(&self, what: impl FnOnce() -> String) {
         if self.trace {
             eprintln!("{:>8} ms  {}", self.time, what());
         }
@@ -194,34 +267,60 @@ impl World {
         UnixMillis(NOW.0 + since + self.devices[device].skew)
     }
 
-    fn founder(&self, device: usize) -> Founder {
+    /// The time for waits.
+    pub(super) fn moment(&self) -> Moment {
+        Moment(Duration::from_millis(self.time))
+    }
+
+    pub(super) fn founder(&self, device: usize) -> Founder {
         let identity = Arc::clone(&self.devices[device].identity);
         Founder { identity, name: device.to_string(), now: self.clock(device) }
     }
 
-    fn open(&mut self, device: usize) {
+    pub(super) fn open(&mut self, device: usize) {
         let founder = self.founder(device);
         let opened = Replica::open(self.id, &self.devices[device].folder, &founder).unwrap();
-        self.devices[device].replica = opened.map(|(replica, _)| replica);
+        if let Some((replica, standing)) = opened {
+            self.has_copy(device, replica, standing);
+        }
     }
 
-    fn after(&mut self, pause: u64, event: Event) -> (u64, u64) {
+    /// A device has its copy, and takes part in the overlay.
+    pub(super) fn has_copy(&mut self, device: usize, replica: Arc<Replica>, standing: Standing) {
+        self.devices[device].replica = Some(replica);
+        self.devices[device].standing = Some(standing);
+        self.start_overlay(device);
+    }
+
+    pub(super) fn after(&mut self, pause: u64, event: Event) -> Key {
+        self.at(self.time + pause, event)
+    }
+
+    pub(super) fn at(&mut self, time: u64, event: Event) -> Key {
         self.next += 1;
-        let key = (self.time + pause, self.next);
+        let key = (time, self.next);
         self.queue.insert(key, event);
         key
     }
 
-    fn linked(&self, one: usize, other: usize) -> bool {
-        let (a, b) = (&self.devices[one], &self.devices[other]);
-        a.neighbours.contains(&other) && !a.down && !b.down && a.side == b.side
+    pub(super) fn linked(&self, one: usize, other: usize) -> bool {
+        self.up.contains(&pair(one, other))
+    }
+
+    /// With whom a device has a link.
+    pub(super) fn peers(&self, device: usize) -> Vec<usize> {
+        self.devices[device].neighbours.iter().copied().filter(|other| self.linked(device, *other)).collect()
+    }
+
+    pub(super) fn devices_of(&self, person: AccountId) -> Vec<usize> {
+        (0..self.devices.len()).filter(|device| self.devices[*device].person == person).collect()
     }
 
     /// Whether a device takes another one for somebody who may fetch.
-    fn admits(&self, device: usize, other: usize) -> bool {
-        let Some(replica) = &self.devices[device].replica else { return false };
-        let standing = replica.standing(replica.head().unwrap()).unwrap();
-        standing.members.may_fetch(self.devices[other].person)
+    pub(super) fn admits(&self, device: usize, other: usize) -> bool {
+        let standing = self.devices[device].standing.as_ref();
+        let has_copy = self.devices[device].replica.is_some();
+        has_copy && standing.is_some_and(|it| it.members.may_fetch(self.devices[other].person))
     }
 
     /// Lets time pass up to a moment, and what is due by then happen.
@@ -246,137 +345,68 @@ impl World {
 
     fn happen(&mut self, event: Event) {
         match event {
-            Event::Notice { from, to, commit } => {
-                self.announced.remove(&(from, to));
-                if self.linked(from, to) {
-                    self.counts.notices += 1;
-                    self.announced_to(to, from, commit);
-                }
-            }
+            Event::Notice { from, to, commit } => self.noticed(from, to, commit),
+            Event::Invitation { from, to } if self.linked(from, to) => self.look_for_news(to, from),
+            Event::Invitation { .. } => {}
             Event::Fetch { to, from } => self.fetch(to, from),
             Event::Start { device } => {
                 self.devices[device].down = false;
-                self.open(device);
                 self.tell(|| format!("{device} starts"));
-                self.links_up(|one, other| one == device || other == device);
+                self.open(device);
+                self.review_links();
+                self.go_on_leaving(device);
             }
+            Event::Meet { one, other } => self.raise(one, other),
+            Event::Erase { device } => self.erase(device),
+            Event::Alarm { .. }
+            | Event::Asked { .. }
+            | Event::Opened { .. }
+            | Event::Refused { .. }
+            | Event::GivenUp { .. }
+            | Event::Message { .. }
+            | Event::Closed { .. } => self.route(event),
         }
     }
 
-    /// Both ends of new links look for news.
-    fn links_up(&mut self, is_new: impl Fn(usize, usize) -> bool) {
+    fn is_possible(&self, one: usize, other: usize) -> bool {
+        let (a, b) = (&self.devices[one], &self.devices[other]);
+        a.neighbours.contains(&other) && !a.down && !b.down && a.side == b.side
+    }
+
+    /// Two devices know of each other from now on.
+    pub(super) fn introduce(&mut self, one: usize, other: usize) {
+        if one == other || !self.devices[one].neighbours.insert(other) {
+            return;
+        }
+        self.devices[other].neighbours.insert(one);
+        let pause = self.random.random_range(LINKING);
+        self.after(pause, Event::Meet { one, other });
+    }
+
+    /// Ends the links that cannot be any more, and makes those that can be now.
+    fn review_links(&mut self) {
+        for (one, other) in self.up.clone() {
+            if !self.is_possible(one, other) {
+                self.up.remove(&(one, other));
+                self.link_ended(one, other);
+            }
+        }
         for one in 0..self.devices.len() {
-            for other in self.devices[one].neighbours.clone() {
-                if is_new(one, other) && self.linked(one, other) {
-                    self.look_for_news(one, other);
-                }
+            for other in self.devices[one].neighbours.clone().into_iter().filter(|other| one < *other) {
+                self.raise(one, other);
             }
         }
     }
 
-    fn announced_to(&mut self, to: usize, from: usize, commit: CommitId) {
-        let known = self.devices[to].replica.as_ref().is_some_and(|replica| replica.has(commit).unwrap());
-        if !known {
-            self.look_for_news(to, from);
-        }
-    }
-
-    fn look_for_news(&mut self, to: usize, from: usize) {
-        let device = &self.devices[to];
-        if device.left || (device.replica.is_some() && !self.admits(to, from)) {
+    /// A link comes about, if it can and is not there. Both ends look for news.
+    fn raise(&mut self, one: usize, other: usize) {
+        if !self.is_possible(one, other) || !self.up.insert(pair(one, other)) {
             return;
         }
-        if let Some(again) = self.devices[to].fetching.get_mut(&from) {
-            *again = true;
-            return;
-        }
-        self.devices[to].fetching.insert(from, false);
-        let pause = self.random.random_range(FETCH);
-        self.after(pause, Event::Fetch { to, from });
-    }
-
-    fn fetch(&mut self, to: usize, from: usize) {
-        let Some(again) = self.devices[to].fetching.remove(&from) else { return };
-        if self.linked(to, from) && self.admits(from, to) {
-            self.counts.fetches += 1;
-            match self.devices[to].replica.clone() {
-                Some(replica) => self.pull(to, from, &replica),
-                None => self.clone_from(to, from),
-            }
-        }
-        if again {
-            self.look_for_news(to, from);
-        }
-    }
-
-    fn pull(&mut self, to: usize, from: usize, replica: &Replica) {
-        let server = self.devices[from].replica.clone().unwrap();
-        let mut fetch = Fetch::new(self.id, self.devices[from].identity.device_id());
-        let Some(pack) = session(|bytes| replica.fetch_step(&mut fetch, bytes).unwrap(), &server) else {
-            return;
-        };
-        let now = self.clock(to);
-        match replica.integrate(pack, now) {
-            Ok(Some(moved)) => {
-                let source = moved.adopted.then_some(from);
-                self.counts.merges += usize::from(source.is_none());
-                self.tell(|| format!("{to} takes {:?} from {from}", moved.standing.head.short()));
-                self.has_moved(to, moved, source);
-            }
-            Ok(None) => self.tell(|| format!("{to} keeps what it has beside that of {from}")),
-            Err(error) => self.refusals.push(format!("{to} refuses what {from} has: {error}")),
-        }
-    }
-
-    fn clone_from(&mut self, to: usize, from: usize) {
-        let server = self.devices[from].replica.clone().unwrap();
-        let folder = self.devices[to].folder.clone();
-        let unfinished = folder.with_extension("clone");
-        let mut repository = Repository::create(&unfinished).unwrap();
-        let mut fetch = Fetch::new(self.id, self.devices[from].identity.device_id());
-        let pack = session(|bytes| fetch.advance(&repository, bytes).unwrap(), &server).unwrap();
-        let head = pack.head();
-        let new = pack.store(&repository).unwrap();
-        repository.admit(new.quarantine).unwrap();
-        let founder = self.founder(to);
-        match Replica::adopt(self.id, repository, head, &folder, &founder) {
-            Ok((replica, _)) => {
-                let history = replica.log(usize::MAX).unwrap();
-                self.tell(|| format!("{to} clones {} commits from {from}", history.len()));
-                self.devices[to].cloned = history.into_iter().collect();
-                self.devices[to].replica = Some(Arc::clone(&replica));
-                if let Some(moved) = replica.join(self.clock(to)).unwrap() {
-                    self.has_moved(to, moved, None);
-                }
-            }
-            // Whoever invited us has left us out meanwhile.
-            Err(ReplicaError::NotMember) => Repository::erase(&unfinished).unwrap(),
-            Err(error) => self.refusals.push(format!("{to} does not clone from {from}: {error}")),
-        }
-    }
-
-    /// The head of a device has moved: counts what is told, and announces it.
-    pub(super) fn has_moved(&mut self, device: usize, moved: Moved, source: Option<usize>) {
-        self.moved = self.time;
-        for change in &moved.changes {
-            if let Change::New(message) = change {
-                *self.devices[device].told.entry(message.id).or_default() += 1;
-            }
-        }
-        let commit = moved.standing.head;
-        for neighbour in self.devices[device].neighbours.clone() {
-            if Some(neighbour) == source
-                || !self.linked(device, neighbour)
-                || !moved.standing.people().contains(&self.devices[neighbour].person)
-            {
-                continue;
-            }
-            if let Some(earlier) = self.announced.remove(&(device, neighbour)) {
-                self.queue.remove(&earlier);
-            }
-            let pause = self.random.random_range(LATENCY);
-            let key = self.after(pause, Event::Notice { from: device, to: neighbour, commit });
-            self.announced.insert((device, neighbour), key);
+        for (device, peer) in [(one, other), (other, one)] {
+            self.link_changed(device, peer, LinkState::Up);
+            self.look_for_news(device, peer);
+            self.invite_again(device, peer);
         }
     }
 
@@ -386,77 +416,53 @@ impl World {
         let crashed = &mut self.devices[device];
         crashed.down = true;
         crashed.replica = None;
+        crashed.overlay = None;
         crashed.fetching.clear();
+        crashed.know_of_leave.clear();
+        self.review_links();
         let pause = u64::try_from(pause.as_millis()).unwrap();
         self.after(pause, Event::Start { device });
     }
 
     /// Divides the devices: those on different sides have no links.
     pub(super) fn part(&mut self, sides: u8) {
-        let before: Vec<u8> = self.devices.iter().map(|device| device.side).collect();
         for device in 0..self.devices.len() {
             self.devices[device].side = self.random.random_range(0..sides);
         }
         self.tell(|| format!("parted: {:?}", self.devices.iter().map(|it| it.side).collect::<Vec<_>>()));
         // Parted anew, some find each other again.
-        self.links_up(|one, other| before[one] != before[other]);
+        self.review_links();
     }
 
     /// All links are back.
     pub(super) fn heal(&mut self) {
-        let sides: Vec<u8> = self.devices.iter().map(|device| device.side).collect();
         for device in &mut self.devices {
             device.side = 0;
         }
         self.tell(|| "healed".to_owned());
-        let new = self.find_neighbours();
-        self.links_up(|one, other| sides[one] != sides[other] || new.contains(&(one, other)));
+        self.find_members();
+        self.review_links();
     }
 
-    /// Links those who are left in a ring, as the overlay does when neighbours leave the group or are
-    /// banned. Returns the new links.
-    fn find_neighbours(&mut self) -> BTreeSet<(usize, usize)> {
+    /// Those who are left find the next one on the DHT, as the members of a group do: neighbours may have
+    /// left, or been banned.
+    fn find_members(&mut self) {
+        let founder = self.devices[0].standing.clone();
+        let takes_part = |device: &Device| {
+            let role = founder.as_ref().and_then(|it| it.members.role(device.person));
+            !device.left && matches!(role, Some(Role::Admin | Role::Member | Role::Invited))
+        };
         let present: Vec<usize> =
-            (0..self.devices.len()).filter(|it| !self.devices[*it].left && self.admits(0, *it)).collect();
-        let mut new = BTreeSet::new();
-        for (one, other) in
-            present.iter().zip(present.iter().cycle().skip(1)).filter(|(one, other)| one != other)
-        {
-            if self.devices[*one].neighbours.insert(*other) {
+            (0..self.devices.len()).filter(|it| takes_part(&self.devices[*it])).collect();
+        for (one, other) in present.iter().zip(present.iter().cycle().skip(1)) {
+            if one != other {
+                self.devices[*one].neighbours.insert(*other);
                 self.devices[*other].neighbours.insert(*one);
-                new.extend([(*one, *other), (*other, *one)]);
             }
         }
-        new
     }
 
     pub(super) fn step(&self, device: usize, what: impl FnOnce() -> String) {
         self.tell(|| format!("{device} {}", what()));
-    }
-}
-
-/// A whole git session; what it brought, if anything.
-fn session(
-    mut client: impl FnMut(&[u8]) -> crate::swarm::repository::fetch::FetchStep,
-    server: &Replica,
-) -> Option<FetchedPack> {
-    let mut serve = Serve::default();
-    let mut answers: VecDeque<Bytes> = [Bytes::new()].into();
-    loop {
-        let answer = answers.pop_front().expect("the session goes on");
-        let step = client(&answer);
-        for request in &step.send {
-            let mut served = server.serve_step(&mut serve, request).unwrap();
-            answers.extend(served.send);
-            while served.more {
-                served = server.serve_step(&mut serve, &[]).unwrap();
-                answers.extend(served.send);
-            }
-        }
-        match step.done {
-            Some(Fetched::New(pack)) => return Some(pack),
-            Some(Fetched::UpToDate { .. }) => return None,
-            None => {}
-        }
     }
 }
