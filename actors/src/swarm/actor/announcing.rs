@@ -11,7 +11,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use skep_protocol::drt::telling::{FEW_MEMBERS, Head};
+use skep_protocol::drt::telling::Head;
 use skep_protocol::ids::{AccountId, DeviceId};
 use skep_protocol::swarm::layout::Role;
 use skep_protocol::swarm::notice::{Announcement, Notice as SwarmNotice};
@@ -101,20 +101,6 @@ impl ConversationActor {
     pub(super) fn overlay_failed(&mut self, scope: &mut Scope<'_, Self>) {
         self.router = None;
         self.announce(self.announcing.source, scope);
-    }
-
-    /// Tells the members who are linked of our head, when the overlay of a large conversation goes with us and
-    /// would leave it to two of all.
-    pub(super) fn tell_linked(&self) {
-        let own = self.config.identity.account_id();
-        let audience = self.standing.as_ref().map(super::Standing::audience).unwrap_or_default();
-        if audience.len() <= FEW_MEMBERS {
-            return;
-        }
-        let linked: BTreeSet<AccountId> = self.linked.values().map(|(account, _)| *account).collect();
-        for person in linked.into_iter().filter(|person| *person != own && audience.contains(person)) {
-            self.tell_head(person, true, None);
-        }
     }
 
     /// Tells a member's devices of our head; false when the links had no room for that.

@@ -86,6 +86,7 @@ impl Lab {
     /// Bob's device is a daemon of 2023, and what is looked for upon a new link is over.
     async fn link_daemon(&self) {
         self.link(BOB, LinkState::Legacy);
+        self.settled().await;
         for seconds in [5, 5, 10, 20] {
             pass(seconds).await;
             until(|| !self.opening.lock().unwrap().is_empty()).await;

@@ -48,9 +48,6 @@ impl ConversationActor {
             None if first => self.announce(None, scope),
             None => {}
         }
-        if first {
-            self.tell_linked();
-        }
         let own = self.config.identity.account_id();
         match &self.standing {
             Some(standing) if standing.must_learn_of_leave(own) => Left::Announced,
