@@ -7,7 +7,7 @@ use rand::Rng as _;
 use rand::seq::IndexedRandom as _;
 use skep_protocol::drt::telling::FEW_MEMBERS;
 use skep_protocol::ids::{AccountId, CommitId};
-use skep_protocol::swarm::layout::{Role, VoteAction};
+use skep_protocol::swarm::layout::VoteAction;
 use skep_protocol::swarm::message::Target;
 
 use super::world::World;
