@@ -64,7 +64,10 @@ impl World {
                 self.tell(|| format!("{to} takes {:?} from {from}", moved.standing.head.short()));
                 self.has_moved(to, moved, source);
             }
-            Ok(None) => self.tell(|| format!("{to} keeps what it has beside that of {from}")),
+            Ok(None) => {
+                self.devices[from].in_vain |= self.devices[from].left;
+                self.tell(|| format!("{to} keeps what it has beside that of {from}"));
+            }
             Err(error) => self.refuses(to, from, &error),
         }
     }

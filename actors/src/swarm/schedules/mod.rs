@@ -42,7 +42,7 @@ use self::world::{Size, World};
 const SCHEDULES: u64 = 1_000;
 
 /// Seeds that failed once.
-const REGRESSIONS: [u64; 9] = [3, 5, 17, 19, 99, 659, 694, 778, 864];
+const REGRESSIONS: [u64; 10] = [3, 5, 17, 19, 73, 99, 659, 694, 778, 864];
 
 /// Milliseconds from the moment when all is connected until all have the same head: some rounds of an
 /// announcement and a fetch, each of which takes at most 300.
