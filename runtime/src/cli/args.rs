@@ -1,5 +1,6 @@
 //! What can be typed after `skep`.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -53,6 +54,9 @@ pub(crate) enum Command {
     /// The DHT by hand: values that everybody can read, at keys that are 40 hexadecimal digits or any text
     #[command(subcommand)]
     Dht(DhtCommand),
+    /// Names instead of ids
+    #[command(subcommand)]
+    Names(NamesCommand),
     /// The node itself
     #[command(subcommand)]
     Node(NodeCommand),
@@ -62,6 +66,21 @@ pub(crate) enum Command {
     Completions {
         /// The shell
         shell: Shell,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum NamesCommand {
+    /// Be a name server until told to stop: clients register names there and look them up. It needs no node.
+    /// For TLS, and for clients without an explicit http://, put a proxy in front of it
+    Serve {
+        /// Address and port to listen at
+        #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8100")]
+        listen: SocketAddr,
+
+        /// The folder of the names, instead of names-served in the data folder
+        #[arg(long, value_name = "FOLDER")]
+        folder: Option<PathBuf>,
     },
 }
 
