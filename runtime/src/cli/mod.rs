@@ -97,7 +97,7 @@ async fn execute(cli: Cli, out: &mut dyn Write) -> Result<(), CliError> {
         return daemon::run(config, stdio).await;
     }
     if let Command::Names(NamesCommand::Serve { listen, folder }) = command {
-        return names::serve(&config, listen, folder, out).await;
+        return names::serve(&config, listen, folder, Output { out, json: cli.json }).await;
     }
     let socket = cli.socket.or_else(|| config.socket()).ok_or_else(|| {
         CliError::Usage("the node has no unix socket (rpc.unix is empty); name one with --socket".to_owned())
@@ -110,9 +110,8 @@ async fn execute(cli: Cli, out: &mut dyn Write) -> Result<(), CliError> {
         Command::Message(args) => session.message(args).await,
         Command::Dht(command) => session.dht(command).await,
         Command::Node(command) => session.node(command).await,
-        Command::Run { .. } | Command::Names(_) | Command::ApiReference | Command::Completions { .. } => {
-            Ok(())
-        }
+        Command::Names(command) => session.names(command).await,
+        Command::Run { .. } | Command::ApiReference | Command::Completions { .. } => Ok(()),
     }
 }
 
