@@ -7,6 +7,9 @@ use skep_protocol::time::UnixMillis;
 
 use crate::swarm::messages::MessageView;
 
+/// The account of events that concern the whole node: the DHT's state, names found, and events missed.
+pub const WHOLE_NODE: LocalAccountId = LocalAccountId([0; LocalAccountId::LENGTH]);
+
 /// One event and the account it concerns.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct NodeEvent {
@@ -37,6 +40,14 @@ pub enum Event {
     DhtReachable {
         /// Whether other nodes answer.
         reachable: bool,
+    },
+    /// The name server told the name of somebody whose name was wanted: it is new, or was confirmed.
+    NameFound {
+        /// Whose.
+        #[schemars(with = "String")]
+        person: AccountId,
+        /// The name.
+        name: String,
     },
     /// Somebody asks to become a contact.
     ContactRequest {

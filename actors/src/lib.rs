@@ -7,6 +7,8 @@
 //!    ├─ peer        links to devices: ICE, TLS, multiplexed channels      (link)
 //!    └─ swarm       one conversation over its repository                  (swarm)
 //!
+//!   names           asks name servers, and is one                       (names)
+//!
 //!   supervision     starts, watches and restarts all of them: ports, mailboxes, panics, the tree
 //!   blocking        the pool for git, disk and RSA
 //!   storage         small files that survive crashes
@@ -23,6 +25,7 @@ pub mod blocking;
 pub mod dht;
 pub mod directory;
 pub mod event;
+pub mod names;
 pub mod peer;
 #[cfg(test)]
 mod recorded;

@@ -86,7 +86,7 @@ impl SkepNode {
         limit: usize,
     ) -> Result<usize> {
         let params = ListParams { account: own.local, conversation, before: None, limit };
-        Ok(self.0.call(method::MessageList, params).await?.messages.len())
+        Ok(self.0.call(method::MessageList, params).await?.view.messages.len())
     }
 
     async fn arrival<T>(

@@ -14,7 +14,8 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
+use skep_protocol::names::ServerUrl;
 
 /// The default configuration, every setting explained.
 pub const DEFAULT: &str = include_str!("default.toml");
@@ -64,6 +65,8 @@ pub struct NodeConfig {
     pub dht: DhtConfig,
     /// Links to peers.
     pub links: LinksConfig,
+    /// Names instead of ids.
+    pub names: NamesConfig,
     /// Control of the node.
     pub rpc: RpcConfig,
     /// Metrics.
@@ -112,6 +115,23 @@ pub enum DhtNetwork {
 pub struct LinksConfig {
     /// Whether loopback addresses are offered to peers.
     pub loopback: bool,
+}
+
+/// Who is asked for names.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct NamesConfig {
+    /// The name server of all accounts; empty for none.
+    #[serde(deserialize_with = "server_or_none")]
+    pub server: Option<ServerUrl>,
+}
+
+fn server_or_none<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<ServerUrl>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    if text.is_empty() {
+        return Ok(None);
+    }
+    text.parse().map(Some).map_err(serde::de::Error::custom)
 }
 
 /// How the node is controlled.
@@ -195,6 +215,7 @@ impl Default for NodeConfig {
             threads: 2,
             dht: DhtConfig::default(),
             links: LinksConfig::default(),
+            names: NamesConfig::default(),
             rpc: RpcConfig::default(),
             metrics: MetricsConfig::default(),
             log: LogConfig::default(),
@@ -267,6 +288,7 @@ const VARIABLES: &[(&str, Kind)] = &[
     ("dht.bootstrap", Kind::List),
     ("dht.local_discovery", Kind::Flag),
     ("links.loopback", Kind::Flag),
+    ("names.server", Kind::Text),
     ("rpc.unix", Kind::Text),
     ("rpc.websocket", Kind::Text),
     ("rpc.token_file", Kind::Text),
@@ -424,6 +446,7 @@ mod tests {
             ("[dht]\n\nlissten = []", 3, "lissten"),
             ("[log]\nformat = 'xml'", 2, "xml"),
             ("[dht]\nlisten = ['here']", 2, "socket address"),
+            ("[names]\nserver = 'ftp://names'", 2, "http or https"),
             ("threads = ", 1, ""),
         ] {
             match parse(text).unwrap_err() {

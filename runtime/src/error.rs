@@ -6,7 +6,8 @@ use skep_actors::account::messages::AccountError;
 use skep_actors::dht::messages::DhtError;
 use skep_actors::supervision::{AskError, SendError};
 use skep_actors::swarm::messages::ConversationError;
-use skep_protocol::ids::LocalAccountId;
+use skep_protocol::ids::{AccountId, LocalAccountId};
+use skep_protocol::names::{self, Name, RegisterError, ServerUrl, TypedError};
 
 use crate::config::ConfigError;
 
@@ -65,6 +66,40 @@ pub enum NodeError {
     /// The DHT could not do it.
     #[error(transparent)]
     InDht(#[from] DhtError),
+    /// What was typed is neither a name nor an id.
+    #[error(transparent)]
+    NoName(#[from] TypedError),
+    /// There is nobody to ask for names.
+    #[error("this node asks no name server: set names.server, or write name@server")]
+    NoNameServer,
+    /// What was typed is no id, and there is nobody to ask for names.
+    #[error(
+        "this is no Jami id of 40 hexadecimal digits, and the node asks no name server: set names.server, or \
+         write name@server"
+    )]
+    NoId,
+    /// Nobody has the name.
+    #[error("nobody has the name {name} at {server}")]
+    UnknownName {
+        /// The name.
+        name: Name,
+        /// Who says so.
+        server: ServerUrl,
+    },
+    /// An account has no name.
+    #[error("{account} has no name at {server}")]
+    Nameless {
+        /// The account.
+        account: AccountId,
+        /// Who says so.
+        server: ServerUrl,
+    },
+    /// The name server cannot be asked or believed.
+    #[error(transparent)]
+    NameServer(#[from] names::AskError),
+    /// The name was not registered.
+    #[error(transparent)]
+    NotRegistered(#[from] RegisterError),
     /// The node's thread could not be started, or ended before the node ran.
     #[error("the node could not be started: {0}")]
     Start(String),

@@ -7,6 +7,7 @@
 //!
 //!   root actor "node" ─┬─ events
 //!                      ├─ dht
+//!                      ├─ names      asks name servers, for all accounts
 //!                      ├─ account … one for each, with all that serves one person below it
 //!                      └─ rpc        JSON-RPC on a unix socket and WebSocket, if configured
 //! ```
@@ -48,7 +49,7 @@ pub mod rpc;
 
 pub use config::NodeConfig;
 pub use error::NodeError;
-pub use node::{Account, Conversation, EventStream, Node};
+pub use node::{Account, Conversation, EventStream, NamedView, Node};
 pub use skep_actors::account::messages::{AccountView, ContactView, LinkView, Password, RequestView};
 pub use skep_actors::event::{Event, NodeEvent};
 pub use skep_actors::swarm::messages::{
@@ -57,4 +58,5 @@ pub use skep_actors::swarm::messages::{
 };
 pub use skep_actors::swarm::router::messages::{DirectView, RouteState, RouteView, RoutesView};
 pub use skep_protocol::ids::{AccountId, CommitId, ConversationId, DeviceId, LocalAccountId};
+pub use skep_protocol::names::Name;
 pub use skep_protocol::swarm::message::{Mode, Target};

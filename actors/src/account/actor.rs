@@ -49,6 +49,8 @@ pub struct AccountConfig {
     pub pool: BlockingPool,
     /// Where events go.
     pub events: Outlet<NodeEvent>,
+    /// Where it goes whose names are to be looked up.
+    pub names: Outlet<BTreeSet<AccountId>>,
     /// Which addresses links use.
     pub gather: GatherOptions,
     /// Places for connections that links only keep open; all accounts share them.
@@ -120,6 +122,8 @@ pub(super) struct Running {
     pub(super) inviting: BTreeMap<DeviceId, bool>,
     /// Letters by the device that sent them, while its certificate is looked for.
     pub(super) senders: HashMap<DeviceId, usize>,
+    /// People whose names are looked up, or were.
+    pub(super) named: BTreeSet<AccountId>,
     /// Tells the conversations of the settings.
     pub(super) settings: watch::Sender<AccountSettings>,
     dirty: Dirty,
@@ -313,6 +317,7 @@ impl AccountActor {
             telling: HashMap::new(),
             inviting: BTreeMap::new(),
             senders: HashMap::new(),
+            named: BTreeSet::new(),
             dirty: Dirty::default(),
             saving: false,
             waiting: Vec::new(),
@@ -323,6 +328,7 @@ impl AccountActor {
         for id in left {
             self.go_on_leaving(id, scope);
         }
+        self.want_names();
         self.watch_dht(scope);
         if self.is_revoked() {
             self.end_reach(scope);
@@ -362,8 +368,12 @@ impl AccountActor {
         let share = self.share();
         let Some(running) = &mut self.running else { return };
         running.saving = true;
-        let files = running.state.files(std::mem::take(&mut running.dirty));
+        let dirty = std::mem::take(&mut running.dirty);
+        let files = running.state.files(dirty);
         let waiting = std::mem::take(&mut running.waiting);
+        if dirty.has_people() {
+            self.want_names();
+        }
         let (pool, folder) = (self.config.pool.clone(), self.config.folder.clone());
         let write = async move {
             let write = move || state::write(&folder, &files).map_err(storage_error);
@@ -483,6 +493,9 @@ impl AccountActor {
             AccountRequest::Rename { name, reply } => self.rename(&name, reply, scope),
             AccountRequest::Set { read_receipts, typing, reply } => {
                 self.set(read_receipts, typing, reply, scope);
+            }
+            AccountRequest::SignName { name, password, reply } => {
+                self.sign_name(name, password, reply, scope);
             }
             AccountRequest::AddContact { contact, reply } => self.add_contact(contact, reply, scope),
             AccountRequest::Accept { from, reply } => self.accept(from, reply, scope),

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use skep_protocol::ids::{AccountId, ConversationId, DeviceId, LocalAccountId};
+use skep_protocol::names::{Name, Registration};
 use skep_protocol::swarm::message::Mode;
 use skep_protocol::time::UnixMillis;
 
@@ -243,6 +244,15 @@ pub enum AccountRequest {
         typing: Option<bool>,
         /// Told when it is durable.
         reply: Answer<()>,
+    },
+    /// Sign a name for a name server, with the account's own key.
+    SignName {
+        /// The name.
+        name: Name,
+        /// Opens the archive if it is protected.
+        password: Option<Password>,
+        /// Gets what can be registered.
+        reply: Answer<Registration>,
     },
     /// Add a contact and send it a request; creates the one-to-one conversation.
     AddContact {

@@ -14,6 +14,7 @@ pub mod identity;
 mod invitations;
 mod leaving;
 pub mod messages;
+mod names;
 mod reach;
 mod requests;
 mod rooms;

@@ -177,6 +177,15 @@ impl State {
         Trust { allowed, banned, public }
     }
 
+    /// Everybody whom lists show: contacts, who asks to be one or invites, and members of conversations.
+    pub(super) fn people(&self) -> impl Iterator<Item = AccountId> {
+        let contacts = self.contacts.iter().map(|(account, _)| account);
+        let asking = self.pending.iter().map(|(account, _)| account);
+        let inviting = self.requests.waiting().map(|(_, request)| request.from);
+        let members = self.conversations.present().flat_map(|(_, record)| record.members.iter().copied());
+        contacts.chain(asking).chain(inviting).chain(members)
+    }
+
     /// Those who are in a group with us, at most [`MAX_FELLOWS`]: they may connect, contacts or not.
     pub(super) fn fellows(&self) -> BTreeSet<AccountId> {
         // Whom we leave has to fetch that from us.
@@ -221,6 +230,11 @@ impl Dirty {
     pub(super) const SETTINGS: Self = Self { settings: true, ..Self::NOTHING };
     const NOTHING: Self =
         Self { name: false, settings: false, contacts: false, conversations: false, requests: false };
+
+    /// Whether people may have come.
+    pub(super) const fn has_people(self) -> bool {
+        self.contacts || self.conversations || self.requests
+    }
 
     pub(super) fn add(&mut self, other: Self) {
         self.name |= other.name;

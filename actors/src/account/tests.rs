@@ -4,7 +4,10 @@
 mod groups;
 #[path = "inbox_tests.rs"]
 mod inbox;
+#[path = "names_tests.rs"]
+mod names;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::future::Future;
 use std::path::Path;
@@ -45,6 +48,8 @@ struct Node {
     account: Port<AccountMessage>,
     root: RootHandle<RootMessage>,
     events: mpsc::Receiver<NodeEvent>,
+    /// People whose names are to be looked up.
+    wanted: mpsc::Receiver<BTreeSet<AccountId>>,
 }
 
 struct Root {
@@ -114,6 +119,7 @@ fn lay_out(folder: &AccountFolder, version: &str, name: &str) {
 impl Node {
     async fn start(number: u8, folder: &AccountFolder, bootstrap: Vec<BootstrapAddress>) -> Self {
         let (events, received) = Outlet::channel("test", 4096);
+        let (names, wanted) = Outlet::channel("names", 64);
         let dht = KadNetwork {
             secret: NodeSecret([number; 32]),
             listen: vec![format!("/ip4/127.0.0.1/tcp/{}", free_port()).parse().unwrap()],
@@ -122,7 +128,7 @@ impl Node {
         };
         let (pool, folder) = (BlockingPool::new(4), folder.clone());
         let root = start_root(Environment::single_thread(NOW, number.into()), move || {
-            let (pool, folder, events) = (pool.clone(), folder.clone(), events.clone());
+            let (pool, folder, events, names) = (pool.clone(), folder.clone(), events.clone(), names.clone());
             Root {
                 dht: dht.clone(),
                 account: Box::new(move |dht| AccountConfig {
@@ -131,6 +137,7 @@ impl Node {
                     dht,
                     pool: pool.clone(),
                     events: events.clone(),
+                    names: names.clone(),
                     gather: GatherOptions { include_loopback: true },
                     unused: UnusedPlaces::default(),
                     public: false,
@@ -140,7 +147,7 @@ impl Node {
             }
         });
         let (dht, account) = root.port().ask(PATIENCE, RootMessage::Ports).await.unwrap();
-        Self { dht, account, root, events: received }
+        Self { dht, account, root, events: received, wanted }
     }
 
     async fn address(&self) -> BootstrapAddress {

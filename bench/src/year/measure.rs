@@ -285,7 +285,7 @@ async fn until_account(person: &mut Person) -> Result<()> {
 /// The messages of the newest page.
 pub(crate) async fn last_page(person: &mut Person, conversation: ConversationId) -> Result<Vec<CommitId>> {
     let params = ListParams { account: person.local, conversation, before: None, limit: PAGE };
-    let page = person.node.call(method::MessageList, params).await?;
+    let page = person.node.call(method::MessageList, params).await?.view;
     Ok(page.messages.into_iter().map(|message| message.id).collect())
 }
 

@@ -1,5 +1,6 @@
 //! What can be typed after `skep`.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -53,6 +54,9 @@ pub(crate) enum Command {
     /// The DHT by hand: values that everybody can read, at keys that are 40 hexadecimal digits or any text
     #[command(subcommand)]
     Dht(DhtCommand),
+    /// Names instead of ids
+    #[command(subcommand)]
+    Names(NamesCommand),
     /// The node itself
     #[command(subcommand)]
     Node(NodeCommand),
@@ -65,10 +69,44 @@ pub(crate) enum Command {
     },
 }
 
+#[derive(Debug, Subcommand)]
+pub(crate) enum NamesCommand {
+    /// Look up whose a name is, or the name of a Jami id
+    Lookup {
+        /// The name, name@server, or Jami id
+        name: String,
+    },
+    /// Find people in the directory of the name server; not every server has one
+    Search {
+        /// The beginning of the names
+        text: String,
+    },
+    /// Register a name for an account, for ever
+    Register {
+        /// The name: 3 to 32 letters, digits, - and _
+        name: String,
+        #[command(flatten)]
+        account: AccountChoice,
+        #[command(flatten)]
+        password: PasswordFile,
+    },
+    /// Be a name server until told to stop: clients register names there and look them up. It needs no node.
+    /// For TLS, and for clients without an explicit http://, put a proxy in front of it
+    Serve {
+        /// Address and port to listen at
+        #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8100")]
+        listen: SocketAddr,
+
+        /// The folder of the names, instead of names-served in the data folder
+        #[arg(long, value_name = "FOLDER")]
+        folder: Option<PathBuf>,
+    },
+}
+
 /// Which account; may be left out while there is only one.
 #[derive(Debug, Args)]
 pub(crate) struct AccountChoice {
-    /// The account: its local name, Jami id or display name, or the beginning of one
+    /// The account: its local name, Jami id, display name or registered name, or the beginning of one
     #[arg(long, short, global = true, env = "SKEP_ACCOUNT")]
     pub(crate) account: Option<String>,
 }
@@ -176,27 +214,27 @@ pub(crate) struct ContactArgs {
 pub(crate) enum ContactCommand {
     /// Add a contact and send it a request
     Add {
-        /// The person's Jami id
+        /// The person's Jami id or name
         id: String,
     },
     /// Accept a request
     Accept {
-        /// The person's Jami id
+        /// The person's Jami id or name
         id: String,
     },
     /// Decline a request; the sender is not told
     Decline {
-        /// The person's Jami id
+        /// The person's Jami id or name
         id: String,
     },
     /// Remove a contact
     Remove {
-        /// The person's Jami id
+        /// The person's Jami id or name
         id: String,
     },
     /// Remove a contact, which may not come back by itself
     Ban {
-        /// The person's Jami id
+        /// The person's Jami id or name
         id: String,
     },
     /// List the contacts
@@ -243,7 +281,7 @@ pub(crate) enum ConversationCommand {
     Invite {
         /// The conversation's id, or its beginning
         conversation: String,
-        /// The person's Jami id
+        /// The person's Jami id or name
         id: String,
     },
     /// List the contact requests and the invitations that wait for an answer
@@ -262,14 +300,14 @@ pub(crate) enum ConversationCommand {
     Ban {
         /// The conversation's id, or its beginning
         conversation: String,
-        /// The person's Jami id, or the device's id
+        /// The person's Jami id or name, or the device's id
         target: String,
     },
     /// Vote to let a member in again
     Unban {
         /// The conversation's id, or its beginning
         conversation: String,
-        /// The person's Jami id
+        /// The person's Jami id or name
         target: String,
     },
     /// Show or change title, description, picture and host of calls

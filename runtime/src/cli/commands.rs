@@ -11,7 +11,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use skep_actors::account::messages::AccountView;
 use skep_actors::event::Event;
-use skep_actors::swarm::messages::ProfileChange;
+use skep_actors::swarm::messages::{Page, ProfileChange};
 use skep_protocol::ids::{CommitId, ConversationId, LocalAccountId};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -66,7 +66,7 @@ impl<'a> Session<'a> {
     }
 
     /// Calls a method and shows its answer.
-    async fn call<M: Method>(
+    pub(super) async fn call<M: Method>(
         &mut self,
         method: M,
         params: M::Params,
@@ -97,12 +97,12 @@ impl<'a> Session<'a> {
     }
 
     /// The account meant: by any of its names, or the only one.
-    async fn find_account(&mut self, choice: &AccountChoice) -> Result<LocalAccountId, CliError> {
+    pub(super) async fn find_account(&mut self, choice: &AccountChoice) -> Result<LocalAccountId, CliError> {
         // Needs no list, in which accounts that do not answer are missing.
         if let Some(local) = choice.account.as_deref().and_then(|text| text.parse().ok()) {
             return Ok(local);
         }
-        let accounts = self.client.call(AccountList, Nothing {}).await?.accounts;
+        let AccountsView { accounts, names } = self.client.call(AccountList, Nothing {}).await?;
         let Some(text) = &choice.account else {
             return match accounts.as_slice() {
                 [only] => Ok(only.local),
@@ -113,17 +113,16 @@ impl<'a> Session<'a> {
                 ))),
             };
         };
-        let is_exact = |account: &&AccountView| {
-            [account.local.to_hex(), account.id.to_hex(), account.name.clone()].contains(text)
+        let names_of = |account: &AccountView| {
+            let registered = names.get(&account.id).cloned();
+            [account.local.to_hex(), account.id.to_hex(), account.name.clone()].into_iter().chain(registered)
         };
+        let is_exact =
+            |account: &&AccountView| !text.is_empty() && names_of(account).any(|name| name == *text);
         if let Some(account) = accounts.iter().find(is_exact) {
             return Ok(account.local);
         }
-        let begins = |account: &AccountView| {
-            [account.local.to_hex(), account.id.to_hex(), account.name.clone()]
-                .iter()
-                .any(|name| is_beginning(text, name))
-        };
+        let begins = |account: &AccountView| names_of(account).any(|name| is_beginning(text, &name));
         one("account", text, accounts.iter().filter(|account| begins(account)).map(|account| account.local))
     }
 
@@ -167,18 +166,17 @@ impl<'a> Session<'a> {
                     password => password,
                 };
                 let answer = self.call_long::<AccountCreate>(CreateParams { name, password }).await?;
-                self.output.show(&answer, render::account)
+                self.output.show(&answer, |account| render::account(account, &Names::new()))
             }
             AccountCommand::Import { archive, password } => self.import(&archive, &password).await,
             AccountCommand::Export { file, account, password } => {
                 self.export(&file, &account, &password).await
             }
-            AccountCommand::List => {
-                self.call(AccountList, Nothing {}, |answer| render::accounts(&answer.accounts)).await
-            }
+            AccountCommand::List => self.call(AccountList, Nothing {}, render::accounts).await,
             AccountCommand::Show { account } => {
                 let account = self.find_account(&account).await?;
-                self.call(AccountDescribe, AccountParams { account }, render::account).await
+                let shown = |answer: &WithNames<AccountView>| render::account(&answer.view, &answer.names);
+                self.call(AccountDescribe, AccountParams { account }, shown).await
             }
             AccountCommand::Rename { name, account } => {
                 let account = self.find_account(&account).await?;
@@ -192,7 +190,7 @@ impl<'a> Session<'a> {
             }
             AccountCommand::Password { account, old_password_file, new_password_file, remove } => {
                 let account = self.find_account(&account).await?;
-                let protected = self.client.call(AccountDescribe, AccountParams { account }).await?.protected;
+                let protected = self.is_protected(account).await?;
                 let old = match old_password_file {
                     Some(path) => Some(terminal::password_in(&path)?),
                     None if protected => {
@@ -212,8 +210,8 @@ impl<'a> Session<'a> {
             AccountCommand::Remove { account, yes } => {
                 let account = self.find_account(&account).await?;
                 if !yes {
-                    let view = self.client.call(AccountDescribe, AccountParams { account }).await?;
-                    terminal::confirm(&render::removal(&view))?;
+                    let answer = self.client.call(AccountDescribe, AccountParams { account }).await?;
+                    terminal::confirm(&render::removal(&answer.view))?;
                 }
                 self.call(AccountRemove, AccountParams { account }, done).await
             }
@@ -230,7 +228,7 @@ impl<'a> Session<'a> {
         };
         let params = ImportParams { archive: STANDARD.encode(archive), password };
         let answer = self.call_long::<AccountImport>(params).await?;
-        self.output.show(&answer, render::account)
+        self.output.show(&answer, |account| render::account(account, &Names::new()))
     }
 
     async fn export(
@@ -243,11 +241,7 @@ impl<'a> Session<'a> {
         if path.exists() {
             return Err(CliError::file(path, "it exists already; choose another name"));
         }
-        let mut password = from_file(file)?;
-        if password.is_none() && self.client.call(AccountDescribe, AccountParams { account }).await?.protected
-        {
-            password = Some(terminal::ask_password("Password of the archive", PASSWORD_FILE)?);
-        }
+        let password = self.archive_password(account, file).await?;
         let answer = self.client.call(AccountExport, ExportParams { account, password }).await?;
         let archive = STANDARD
             .decode(&answer.archive)
@@ -255,6 +249,24 @@ impl<'a> Session<'a> {
         write_private(path, &archive).map_err(|error| CliError::file(path, error))?;
         let written = serde_json::json!({ "file": path, "bytes": archive.len() });
         self.output.show(&written, |_| format!("{} bytes written to {}", archive.len(), path.display()))
+    }
+
+    /// The password that opens the archive of an account, if it has one.
+    pub(super) async fn archive_password(
+        &mut self,
+        account: LocalAccountId,
+        file: &PasswordFile,
+    ) -> Result<Option<Secret>, CliError> {
+        match from_file(file)? {
+            None if self.is_protected(account).await? => {
+                Ok(Some(terminal::ask_password("Password of the archive", PASSWORD_FILE)?))
+            }
+            password => Ok(password),
+        }
+    }
+
+    async fn is_protected(&mut self, account: LocalAccountId) -> Result<bool, CliError> {
+        Ok(self.client.call(AccountDescribe, AccountParams { account }).await?.view.protected)
     }
 
     pub(super) async fn contact(&mut self, args: ContactArgs) -> Result<(), CliError> {
@@ -267,13 +279,9 @@ impl<'a> Session<'a> {
             ContactCommand::Decline { id } => self.call(ContactDecline, person(id), done).await,
             ContactCommand::Remove { id } => self.call(ContactRemove, person(id), done).await,
             ContactCommand::Ban { id } => self.call(ContactBan, person(id), done).await,
-            ContactCommand::List => {
-                let shown = |answer: &ContactsView| render::contacts(&answer.contacts);
-                self.call(ContactList, AccountParams { account }, shown).await
-            }
+            ContactCommand::List => self.call(ContactList, AccountParams { account }, render::contacts).await,
             ContactCommand::Requests => {
-                let shown = |answer: &RequestsView| render::requests(&answer.requests);
-                self.call(ContactRequests, AccountParams { account }, shown).await
+                self.call(ContactRequests, AccountParams { account }, render::requests).await
             }
         }
     }
@@ -293,7 +301,7 @@ impl<'a> Session<'a> {
             ConversationCommand::Members { conversation } => {
                 let conversation = self.find_conversation(account, &conversation).await?;
                 let params = ConversationParams { account, conversation };
-                let shown = |answer: &MembersView| render::members(&answer.members);
+                let shown = |answer: &MembersView| render::members(&answer.members, &answer.names);
                 self.call(ConversationMembers, params, shown).await
             }
             ConversationCommand::Create { title, description, mode } => {
@@ -313,8 +321,7 @@ impl<'a> Session<'a> {
                 self.call(ConversationInvite, params, render::changed).await
             }
             ConversationCommand::Requests => {
-                let shown = |answer: &RequestsView| render::requests(&answer.requests);
-                self.call(ContactRequests, AccountParams { account }, shown).await
+                self.call(ContactRequests, AccountParams { account }, render::requests).await
             }
             ConversationCommand::Accept { conversation } => {
                 let conversation = self.find_invitation(account, &conversation).await?;
@@ -434,12 +441,14 @@ impl<'a> Session<'a> {
                 let conversation = self.find_conversation(account, &conversation).await?;
                 let before = before.as_deref().map(commit).transpose()?;
                 let params = ListParams { account, conversation, before, limit };
-                self.call(MessageList, params, |page| render::messages(&page.messages)).await
+                let shown = |page: &WithNames<Page>| render::messages(&page.view.messages, &page.names);
+                self.call(MessageList, params, shown).await
             }
             MessageCommand::Search { conversation, text, limit } => {
                 let conversation = self.find_conversation(account, &conversation).await?;
                 let params = SearchParams { account, conversation, text, limit };
-                self.call(MessageSearch, params, |found| render::messages(&found.messages)).await
+                let shown = |found: &MessagesView| render::messages(&found.messages, &found.names);
+                self.call(MessageSearch, params, shown).await
             }
             MessageCommand::Read { conversation, message } => {
                 let conversation = self.find_conversation(account, &conversation).await?;
@@ -486,7 +495,12 @@ impl<'a> Session<'a> {
                     return Err(CliError::Unwell(format!("account {account} was removed")));
                 }
                 Event::Message { conversation, message } if only.is_none_or(|only| only == *conversation) => {
-                    self.output.show(&event, |_| render::message(message))?;
+                    // The events that come meanwhile are kept.
+                    let people = PeopleParams { people: [message.author].into() };
+                    let known = self.client.call(NamesKnown, people).await;
+                    // That the node ends is told when all its messages are.
+                    let names = known.map(|known| known.names).unwrap_or_default();
+                    self.output.show(&event, |_| render::message(message, &names))?;
                 }
                 Event::Missed { count } => {
                     self.output.show(&event, |_| format!("({count} events were missed)"))?;
@@ -526,8 +540,7 @@ impl<'a> Session<'a> {
             NodeCommand::Tree => self.call(NodeTree, Nothing {}, render::tree).await,
             NodeCommand::Links { account } => {
                 let account = self.find_account(&account).await?;
-                let shown = |answer: &LinksView| render::links(&answer.links);
-                self.call(LinksList, AccountParams { account }, shown).await
+                self.call(LinksList, AccountParams { account }, render::links).await
             }
             NodeCommand::Health => {
                 let health = self.client.call(NodeHealth, Nothing {}).await?;

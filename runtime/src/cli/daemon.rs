@@ -53,7 +53,7 @@ pub(super) async fn run(config: NodeConfig, stdio: bool) -> Result<(), CliError>
     Ok(())
 }
 
-fn start_logs(config: &LogConfig) -> Result<(), CliError> {
+pub(super) fn start_logs(config: &LogConfig) -> Result<(), CliError> {
     let filter = EnvFilter::try_new(&config.filter)
         .map_err(|error| CliError::Usage(format!("log.filter {:?} is wrong: {error}", config.filter)))?;
     let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(Mutex::new(std::io::stderr()));

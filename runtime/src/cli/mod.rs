@@ -7,6 +7,7 @@ mod args;
 mod commands;
 mod daemon;
 mod error;
+mod names;
 mod render;
 mod terminal;
 
@@ -20,7 +21,7 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory as _, Parser as _};
 use serde::Serialize;
 
-use self::args::{Cli, Command};
+use self::args::{Cli, Command, NamesCommand};
 use self::commands::Session;
 use self::error::CliError;
 use crate::config::{DEFAULT, NodeConfig};
@@ -95,6 +96,9 @@ async fn execute(cli: Cli, out: &mut dyn Write) -> Result<(), CliError> {
     if let Command::Run { stdio } = command {
         return daemon::run(config, stdio).await;
     }
+    if let Command::Names(NamesCommand::Serve { listen, folder }) = command {
+        return names::serve(&config, listen, folder, Output { out, json: cli.json }).await;
+    }
     let socket = cli.socket.or_else(|| config.socket()).ok_or_else(|| {
         CliError::Usage("the node has no unix socket (rpc.unix is empty); name one with --socket".to_owned())
     })?;
@@ -106,6 +110,7 @@ async fn execute(cli: Cli, out: &mut dyn Write) -> Result<(), CliError> {
         Command::Message(args) => session.message(args).await,
         Command::Dht(command) => session.dht(command).await,
         Command::Node(command) => session.node(command).await,
+        Command::Names(command) => session.names(command).await,
         Command::Run { .. } | Command::ApiReference | Command::Completions { .. } => Ok(()),
     }
 }

@@ -3,15 +3,19 @@
 use std::collections::BTreeMap;
 
 use comfy_table::{ContentArrangement, Table, presets};
-use skep_actors::account::messages::{AccountView, ContactView, LinkView, RequestView};
+use skep_actors::account::messages::AccountView;
 use skep_actors::swarm::messages::{
     Changed, ConversationView, MemberView, MessageView, ProfileView, RefusalView, VoteView,
 };
 use skep_actors::swarm::router::messages::{DirectView, RouteState, RouteView, RoutesView};
-use skep_protocol::ids::CommitId;
+use skep_protocol::ids::{AccountId, CommitId};
+use skep_protocol::names::{Name, Profile};
 use skep_protocol::time::UnixMillis;
 
-use crate::rpc::schema::{DhtNotice, DhtValueView, HealthView, NodeView, TreeView};
+use crate::rpc::schema::{
+    AccountsView, ContactsView, DhtNotice, DhtValueView, HealthView, LinksView, NamedView, Names, NodeView,
+    ProfilesView, RequestsView, TreeView, WithNames,
+};
 
 /// What is shown where there is nothing.
 const NOTHING: &str = "-";
@@ -60,6 +64,21 @@ fn optional(value: Option<impl ToString>) -> String {
     value.map_or_else(|| NOTHING.to_owned(), |value| value.to_string())
 }
 
+/// The registered name of somebody, beside the id.
+fn registered(person: AccountId, names: &Names) -> String {
+    names.get(&person).map_or(NOTHING, String::as_str).to_owned()
+}
+
+/// Somebody by their registered name, or by the beginning of the id if there is none. Beside a name that may
+/// look like another one the id is shown, too.
+fn who(person: AccountId, names: &Names) -> String {
+    match names.get(&person) {
+        Some(name) if name.parse().is_ok_and(|name: Name| name.is_plain()) => name.clone(),
+        Some(name) => format!("{name} ({})", person.short()),
+        None => person.short(),
+    }
+}
+
 /// Date and time of day, UTC.
 pub(crate) fn time(time: UnixMillis) -> String {
     let (days, second) = (time.seconds().div_euclid(86_400), time.seconds().rem_euclid(86_400));
@@ -76,13 +95,14 @@ pub(crate) fn time(time: UnixMillis) -> String {
     format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}")
 }
 
-pub(crate) fn accounts(accounts: &[AccountView]) -> String {
+pub(crate) fn accounts(answer: &AccountsView) -> String {
     table(
-        &["account", "name", "jami id", "announced", "contacts", "requests", "links"],
-        accounts.iter().map(|account| {
+        &["account", "name", "registered", "jami id", "announced", "contacts", "requests", "links"],
+        answer.accounts.iter().map(|account| {
             vec![
                 account.local.to_string(),
                 or_nothing(&account.name),
+                registered(account.id, &answer.names),
                 account.id.to_string(),
                 yes(account.announced),
                 account.contacts.to_string(),
@@ -93,10 +113,11 @@ pub(crate) fn accounts(accounts: &[AccountView]) -> String {
     )
 }
 
-pub(crate) fn account(account: &AccountView) -> String {
+pub(crate) fn account(account: &AccountView, names: &Names) -> String {
     list(&[
         ("account", account.local.to_string()),
         ("name", or_nothing(&account.name)),
+        ("registered name", registered(account.id, names)),
         ("jami id", account.id.to_string()),
         ("device", account.device.to_string()),
         ("password", yes(account.protected)),
@@ -121,12 +142,13 @@ pub(crate) fn removal(account: &AccountView) -> String {
     ))
 }
 
-pub(crate) fn contacts(contacts: &[ContactView]) -> String {
+pub(crate) fn contacts(answer: &ContactsView) -> String {
     table(
-        &["jami id", "state", "confirmed", "online", "connected", "since", "conversation"],
-        contacts.iter().map(|contact| {
+        &["jami id", "registered", "state", "confirmed", "online", "connected", "since", "conversation"],
+        answer.contacts.iter().map(|contact| {
             vec![
                 contact.id.to_string(),
+                registered(contact.id, &answer.names),
                 contact.state.clone(),
                 yes(contact.confirmed),
                 yes(contact.online),
@@ -139,12 +161,13 @@ pub(crate) fn contacts(contacts: &[ContactView]) -> String {
     )
 }
 
-pub(crate) fn requests(requests: &[RequestView]) -> String {
+pub(crate) fn requests(answer: &RequestsView) -> String {
     table(
-        &["from", "name", "received", "conversation", "mode", "title"],
-        requests.iter().map(|request| {
+        &["from", "registered", "name", "received", "conversation", "mode", "title"],
+        answer.requests.iter().map(|request| {
             vec![
                 request.from.to_string(),
+                registered(request.from, &answer.names),
                 or_nothing(&request.name),
                 time(request.received),
                 optional(request.conversation),
@@ -171,7 +194,8 @@ pub(crate) fn conversations(conversations: &[ConversationView]) -> String {
     )
 }
 
-pub(crate) fn conversation(conversation: &ConversationView) -> String {
+pub(crate) fn conversation(answer: &WithNames<ConversationView>) -> String {
+    let WithNames { view: conversation, names } = answer;
     let facts = list(&[
         ("conversation", conversation.id.to_string()),
         ("title", or_nothing(&conversation.title)),
@@ -181,30 +205,32 @@ pub(crate) fn conversation(conversation: &ConversationView) -> String {
         ("problem", optional(conversation.problem.as_deref())),
         ("head", optional(conversation.head)),
     ]);
-    let mut parts = vec![facts, members(&conversation.members)];
+    let mut parts = vec![facts, members(&conversation.members, names)];
     if !conversation.votes.is_empty() {
-        parts.push(votes(&conversation.votes));
+        parts.push(votes(&conversation.votes, names));
     }
     if !conversation.refusals.is_empty() {
-        parts.push(refusals(&conversation.refusals));
+        parts.push(refusals(&conversation.refusals, names));
     }
     parts.join("\n\n")
 }
 
-pub(crate) fn members(members: &[MemberView]) -> String {
+pub(crate) fn members(members: &[MemberView], names: &Names) -> String {
     table(
-        &["member", "role", "linked devices", "has", "has read"],
+        &["member", "registered", "role", "linked devices", "has", "has read"],
         members.iter().map(|member| {
             let short = |commit: Option<CommitId>| optional(commit.map(|commit| commit.short()));
             let linked = member.linked.to_string();
             let (has, has_read) = (short(member.fetched), short(member.read));
-            vec![member.id.to_string(), member.role.clone(), linked, has, has_read]
+            let (id, name) = (member.id.to_string(), registered(member.id, names));
+            vec![id, name, member.role.clone(), linked, has, has_read]
         }),
     )
 }
 
 /// The overlay of a conversation, bucket by bucket.
-pub(crate) fn routes(routes: &RoutesView) -> String {
+pub(crate) fn routes(answer: &WithNames<RoutesView>) -> String {
+    let WithNames { view: routes, names } = answer;
     let facts = list(&[
         ("channels", routes.degree().to_string()),
         ("buckets", routes.buckets.to_string()),
@@ -221,36 +247,37 @@ pub(crate) fn routes(routes: &RoutesView) -> String {
             RouteState::Sleeping => "sleeping",
         };
         let mobile = if node.mobile { "mobile" } else { "" };
-        let account = optional(node.account.map(|account| account.short()));
+        let account = optional(node.account.map(|account| who(account, names)));
         vec![node.bucket.to_string(), node.device.short(), account, state.to_owned(), or_nothing(mobile)]
     };
     let table_of_nodes = table(&["bucket", "device", "account", "state", ""], nodes.into_iter().map(row));
     let mut parts = vec![facts, table_of_nodes];
     if !routes.direct.is_empty() {
-        let row = |direct: &DirectView| vec![direct.device.short(), direct.account.short()];
+        let row = |direct: &DirectView| vec![direct.device.short(), who(direct.account, names)];
         parts.push(table(&["linked without a channel", "account"], routes.direct.iter().map(row)));
     }
     parts.join("\n\n")
 }
 
-fn votes(votes: &[VoteView]) -> String {
+fn votes(votes: &[VoteView], names: &Names) -> String {
     table(
         &["vote to", "among", "whom", "for it", "needed"],
         votes.iter().map(|vote| {
-            let voters: Vec<_> = vote.voters.iter().map(|voter| voter.short()).collect();
-            let (action, kind, target) = (vote.action.clone(), vote.kind.clone(), vote.target.clone());
+            let voters: Vec<_> = vote.voters.iter().map(|voter| who(*voter, names)).collect();
+            let (action, kind) = (vote.action.clone(), vote.kind.clone());
+            let target = vote.target.parse().map_or_else(|_| vote.target.clone(), |it| who(it, names));
             vec![action, kind, target, or_nothing(&voters.join(" ")), vote.needed.to_string()]
         }),
     )
 }
 
-fn refusals(refusals: &[RefusalView]) -> String {
+fn refusals(refusals: &[RefusalView], names: &Names) -> String {
     table(
         &["refused (utc)", "from", "device", "commit", "why"],
         refusals.iter().map(|refusal| {
             vec![
                 time(refusal.time),
-                optional(refusal.peer.map(|peer| peer.short())),
+                optional(refusal.peer.map(|peer| who(peer, names))),
                 refusal.device.short(),
                 optional(refusal.commit.map(|commit| commit.short())),
                 refusal.reason.clone(),
@@ -280,28 +307,36 @@ pub(crate) fn preferences(preferences: &BTreeMap<String, String>) -> String {
 }
 
 /// Messages as a chat: oldest first.
-pub(crate) fn messages(newest_first: &[MessageView]) -> String {
+pub(crate) fn messages(newest_first: &[MessageView], names: &Names) -> String {
     table(
         &["message", "time (utc)", "author", "text"],
         newest_first.iter().rev().map(|message| {
-            vec![message.id.to_string(), time(message.time), message.author.short(), summary(message)]
+            vec![
+                message.id.to_string(),
+                time(message.time),
+                who(message.author, names),
+                summary(message, names),
+            ]
         }),
     )
 }
 
 /// One message as one line or more.
-pub(crate) fn message(message: &MessageView) -> String {
-    let text = printable(&summary(message));
-    format!("{}  {}  {}  {text}", message.id, time(message.time), message.author.short())
+pub(crate) fn message(message: &MessageView, names: &Names) -> String {
+    let text = printable(&summary(message, names));
+    format!("{}  {}  {}  {text}", message.id, time(message.time), who(message.author, names))
 }
 
-fn summary(message: &MessageView) -> String {
+fn summary(message: &MessageView, names: &Names) -> String {
     let mut text = match message.kind.as_str() {
         "text/plain" if message.deleted => "(deleted)".to_owned(),
         "text/plain" => message.body.clone(),
         kind => {
-            let details: Vec<_> =
-                message.details.iter().map(|(name, value)| format!("{name}={value}")).collect();
+            let details: Vec<_> = message
+                .details
+                .iter()
+                .map(|(name, value)| format!("{name}={}", detail(value, names)))
+                .collect();
             format!("[{kind}] {}", details.join(" ")).trim_end().to_owned()
         }
     };
@@ -312,18 +347,46 @@ fn summary(message: &MessageView) -> String {
         text.push_str(" (edited)");
     }
     for reaction in &message.reactions {
-        text.push_str(&format!(" [{} {}]", reaction.author.short(), reaction.body));
+        text.push_str(&format!(" [{} {}]", who(reaction.author, names), reaction.body));
     }
     text
 }
 
-pub(crate) fn links(links: &[LinkView]) -> String {
+/// A detail of a message; people by their names.
+fn detail(value: &str, names: &Names) -> String {
+    match value.parse::<AccountId>() {
+        Ok(person) if names.contains_key(&person) => who(person, names),
+        _ => value.to_owned(),
+    }
+}
+
+pub(crate) fn links(answer: &LinksView) -> String {
     table(
-        &["account", "device", "state", "connections"],
-        links.iter().map(|link| {
+        &["account", "registered", "device", "state", "connections"],
+        answer.links.iter().map(|link| {
+            let (account, name) = (link.account.to_string(), registered(link.account, &answer.names));
             let connections = link.connections.to_string();
-            vec![link.account.to_string(), link.device.to_string(), link.state.clone(), connections]
+            vec![account, name, link.device.to_string(), link.state.clone(), connections]
         }),
+    )
+}
+
+/// Somebody who was looked up.
+pub(crate) fn named(found: &NamedView) -> String {
+    let evidence = if found.signed { "by the account" } else { "by nobody; the server claims it" };
+    list(&[
+        ("name", found.name.clone()),
+        ("jami id", found.id.to_string()),
+        ("server", found.server.clone()),
+        ("signed", evidence.to_owned()),
+    ])
+}
+
+pub(crate) fn profiles(answer: &ProfilesView) -> String {
+    let text = |profile: &Profile, key| profile.get(key).map_or(NOTHING, String::as_str).to_owned();
+    table(
+        &["name", "jami id"],
+        answer.profiles.iter().map(|profile| vec![text(profile, "username"), text(profile, "id")]),
     )
 }
 
@@ -415,6 +478,17 @@ mod tests {
         for extreme in [i64::MIN, i64::MAX] {
             assert!(!time(UnixMillis(extreme)).is_empty());
         }
+    }
+
+    #[test]
+    fn people_are_shown_by_their_names_and_the_id_beside_one_that_may_look_like_another() {
+        let [plain, other, none] = [1, 2, 3].map(|number| AccountId([number; 20]));
+        let names = Names::from([(plain, "alice".to_owned()), (other, "\u{430}lice".to_owned())]);
+        assert_eq!(who(plain, &names), "alice");
+        assert_eq!(who(other, &names), format!("\u{430}lice ({})", other.short()));
+        assert_eq!(who(none, &names), none.short());
+        assert_eq!(detail(&plain.to_hex(), &names), "alice");
+        assert_eq!(detail(&none.to_hex(), &names), none.to_hex());
     }
 
     #[test]

@@ -6,7 +6,7 @@ use skep_protocol::ids::DhtKey;
 
 use super::*;
 use crate::node::Node;
-use crate::node::fake::{self, CONVERSATION, PASSWORD};
+use crate::node::fake::{self, CONVERSATION, NAME, NAMED, PASSWORD};
 
 struct Running {
     folder: tempfile::TempDir,
@@ -242,6 +242,54 @@ async fn groups_are_made_and_voted_on_and_refusals_are_one_clear_line() {
         &["conversation", "create", "--mode", "one_to_one"][..],
         &["conversation", "accept", "zz"],
         &["conversation", "preferences", &id, "color"],
+    ] {
+        assert_eq!(running.skep(words).await.unwrap_err().exit_code(), ExitCode::from(2), "{words:?}");
+    }
+    running.node.shutdown().await;
+}
+
+#[tokio::test]
+async fn names_are_looked_up_and_shown_where_ids_are() {
+    let running = Running::start().await;
+    running.skep(&["account", "create", "Alice"]).await.unwrap();
+    let (id, conversation) = (NAMED.to_hex(), CONVERSATION.to_hex());
+    let found = running.skep(&["names", "lookup", "AliceTest"]).await.unwrap();
+    assert!(found.contains(&id) && found.contains("by the account"), "{found}");
+    let found = running.skep(&["names", "lookup", &id]).await.unwrap();
+    assert!(found.contains(NAME) && found.contains("the server claims it"), "{found}");
+    let found = running.skep(&["names", "search", "ali"]).await.unwrap();
+    assert!(found.contains("ali ") && found.contains(&id), "{found}");
+    running.skep(&["message", "send", &conversation, "hello"]).await.unwrap();
+    for words in [
+        &["contact", "list"][..],
+        &["contact", "requests"],
+        &["conversation", "show", &conversation],
+        &["conversation", "members", &conversation],
+        &["message", "list", &conversation],
+    ] {
+        let table = running.skep(words).await.unwrap();
+        assert!(table.contains(NAME), "{words:?} {table}");
+        let json: serde_json::Value =
+            serde_json::from_str(&running.skep(&[words, &["--json"]].concat()).await.unwrap()).unwrap();
+        assert_eq!(json["names"][&id], NAME, "{words:?} {json}");
+    }
+    // A name does where an id does.
+    running.skep(&["contact", "add", NAME]).await.unwrap();
+    for (words, expected) in [
+        (&["contact", "add", "nobody"][..], "nobody has the name nobody at https://ns.jami.net"),
+        (&["names", "lookup", "alicetest@names.example.org"], "the name server cannot be reached"),
+        (&["names", "lookup", &"1".repeat(40)], "has no name at https://ns.jami.net"),
+        (&["names", "register", "alice"], "the password is wrong"),
+    ] {
+        let error = running.skep(words).await.unwrap_err();
+        assert!(error.line().contains(expected) && !error.line().contains('\n'), "{}", error.line());
+        assert_eq!(error.exit_code(), ExitCode::FAILURE);
+    }
+    for words in [
+        &["names", "lookup", "ali\u{202e}ce"][..],
+        &["names", "lookup", "two words"],
+        &["names", "register", "ali\u{202e}ce"],
+        &["contact", "add", "a@b@c"],
     ] {
         assert_eq!(running.skep(words).await.unwrap_err().exit_code(), ExitCode::from(2), "{words:?}");
     }

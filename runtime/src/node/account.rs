@@ -9,10 +9,11 @@ use skep_actors::account::messages::{
 use skep_actors::supervision::{Port, Reply};
 use skep_actors::swarm::messages::{Changed, ConversationMessage, ConversationView, ProfileChange};
 use skep_protocol::ids::{AccountId, ConversationId, LocalAccountId};
+use skep_protocol::names::{Name, TypedError};
 use skep_protocol::swarm::message::Mode;
 
 use super::conversation::Conversation;
-use super::{ASK_DEADLINE, Node};
+use super::{ASK_DEADLINE, NamedView, Node};
 use crate::error::NodeError;
 
 /// Time to open or write an archive: Argon2 and a full disk write, with others before it.
@@ -88,6 +89,23 @@ impl Account {
     /// [`AccountError::Storage`] when it could not be written.
     pub async fn set(&self, read_receipts: Option<bool>, typing: Option<bool>) -> Result<(), NodeError> {
         self.ask(ASK_DEADLINE, |reply| AccountRequest::Set { read_receipts, typing, reply }).await
+    }
+
+    /// Registers a name for the account at the node's name server. Names are for ever, and an account has
+    /// one at each server. The password opens the archive, which has the key that signs.
+    ///
+    /// # Errors
+    /// [`NodeError::NoNameServer`], [`AccountError::WrongPassword`], [`NodeError::NotRegistered`] when the
+    /// server refuses, for example because somebody has the name.
+    pub async fn register_name(
+        &self,
+        name: &str,
+        password: Option<Password>,
+    ) -> Result<NamedView, NodeError> {
+        let name: Name = name.parse().map_err(TypedError::from)?;
+        self.node.name_server()?;
+        let sign = |reply| AccountRequest::SignName { name, password, reply };
+        self.node.register_name(self.ask(ARCHIVE_DEADLINE, sign).await?).await
     }
 
     /// Removes the account from this node for good: its keys, contacts and conversations. Other

@@ -7,6 +7,7 @@ use std::time::Duration;
 use skep_actors::account::messages::{AccountMessage, AccountRequest};
 use skep_actors::dht::messages::DhtMessage;
 use skep_actors::event::{Event, NodeEvent};
+use skep_actors::names::NameMessage;
 use skep_actors::supervision::{Actor, ChildSpec, Outlet, Port, Reply, RestartPolicy, Scope};
 use skep_protocol::ids::LocalAccountId;
 use tokio::sync::broadcast;
@@ -14,7 +15,7 @@ use tokio::sync::broadcast;
 use super::ASK_DEADLINE;
 use super::events::{EVENT_MAILBOX, EventsActor, Publish, WHOLE_NODE};
 use super::messages::{NewAccount, NodeMessage, OnProgress};
-use super::parts::Parts;
+use super::parts::{Family, Parts};
 use crate::error::NodeError;
 use crate::rpc::{RpcActor, RpcPlan};
 
@@ -49,6 +50,7 @@ pub(crate) struct NodeActor {
 struct Children {
     events: Outlet<NodeEvent>,
     dht: Port<DhtMessage>,
+    names: Port<NameMessage>,
     /// What was told last of the DHT.
     reachable: bool,
 }
@@ -68,11 +70,15 @@ impl NodeActor {
 
     fn start_account(&mut self, local: LocalAccountId, scope: &mut Scope<'_, Self>) {
         let Some(children) = &self.children else { return };
-        // The root, the DHT and the control interface are on the first thread.
+        // The root, the DHT, the names and the control interface are on the first thread.
         let shard = u64::try_from(self.accounts.len()).unwrap_or_default() + 1;
         let spec = ChildSpec::new(account_name(local)).shard(shard).restart(RestartPolicy::giving_up());
-        let (dht, events) = (children.dht.clone(), children.events.clone());
-        let port = self.plan.parts.start_account(local, spec, dht, events, scope);
+        let family = Family {
+            dht: children.dht.clone(),
+            names: children.names.clone(),
+            events: children.events.clone(),
+        };
+        let port = self.plan.parts.start_account(local, spec, family, scope);
         self.accounts.insert(local, AccountState::Running(port));
     }
 
@@ -204,7 +210,8 @@ impl Actor for NodeActor {
         let events = scope.start_child(spec, events).outlet(Publish);
         let plan = Arc::clone(&self.plan);
         let dht = plan.parts.start_dht(scope);
-        self.children = Some(Children { events, dht, reachable: false });
+        let names = plan.parts.start_names(events.clone(), scope);
+        self.children = Some(Children { events, dht, names, reachable: false });
         scope.after(HEALTH_INTERVAL, Self::watch_dht);
         match plan.parts.accounts() {
             Ok(accounts) => accounts.into_iter().for_each(|local| self.start_account(local, scope)),
@@ -227,6 +234,9 @@ impl Actor for NodeActor {
             NodeMessage::Remove { local, reply } => self.remove(local, reply, scope),
             NodeMessage::Dht(reply) => {
                 reply.send(self.children.as_ref().map(|children| children.dht.clone()));
+            }
+            NodeMessage::Names(reply) => {
+                reply.send(self.children.as_ref().map(|children| children.names.clone()));
             }
         }
     }

@@ -13,15 +13,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use futures::Stream;
+pub use skep_actors::event::WHOLE_NODE;
 use skep_actors::event::{Event, NodeEvent};
 use skep_actors::supervision::{Actor, Message, Policy, Scope};
 use skep_protocol::ids::LocalAccountId;
 use skep_protocol::time::UnixMillis;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::broadcast::{Receiver, Sender};
-
-/// The account of events that concern the whole node: the DHT's state, and events missed.
-pub const WHOLE_NODE: LocalAccountId = LocalAccountId([0; LocalAccountId::LENGTH]);
 
 /// Room of the events actor's mailbox: a fetched history of a thousand messages comes at once.
 pub(crate) const EVENT_MAILBOX: usize = 4096;

@@ -11,6 +11,7 @@ use futures::future::BoxFuture;
 use skep_actors::account::messages::{AccountError, AccountRequest, AccountView, ContactView, RequestView};
 use skep_actors::dht::messages::{Found, ListenEvent, PutReport};
 use skep_actors::event::{Event, NodeEvent};
+use skep_actors::names::NameMessage;
 use skep_actors::supervision::{Actor, ChildSpec, Message, Outlet, Port, Reply, RestartPolicy, Scope};
 use skep_actors::swarm::messages::{
     Changed, ConversationError, ConversationMessage, ConversationView, GroupChange, MemberView, MessageView,
@@ -18,12 +19,13 @@ use skep_actors::swarm::messages::{
 };
 use skep_protocol::dht::value::Value;
 use skep_protocol::ids::{AccountId, CommitId, ConversationId, DeviceId, DhtKey, LocalAccountId, sha1};
+use skep_protocol::names::{About, AskError, Evidence, Found as FoundName, Resolution, ServerUrl};
 use skep_protocol::swarm::message::Target;
 use skep_protocol::time::UnixMillis;
 
 use super::actor::NodeActor;
 use super::messages::{CreationProgress, NewAccount, OnProgress, Origin};
-use super::parts::Parts;
+use super::parts::{Family, Parts};
 use super::thread::{self, Foundations};
 use super::{AccountMessage, DhtMessage, Health, Node};
 use crate::config::NodeConfig;
@@ -39,6 +41,7 @@ pub(crate) const CONVERSATION: ConversationId = ConversationId([0xc0; 20]);
 pub(crate) fn config(folder: &tempfile::TempDir) -> NodeConfig {
     let mut config = NodeConfig { data_dir: folder.path().to_owned(), ..NodeConfig::default() };
     config.debug.fault_injection = true;
+    config.names.server = Some(Default::default());
     config.rpc.websocket = Some(([127, 0, 0, 1], 0).into());
     config.rpc.origins = vec!["https://chat.example".to_owned()];
     config.metrics.listen = Some(([127, 0, 0, 1], 0).into());
@@ -68,14 +71,18 @@ impl Parts for FakeParts {
         scope.start_child(ChildSpec::new("dht"), FakeDht::default)
     }
 
+    fn start_names(&self, _: Outlet<NodeEvent>, scope: &mut Scope<'_, NodeActor>) -> Port<NameMessage> {
+        scope.start_child(ChildSpec::new("names"), || FakeNames)
+    }
+
     fn start_account(
         &self,
         local: LocalAccountId,
         spec: ChildSpec,
-        _: Port<DhtMessage>,
-        events: Outlet<NodeEvent>,
+        family: Family,
         scope: &mut Scope<'_, NodeActor>,
     ) -> Port<AccountMessage> {
+        let events = family.events;
         scope.start_child(spec, move || FakeAccount { local, events: events.clone(), conversation: None })
     }
 
@@ -141,6 +148,47 @@ impl Actor for FakeDht {
             }
             DhtMessage::Listen { key, outlet, .. } => self.listeners.push((key, outlet)),
             other => panic!("the fake DHT does not know {}", other.kind()),
+        }
+    }
+}
+
+/// Whose name is [`NAME`].
+pub(crate) const NAMED: AccountId = AccountId([7; 20]);
+
+/// The one name that is known.
+pub(crate) const NAME: &str = "alicetest";
+
+/// Knows one name, and finds it both ways. Every other server than the default one is down.
+struct FakeNames;
+
+impl Actor for FakeNames {
+    type Message = NameMessage;
+    const KIND: &'static str = "names";
+
+    fn handle(&mut self, message: NameMessage, _: &mut Scope<'_, Self>) {
+        match message {
+            NameMessage::Known { people, reply } => {
+                let named = people.into_iter().filter(|person| *person == NAMED);
+                reply.send(named.map(|person| (person, NAME.parse().unwrap())).collect());
+            }
+            NameMessage::Want(_) => (),
+            NameMessage::Ask { question, reply } => reply.send(match question.about {
+                _ if question.server != ServerUrl::default() => Err(AskError::Unreachable),
+                About::Name(name) if name.as_str() == NAME => {
+                    let resolution = Resolution { account: NAMED, evidence: Evidence::Signed };
+                    Ok(Some(FoundName::Account(resolution)))
+                }
+                About::Account(account) if account == NAMED => {
+                    Ok(Some(FoundName::Name { name: NAME.parse().unwrap(), evidence: Evidence::Claimed }))
+                }
+                About::Search(text) => {
+                    let profile = [("username", text), ("id", NAMED.to_hex())];
+                    let profile = profile.map(|(key, value)| (key.to_owned(), value));
+                    Ok(Some(FoundName::Profiles(vec![profile.into_iter().collect()])))
+                }
+                _ => Ok(None),
+            }),
+            other => panic!("the fake names do not know {}", other.kind()),
         }
     }
 }
@@ -211,6 +259,11 @@ impl FakeAccount {
             | AccountRequest::DeclineInvitation { conversation, reply } => {
                 let known = conversation == CONVERSATION;
                 reply.send(known.then_some(()).ok_or(AccountError::UnknownInvitation(conversation)));
+            }
+            AccountRequest::SignName { password, reply, .. } => {
+                // Nothing here has a key.
+                assert_eq!(password, None);
+                reply.send(Err(AccountError::WrongPassword));
             }
             AccountRequest::Rename { reply, .. } | AccountRequest::Set { reply, .. } => reply.send(Ok(())),
             AccountRequest::Withdraw(reply) => reply.send(()),

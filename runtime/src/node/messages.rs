@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use skep_actors::account::messages::{AccountMessage, Password};
 use skep_actors::dht::messages::DhtMessage;
+use skep_actors::names::NameMessage;
 use skep_actors::supervision::{Message, Policy, Port, Reply};
 use skep_protocol::ids::LocalAccountId;
 
@@ -52,6 +53,8 @@ pub(crate) enum NodeMessage {
     Remove { local: LocalAccountId, reply: Reply<Result<(), NodeError>> },
     /// The port of the DHT.
     Dht(Reply<Option<Port<DhtMessage>>>),
+    /// The port of who asks name servers.
+    Names(Reply<Option<Port<NameMessage>>>),
 }
 
 impl Message for NodeMessage {
@@ -62,6 +65,7 @@ impl Message for NodeMessage {
             Self::Create { .. } => "create",
             Self::Remove { .. } => "remove",
             Self::Dht(_) => "dht",
+            Self::Names(_) => "names",
         }
     }
 

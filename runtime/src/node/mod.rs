@@ -4,7 +4,8 @@
 //!   Node, Account, Conversation       what a program holds; typed messages to the actors
 //!   messages.rs, actor.rs             the root of the tree
 //!   dht.rs                            the DHT by hand
-//!   parts.rs                          what the root starts: DHT and accounts
+//!   names.rs                          names instead of ids
+//!   parts.rs                          what the root starts: DHT, names and accounts
 //!   events.rs                         from all accounts to all subscribers
 //!   folder.rs                         the data folder, locked
 //!   thread.rs                         the actix system and its threads
@@ -31,6 +32,7 @@ mod dht;
 mod events;
 mod folder;
 mod messages;
+mod names;
 mod parts;
 mod thread;
 
@@ -45,6 +47,7 @@ pub use events::{EventStream, WHOLE_NODE};
 pub(crate) use folder::{secret_file, write_private};
 pub use messages::{CreationProgress, OnProgress};
 pub(crate) use messages::{NewAccount, NodeMessage, Origin};
+pub use names::NamedView;
 pub(crate) use skep_actors::account::messages::AccountMessage;
 pub(crate) use skep_actors::dht::messages::DhtMessage;
 pub use skep_actors::dht::messages::Health;

@@ -19,16 +19,24 @@ use skep_actors::dht::network::Network;
 use skep_actors::dht::opendht::{OpenDhtNetwork, node_id};
 use skep_actors::dht::{BothNetworks, DhtActor, DhtMemory};
 use skep_actors::event::NodeEvent;
+use skep_actors::names::{NameActor, NameConfig, NameMessage};
 use skep_actors::peer::transport::{GatherOptions, UnusedPlaces};
 use skep_actors::supervision::{ChildSpec, Environment, Outlet, Port, Scope};
 use skep_protocol::dht::opendht::packet::NetworkId;
 use skep_protocol::ids::LocalAccountId;
+use skep_protocol::names::ServerUrl;
 
 use super::actor::NodeActor;
 use super::messages::{CreationProgress, NewAccount, OnProgress, Origin};
 use super::thread::Foundations;
 use crate::config::DhtNetwork;
 use crate::error::NodeError;
+
+/// File of known names in the data folder.
+const NAMES: &str = "names";
+
+/// Whose work on disk is that for names: no account's.
+const NAMES_SHARE: Share = Share(0);
 
 /// How the root starts its children and makes accounts.
 pub(crate) trait Parts: Send + Sync + 'static {
@@ -38,13 +46,15 @@ pub(crate) trait Parts: Send + Sync + 'static {
     /// Starts the DHT.
     fn start_dht(&self, scope: &mut Scope<'_, NodeActor>) -> Port<DhtMessage>;
 
+    /// Starts who asks name servers.
+    fn start_names(&self, events: Outlet<NodeEvent>, scope: &mut Scope<'_, NodeActor>) -> Port<NameMessage>;
+
     /// Starts an account that is on disk.
     fn start_account(
         &self,
         local: LocalAccountId,
         spec: ChildSpec,
-        dht: Port<DhtMessage>,
-        events: Outlet<NodeEvent>,
+        family: Family,
         scope: &mut Scope<'_, NodeActor>,
     ) -> Port<AccountMessage>;
 
@@ -59,6 +69,13 @@ pub(crate) trait Parts: Send + Sync + 'static {
     fn remove_account(&self, local: LocalAccountId) -> BoxFuture<'static, Result<(), NodeError>>;
 }
 
+/// Whom an account speaks to, beside its own children.
+pub(crate) struct Family {
+    pub(crate) dht: Port<DhtMessage>,
+    pub(crate) names: Port<NameMessage>,
+    pub(crate) events: Outlet<NodeEvent>,
+}
+
 /// The parts of a real node.
 pub(crate) fn install(foundations: &Foundations<'_>) -> Result<Box<dyn Parts>, NodeError> {
     let accounts = foundations.folder.accounts();
@@ -69,6 +86,8 @@ pub(crate) fn install(foundations: &Foundations<'_>) -> Result<Box<dyn Parts>, N
         accounts,
         network: foundations.config.dht.network,
         networks: networks(foundations)?,
+        names: foundations.folder.path().join(NAMES),
+        name_server: foundations.config.names.server.clone(),
         gather: GatherOptions { include_loopback: foundations.config.links.loopback },
         unused: UnusedPlaces::default(),
         pool: foundations.pool.clone(),
@@ -80,6 +99,8 @@ struct RealParts {
     accounts: PathBuf,
     network: DhtNetwork,
     networks: BothNetworks,
+    names: PathBuf,
+    name_server: Option<ServerUrl>,
     gather: GatherOptions,
     unused: UnusedPlaces,
     pool: BlockingPool,
@@ -162,20 +183,33 @@ impl Parts for RealParts {
         }
     }
 
+    fn start_names(&self, events: Outlet<NodeEvent>, scope: &mut Scope<'_, NodeActor>) -> Port<NameMessage> {
+        let config = NameConfig {
+            server: self.name_server.clone(),
+            file: self.names.clone(),
+            tls: None,
+            pool: self.pool.clone(),
+            share: NAMES_SHARE,
+            events,
+        };
+        scope.start_child(ChildSpec::new("names"), move || NameActor::new(config.clone()))
+    }
+
     fn start_account(
         &self,
         local: LocalAccountId,
         spec: ChildSpec,
-        dht: Port<DhtMessage>,
-        events: Outlet<NodeEvent>,
+        family: Family,
         scope: &mut Scope<'_, NodeActor>,
     ) -> Port<AccountMessage> {
+        let Family { dht, names, events } = family;
         let config = AccountConfig {
             folder: AccountFolder::new(&self.accounts, local),
             local,
             dht,
             pool: self.pool.clone(),
             events,
+            names: names.outlet(NameMessage::Want),
             gather: self.gather,
             unused: self.unused.clone(),
             public: false,

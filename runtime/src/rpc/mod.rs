@@ -16,6 +16,7 @@ pub mod client;
 mod connection;
 mod dispatch;
 mod lines;
+mod people;
 pub mod reference;
 pub mod schema;
 mod server;

@@ -1,5 +1,6 @@
 //! What each method does: the translation between the wire's types and the node's.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -18,6 +19,7 @@ use skep_protocol::ids::{AccountId, CommitId, ConversationId, DhtKey, LocalAccou
 
 use skep_protocol::swarm::message::{Mode, Target};
 
+use super::people::{People, people_in};
 use super::schema::*;
 use super::session::Caller;
 use crate::node::{Account, Conversation, Node};
@@ -90,6 +92,34 @@ impl Server {
         let message: CommitId = self.conversation(local, conversation).write(message).await?;
         Ok(MessageRef { message })
     }
+
+    /// The person meant by an id or a name.
+    async fn person(&self, text: &str) -> Result<AccountId, RpcError> {
+        Ok(self.node.person(text).await?)
+    }
+
+    /// The person or device meant.
+    async fn target(&self, text: &str) -> Result<Target, RpcError> {
+        match Target::parse(&text.to_lowercase()) {
+            Some(target @ Target::Device(_)) => Ok(target),
+            _ => self.person(text).await.map(Target::Account),
+        }
+    }
+
+    /// The names of people in an answer.
+    async fn names_in<T: People + ?Sized>(&self, answer: &T) -> Names {
+        self.names(people_in(answer)).await
+    }
+
+    async fn names(&self, people: BTreeSet<AccountId>) -> Names {
+        let known = self.node.known_names(people).await;
+        known.into_iter().map(|(person, name)| (person, name.to_string())).collect()
+    }
+
+    /// An answer with the names of people in it.
+    async fn with_names<T: People>(&self, view: T) -> WithNames<T> {
+        WithNames { names: self.names_in(&view).await, view }
+    }
 }
 
 fn password(secret: Option<&Secret>) -> Option<Password> {
@@ -99,17 +129,6 @@ fn password(secret: Option<&Secret>) -> Option<Password> {
 /// A key as people write it.
 fn dht_key(text: &str) -> DhtKey {
     text.parse().unwrap_or_else(|_| DhtKey::of_text(text))
-}
-
-fn person(text: &str) -> Result<AccountId, RpcError> {
-    AccountId::from_uri(text).map_err(|error| RpcError::new(ErrorCode::InvalidParams, error.to_string()))
-}
-
-fn target(text: &str) -> Result<Target, RpcError> {
-    match Target::parse(&text.to_lowercase()) {
-        Some(target @ Target::Device(_)) => Ok(target),
-        _ => person(text).map(Target::Account),
-    }
 }
 
 impl Methods<Caller> for Server {
@@ -175,11 +194,16 @@ impl Methods<Caller> for Server {
         let views = futures::stream::iter(accounts)
             .map(|account| async move { account.describe().await.ok() })
             .buffered(LIST_AT_ONCE);
-        Ok(AccountsView { accounts: views.filter_map(|view| async move { view }).collect().await })
+        let accounts: Vec<_> = views.filter_map(|view| async move { view }).collect().await;
+        Ok(AccountsView { names: self.names_in(&accounts[..]).await, accounts })
     }
 
-    async fn account_describe(&self, _: &Caller, params: AccountParams) -> Result<AccountView, RpcError> {
-        Ok(self.account(params.account).describe().await?)
+    async fn account_describe(
+        &self,
+        _: &Caller,
+        params: AccountParams,
+    ) -> Result<WithNames<AccountView>, RpcError> {
+        Ok(self.with_names(self.account(params.account).describe().await?).await)
     }
 
     async fn account_rename(&self, _: &Caller, params: RenameParams) -> Result<Done, RpcError> {
@@ -204,36 +228,39 @@ impl Methods<Caller> for Server {
     }
 
     async fn contact_add(&self, _: &Caller, params: ContactParams) -> Result<ConversationRef, RpcError> {
-        let conversation = self.account(params.account).add_contact(person(&params.contact)?).await?;
+        let conversation =
+            self.account(params.account).add_contact(self.person(&params.contact).await?).await?;
         Ok(ConversationRef { conversation: conversation.id() })
     }
 
     async fn contact_accept(&self, _: &Caller, params: ContactParams) -> Result<ConversationRef, RpcError> {
-        let conversation = self.account(params.account).accept(person(&params.contact)?).await?;
+        let conversation = self.account(params.account).accept(self.person(&params.contact).await?).await?;
         Ok(ConversationRef { conversation: conversation.id() })
     }
 
     async fn contact_decline(&self, _: &Caller, params: ContactParams) -> Result<Done, RpcError> {
-        self.account(params.account).decline(person(&params.contact)?).await?;
+        self.account(params.account).decline(self.person(&params.contact).await?).await?;
         Ok(Done {})
     }
 
     async fn contact_remove(&self, _: &Caller, params: ContactParams) -> Result<Done, RpcError> {
-        self.account(params.account).remove_contact(person(&params.contact)?, false).await?;
+        self.account(params.account).remove_contact(self.person(&params.contact).await?, false).await?;
         Ok(Done {})
     }
 
     async fn contact_ban(&self, _: &Caller, params: ContactParams) -> Result<Done, RpcError> {
-        self.account(params.account).remove_contact(person(&params.contact)?, true).await?;
+        self.account(params.account).remove_contact(self.person(&params.contact).await?, true).await?;
         Ok(Done {})
     }
 
     async fn contact_list(&self, _: &Caller, params: AccountParams) -> Result<ContactsView, RpcError> {
-        Ok(ContactsView { contacts: self.account(params.account).contacts().await? })
+        let contacts = self.account(params.account).contacts().await?;
+        Ok(ContactsView { names: self.names_in(&contacts[..]).await, contacts })
     }
 
     async fn contact_requests(&self, _: &Caller, params: AccountParams) -> Result<RequestsView, RpcError> {
-        Ok(RequestsView { requests: self.account(params.account).requests().await? })
+        let requests = self.account(params.account).requests().await?;
+        Ok(RequestsView { names: self.names_in(&requests[..]).await, requests })
     }
 
     async fn conversation_create(
@@ -251,7 +278,7 @@ impl Methods<Caller> for Server {
     }
 
     async fn conversation_invite(&self, _: &Caller, params: InviteParams) -> Result<Changed, RpcError> {
-        let person = person(&params.contact)?;
+        let person = self.person(&params.contact).await?;
         Ok(self.conversation(params.account, params.conversation).invite(person).await?)
     }
 
@@ -270,12 +297,12 @@ impl Methods<Caller> for Server {
     }
 
     async fn conversation_ban(&self, _: &Caller, params: VoteParams) -> Result<Changed, RpcError> {
-        let target = target(&params.target)?;
+        let target = self.target(&params.target).await?;
         Ok(self.conversation(params.account, params.conversation).ban(target).await?)
     }
 
     async fn conversation_unban(&self, _: &Caller, params: VoteParams) -> Result<Changed, RpcError> {
-        let target = target(&params.target)?;
+        let target = self.target(&params.target).await?;
         Ok(self.conversation(params.account, params.conversation).unban(target).await?)
     }
 
@@ -298,8 +325,9 @@ impl Methods<Caller> for Server {
         &self,
         _: &Caller,
         params: ConversationParams,
-    ) -> Result<RoutesView, RpcError> {
-        Ok(self.conversation(params.account, params.conversation).routes().await?)
+    ) -> Result<WithNames<RoutesView>, RpcError> {
+        let routes = self.conversation(params.account, params.conversation).routes().await?;
+        Ok(self.with_names(routes).await)
     }
 
     async fn conversation_preferences(
@@ -321,15 +349,17 @@ impl Methods<Caller> for Server {
         _: &Caller,
         params: AccountParams,
     ) -> Result<ConversationsView, RpcError> {
-        Ok(ConversationsView { conversations: self.account(params.account).conversations().await? })
+        let conversations = self.account(params.account).conversations().await?;
+        Ok(ConversationsView { names: self.names_in(&conversations[..]).await, conversations })
     }
 
     async fn conversation_describe(
         &self,
         _: &Caller,
         params: ConversationParams,
-    ) -> Result<ConversationView, RpcError> {
-        Ok(self.conversation(params.account, params.conversation).describe().await?)
+    ) -> Result<WithNames<ConversationView>, RpcError> {
+        let view = self.conversation(params.account, params.conversation).describe().await?;
+        Ok(self.with_names(view).await)
     }
 
     async fn conversation_members(
@@ -338,7 +368,7 @@ impl Methods<Caller> for Server {
         params: ConversationParams,
     ) -> Result<MembersView, RpcError> {
         let members = self.conversation(params.account, params.conversation).members().await?;
-        Ok(MembersView { members })
+        Ok(MembersView { names: self.names_in(&members[..]).await, members })
     }
 
     async fn conversation_leave(&self, _: &Caller, params: ConversationParams) -> Result<Done, RpcError> {
@@ -386,14 +416,16 @@ impl Methods<Caller> for Server {
         self.write(account, conversation, Outgoing::React { message, body }).await
     }
 
-    async fn message_list(&self, _: &Caller, params: ListParams) -> Result<Page, RpcError> {
+    async fn message_list(&self, _: &Caller, params: ListParams) -> Result<WithNames<Page>, RpcError> {
         let conversation = self.conversation(params.account, params.conversation);
-        Ok(conversation.messages(params.before, params.limit.min(MAX_PAGE)).await?)
+        let page = conversation.messages(params.before, params.limit.min(MAX_PAGE)).await?;
+        Ok(self.with_names(page).await)
     }
 
     async fn message_search(&self, _: &Caller, params: SearchParams) -> Result<MessagesView, RpcError> {
         let conversation = self.conversation(params.account, params.conversation);
-        Ok(MessagesView { messages: conversation.search(params.text, params.limit.min(MAX_PAGE)).await? })
+        let messages = conversation.search(params.text, params.limit.min(MAX_PAGE)).await?;
+        Ok(MessagesView { names: self.names_in(&messages[..]).await, messages })
     }
 
     async fn message_read(&self, _: &Caller, params: MessageParams) -> Result<Done, RpcError> {
@@ -412,7 +444,25 @@ impl Methods<Caller> for Server {
     }
 
     async fn links_list(&self, _: &Caller, params: AccountParams) -> Result<LinksView, RpcError> {
-        Ok(LinksView { links: self.account(params.account).links().await? })
+        let links = self.account(params.account).links().await?;
+        Ok(LinksView { names: self.names_in(&links[..]).await, links })
+    }
+
+    async fn names_lookup(&self, _: &Caller, params: NameParams) -> Result<NamedView, RpcError> {
+        Ok(self.node.look_up(&params.text).await?)
+    }
+
+    async fn names_search(&self, _: &Caller, params: NameParams) -> Result<ProfilesView, RpcError> {
+        Ok(ProfilesView { profiles: self.node.search_names(params.text).await? })
+    }
+
+    async fn names_register(&self, _: &Caller, params: RegisterParams) -> Result<NamedView, RpcError> {
+        let password = password(params.password.as_ref());
+        Ok(self.account(params.account).register_name(&params.name, password).await?)
+    }
+
+    async fn names_known(&self, _: &Caller, params: PeopleParams) -> Result<NamesView, RpcError> {
+        Ok(NamesView { names: self.names(params.people).await })
     }
 
     async fn dht_put(&self, _: &Caller, params: DhtPutParams) -> Result<DhtPutView, RpcError> {

@@ -15,7 +15,7 @@ use super::client::{Client, ClientError};
 use super::schema::{method, *};
 use super::*;
 use crate::config::NodeConfig;
-use crate::node::fake::{self, CONVERSATION};
+use crate::node::fake::{self, CONVERSATION, NAME, NAMED};
 
 struct Running {
     folder: tempfile::TempDir,
@@ -276,9 +276,12 @@ async fn errors_of_accounts_have_their_codes() {
     let wrong = client.call(method::AccountImport, garbled).await;
     assert!(matches!(wrong, Err(ClientError::Refused(e)) if e.code == ErrorCode::InvalidParams.number()));
     let account = skep_protocol::ids::LocalAccountId([9; 8]);
-    let no_id = ContactParams { account, contact: "jami:80eeb2".to_owned() };
+    let no_id = ContactParams { account, contact: "neither name nor id".to_owned() };
     let wrong = client.call(method::ContactAdd, no_id).await;
     assert!(matches!(wrong, Err(ClientError::Refused(e)) if e.code == ErrorCode::InvalidParams.number()));
+    let nobody = ContactParams { account, contact: "jami:80eeb2".to_owned() };
+    let wrong = client.call(method::ContactAdd, nobody).await;
+    assert!(matches!(wrong, Err(ClientError::Refused(e)) if e.code == ErrorCode::NotFound.number()));
     let nobody = AccountParams { account };
     let wrong = client.call(method::AccountDescribe, nobody).await;
     assert!(matches!(wrong, Err(ClientError::Refused(e)) if e.code == ErrorCode::NotFound.number()));
@@ -295,9 +298,10 @@ async fn errors_of_groups_have_their_codes() {
     let person = "07".repeat(20);
     for (name, params, expected) in [
         ("conversation.invite", json!({ "contact": person }), ErrorCode::Refused),
-        ("conversation.invite", json!({ "contact": "nobody" }), ErrorCode::InvalidParams),
+        ("conversation.invite", json!({ "contact": "no body" }), ErrorCode::InvalidParams),
+        ("conversation.invite", json!({ "contact": "nobody" }), ErrorCode::NotFound),
         ("conversation.ban", json!({ "target": "08".repeat(20) }), ErrorCode::NotFound),
-        ("conversation.ban", json!({ "target": "x" }), ErrorCode::InvalidParams),
+        ("conversation.ban", json!({ "target": "ali\u{202e}ce" }), ErrorCode::InvalidParams),
         ("conversation.set_profile", json!({ "profile": {} }), ErrorCode::InvalidParams),
         ("conversation.set_profile", json!({ "profile": { "colour": "red" } }), ErrorCode::InvalidParams),
     ] {
@@ -313,6 +317,33 @@ async fn errors_of_groups_have_their_codes() {
     let vote = json!({ "account": account, "conversation": CONVERSATION, "target": person });
     let reply = raw.ask(request(2, "conversation.ban", vote)).await;
     assert_eq!(reply["result"]["decided"], false, "{reply}");
+    running.node.shutdown().await;
+}
+
+#[tokio::test]
+async fn names_are_told_as_far_as_they_are_known_and_nobody_is_asked_without_a_server() {
+    let people = json!({ "people": [NAMED, "1".repeat(40)] });
+    let running = Running::start().await;
+    let mut raw = running.raw().await;
+    let reply = raw.ask(request(1, "names.known", people.clone())).await;
+    assert_eq!(reply["result"], json!({ "names": { NAMED.to_hex(): NAME } }));
+    running.node.shutdown().await;
+
+    let running = Running::start_with(|config| config.names.server = None).await;
+    let mut raw = running.raw().await;
+    let reply = raw.ask(request(1, "names.known", people)).await;
+    assert_eq!(reply["result"], json!({ "names": {} }));
+    let account = "1".repeat(16);
+    for (name, params, expected) in [
+        ("names.lookup", json!({ "text": "alice" }), ErrorCode::Disabled),
+        ("names.search", json!({ "text": "alice" }), ErrorCode::Disabled),
+        ("names.register", json!({ "account": account, "name": "alice" }), ErrorCode::Disabled),
+        ("contact.add", json!({ "account": account, "contact": "alice" }), ErrorCode::InvalidParams),
+        ("names.lookup", json!({ "text": "alice@http://127.0.0.1:1" }), ErrorCode::Unreachable),
+    ] {
+        let reply = raw.ask(request(2, name, params)).await;
+        assert_eq!(code(&reply), i64::from(expected.number()), "{name} {reply}");
+    }
     running.node.shutdown().await;
 }
 

@@ -54,7 +54,7 @@ impl Person {
     /// [`super::Failure::Refused`].
     pub async fn view(&mut self, conversation: ConversationId) -> Result<ConversationView> {
         let params = ConversationParams { account: self.local, conversation };
-        self.node.call(method::ConversationDescribe, params).await
+        Ok(self.node.call(method::ConversationDescribe, params).await?.view)
     }
 
     /// Waits until somebody has a role in a conversation, or none.

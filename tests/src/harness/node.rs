@@ -23,6 +23,8 @@ pub struct NodeSetup {
     network: &'static str,
     bootstrap: Vec<String>,
     local_discovery: bool,
+    /// The URL of the name server it asks; empty for none.
+    name_server: String,
     /// Where its DHT listens; on port 0 a free one is chosen at the first start, and kept.
     listen: SocketAddr,
 }
@@ -42,6 +44,7 @@ impl NodeSetup {
             network: "kad",
             bootstrap: Vec::new(),
             local_discovery: false,
+            name_server: String::new(),
             listen,
         }
     }
@@ -72,6 +75,13 @@ impl NodeSetup {
     #[must_use]
     pub fn joining(mut self, address: &str) -> Self {
         self.bootstrap.push(address.to_owned());
+        self
+    }
+
+    /// A node that asks the name server at this URL.
+    #[must_use]
+    pub fn asking(mut self, name_server: &str) -> Self {
+        name_server.clone_into(&mut self.name_server);
         self
     }
 
@@ -108,13 +118,14 @@ impl NodeSetup {
     pub fn launch(&self) -> Result<Process> {
         fs::create_dir_all(&self.folder).map_err(Failure::file(&self.folder))?;
         let file = self.folder.join("skep.toml");
-        let Self { data, network, bootstrap, local_discovery, listen, .. } = self;
+        let Self { data, network, bootstrap, local_discovery, name_server, listen, .. } = self;
         let loopback = self.place.address.is_loopback();
         let text = format!(
             "data_dir = {data:?}\n\
              [dht]\nnetwork = \"{network}\"\nlisten = ['{listen}']\nbootstrap = {bootstrap:?}\n\
              local_discovery = {local_discovery}\n\
              [links]\nloopback = {loopback}\n\
+             [names]\nserver = {name_server:?}\n\
              [debug]\nfault_injection = true\n"
         );
         fs::write(&file, text).map_err(Failure::file(&file))?;

@@ -93,7 +93,7 @@ impl Person {
     /// # Errors
     /// [`Failure::Refused`].
     pub async fn describe(&mut self) -> Result<AccountView> {
-        self.node.call(method::AccountDescribe, AccountParams { account: self.local }).await
+        Ok(self.node.call(method::AccountDescribe, AccountParams { account: self.local }).await?.view)
     }
 
     /// Waits until others can find the account.
@@ -178,7 +178,7 @@ impl Person {
         let name = self.node.name().to_owned();
         let params = ConversationParams { account: self.local, conversation };
         until(&name, format!("conversation {conversation} to be there"), async || {
-            let view = self.node.call(method::ConversationDescribe, params.clone()).await?;
+            let view = self.node.call(method::ConversationDescribe, params.clone()).await?.view;
             Ok((view.state == "ready").then_some(()))
         })
         .await
@@ -287,7 +287,7 @@ impl Person {
         let (mut messages, mut before) = (Vec::new(), None);
         loop {
             let params = ListParams { account: self.local, conversation, before, limit: PAGE };
-            let page = self.node.call(method::MessageList, params).await?;
+            let page = self.node.call(method::MessageList, params).await?.view;
             messages.extend(page.messages);
             before = page.next;
             if before.is_none() {

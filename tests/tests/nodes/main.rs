@@ -14,6 +14,7 @@ mod disk;
 mod echo_bot;
 mod follow;
 mod groups;
+mod names;
 mod overlay;
 mod read_me;
 mod removal;

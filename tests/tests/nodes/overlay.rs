@@ -10,7 +10,7 @@ use super::skep;
 
 async fn routes(person: &mut Person, id: ConversationId) -> RoutesView {
     let params = about(person, id);
-    person.node.call(method::ConversationRoutes, params).await.unwrap()
+    person.node.call(method::ConversationRoutes, params).await.unwrap().view
 }
 
 /// Waits until a node has channels to so many others.
@@ -18,7 +18,7 @@ async fn degree(person: &mut Person, id: ConversationId, wanted: usize) {
     let name = person.node.name().to_owned();
     until(&name, format!("{wanted} channels of the overlay"), async || {
         let params = about(person, id);
-        let routes = person.node.call(method::ConversationRoutes, params).await?;
+        let routes = person.node.call(method::ConversationRoutes, params).await?.view;
         Ok((routes.degree() == wanted).then_some(()))
     })
     .await

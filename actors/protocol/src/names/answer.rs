@@ -30,8 +30,8 @@ pub struct Resolution {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum AskError {
-    /// The server says that nothing like this can be registered.
-    #[error("the name server does not take that for a name or an id")]
+    /// The server says that nothing like this can be registered, or that it is too short to search for.
+    #[error("the name server does not take that for a name, an id or a text to search for")]
     NotAccepted,
     /// Key or signature are wrong, or belong to something else than was asked for.
     #[error("the answer of the name server is forged; do not believe it")]
@@ -51,9 +51,6 @@ pub enum AskError {
     /// A redirection too many, without a place to go to, away from TLS, or of a registration.
     #[error("the name server sent us elsewhere once too often or to a place where we do not go")]
     Redirected,
-    /// The token is no longer good.
-    #[error("the directory wants a new token; log in again")]
-    TokenRefused,
     /// Any other status.
     #[error("the name server answered with status {0}; try again later")]
     Status(u16),

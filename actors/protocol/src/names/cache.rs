@@ -1,8 +1,8 @@
 //! What name servers told, for a while (`spec: name-server 7`).
 //!
 //! The reference never forgets, so that what a server once told wrongly stays for ever. Here a name that
-//! the account signed counts for a month, and what a server only claimed for a day. That something is
-//! not registered is not kept.
+//! the account signed counts for a month, and what a server only claimed for a day; lists may show it for
+//! a month, too, while the server is asked anew or cannot be. That something is not registered is not kept.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -52,6 +52,15 @@ impl<T> Known<T> {
             Evidence::Claimed => CLAIMED_LIFETIME,
             Evidence::Signed => SIGNED_LIFETIME,
         };
+        self.is_younger(now, lifetime)
+    }
+
+    /// Whether it may be shown though it counts no more.
+    fn is_kept(&self, now: UnixMillis) -> bool {
+        self.is_younger(now, SIGNED_LIFETIME)
+    }
+
+    fn is_younger(&self, now: UnixMillis, lifetime: Duration) -> bool {
         // What was learned in the future was learned by another clock: nobody knows how old it is.
         self.learned <= now && now.since(self.learned) < lifetime
     }
@@ -84,6 +93,13 @@ impl NameCache {
         Some((known.what.clone(), known.evidence))
     }
 
+    /// The name that an account had when that was last known, for lists.
+    #[must_use]
+    pub fn last_name_of(&self, now: UnixMillis, server: &ServerUrl, account: AccountId) -> Option<&Name> {
+        let known = self.names.get(&(server.clone(), account)).filter(|known| known.is_kept(now))?;
+        Some(&known.what)
+    }
+
     /// Notes that a name belongs to an account.
     pub(super) fn learn(&mut self, now: UnixMillis, server: &ServerUrl, name: &Name, resolution: Resolution) {
         let Resolution { account, evidence } = resolution;
@@ -114,7 +130,7 @@ impl NameCache {
         Object::map([("accounts", accounts), ("names", names)]).encode()
     }
 
-    /// Reads a file. Wrong entries, and those that no longer count, are skipped.
+    /// Reads a file. Wrong entries, and those that are too old even to be shown, are skipped.
     ///
     /// # Errors
     /// When it is no map at all.
@@ -125,13 +141,13 @@ impl NameCache {
         let mut cache = Self::default();
         for (server, name, account, evidence, learned) in entries("accounts").filter_map(read) {
             let known = Known { what: account, evidence, learned };
-            if known.counts(now) && cache.accounts.len() < MAX_CACHED {
+            if known.is_kept(now) && cache.accounts.len() < MAX_CACHED {
                 cache.accounts.insert((server, name), known);
             }
         }
         for (server, name, account, evidence, learned) in entries("names").filter_map(read) {
             let known = Known { what: name, evidence, learned };
-            if known.counts(now) && cache.names.len() < MAX_CACHED {
+            if known.is_kept(now) && cache.names.len() < MAX_CACHED {
                 cache.names.insert((server, account), known);
             }
         }
@@ -209,10 +225,21 @@ mod tests {
             assert!(known(NOW.plus(lifetime.saturating_sub(Duration::from_millis(1)))));
             assert!(!known(NOW.plus(lifetime)));
             assert!(!known(UnixMillis(NOW.0 - 1)), "learned in the future");
-            let reread = |now| NameCache::decode(now, &cache.encode()).unwrap();
-            assert_eq!(reread(NOW), cache);
-            assert_eq!(reread(NOW.plus(lifetime)), NameCache::default());
         }
+    }
+
+    #[test]
+    fn a_name_that_counts_no_more_is_shown_for_a_month_and_kept_in_the_file_as_long() {
+        let (mut cache, server) = (NameCache::default(), ServerUrl::default());
+        let alice = resolution(1, Evidence::Claimed);
+        cache.learn(NOW, &server, &name("alice"), alice);
+        let (after_a_day, after_a_month) = (NOW.plus(CLAIMED_LIFETIME), NOW.plus(SIGNED_LIFETIME));
+        assert_eq!(cache.name_of(after_a_day, &server, alice.account), None);
+        assert_eq!(cache.last_name_of(after_a_day, &server, alice.account), Some(&name("alice")));
+        assert_eq!(cache.last_name_of(after_a_month, &server, alice.account), None);
+        let reread = |now| NameCache::decode(now, &cache.encode()).unwrap();
+        assert_eq!(reread(after_a_day), cache);
+        assert_eq!(reread(after_a_month), NameCache::default());
     }
 
     #[test]

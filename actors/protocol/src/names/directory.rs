@@ -1,8 +1,7 @@
-//! Search. Name servers have none; the managers of organisations have, for their accounts
-//! (`spec: name-server 6`), and so have servers of ours.
+//! Search: servers of ours have it, as the managers of organisations have for their accounts
+//! (`spec: name-server 6`). Other name servers have none.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -23,31 +22,6 @@ pub(super) const SEARCH_PARAMETER: &str = "queryString";
 /// What a directory tells of somebody: texts by the names the directory has for them.
 pub type Profile = BTreeMap<String, String>;
 
-/// What a device shows to be allowed to search. Its `Debug` does not show it.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Token(String);
-
-impl Token {
-    /// From what the manager gave. `None` if it cannot stand in a header.
-    #[must_use]
-    pub fn new(text: &str) -> Option<Self> {
-        let is_token = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
-        is_token.then(|| Self(text.to_owned()))
-    }
-
-    /// The value of the `Authorization` header.
-    #[must_use]
-    pub fn header(&self) -> String {
-        format!("Bearer {}", self.0)
-    }
-}
-
-impl fmt::Debug for Token {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("Token")
-    }
-}
-
 #[derive(Deserialize)]
 struct Body {
     #[serde(default)]
@@ -55,9 +29,8 @@ struct Body {
 }
 
 /// Asks for everybody that `text` fits.
-pub(super) fn search(server: &ServerUrl, text: &str, token: Option<Token>) -> Request {
-    let query = format_args!("{SEARCH_PATH}?{SEARCH_PARAMETER}={}", encode(text));
-    Request { token, ..Request::get(server, query) }
+pub(super) fn search(server: &ServerUrl, text: &str) -> Request {
+    Request::get(server, format_args!("{SEARCH_PATH}?{SEARCH_PARAMETER}={}", encode(text)))
 }
 
 /// Who was found. Fields that are no texts are left out.
@@ -68,7 +41,6 @@ pub(super) fn found(response: Response<'_>) -> Result<Vec<Profile>, AskError> {
             let text = |(key, value)| if let Value::String(text) = value { Some((key, text)) } else { None };
             Ok(profiles.map(|fields| fields.into_iter().filter_map(text).collect()).collect())
         }
-        401 => Err(AskError::TokenRefused),
         400 => Err(AskError::NotAccepted),
         404 => Ok(Vec::new()),
         status => Err(AskError::Status(status)),
@@ -84,13 +56,9 @@ mod tests {
     }
 
     #[test]
-    fn a_search_asks_the_manager_with_the_token() {
-        let server = "https://manager.example.org/jams".parse().unwrap();
-        let request = search(&server, "ali ce&", Token::new("secret"));
+    fn a_search_asks_below_the_path_of_the_server() {
+        let request = search(&"https://names.example.org/jams".parse().unwrap(), "ali ce&");
         assert_eq!(request.target, "/jams/api/auth/directory/search?queryString=ali%20ce%26");
-        assert_eq!(request.token.as_ref().unwrap().header(), "Bearer secret");
-        assert!(!format!("{request:?}").contains("secret"));
-        assert_eq!(Token::new("a\r\nX: y"), None);
     }
 
     #[test]
@@ -106,9 +74,10 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_token_is_told_from_a_failing_server() {
-        assert_eq!(read(401, ""), Err(AskError::TokenRefused));
+    fn a_server_without_a_directory_finds_nobody_and_one_that_wants_a_log_in_is_an_error() {
         assert_eq!(read(404, ""), Ok(Vec::new()));
-        assert_eq!(read(500, ""), Err(AskError::Status(500)));
+        for status in [401, 500] {
+            assert_eq!(read(status, ""), Err(AskError::Status(status)));
+        }
     }
 }

@@ -4,7 +4,6 @@ use std::fmt;
 
 use serde::Deserialize;
 
-use super::directory::Token;
 use super::server_url::ServerUrl;
 use crate::ids::AccountId;
 
@@ -40,8 +39,7 @@ impl Method {
     }
 }
 
-/// A request to send. Its headers are `User-Agent`, `Accept`, `Content-Type`, `Connection: close`, and
-/// `Authorization` with a token.
+/// A request to send. Its headers are `User-Agent`, `Accept`, `Content-Type` and `Connection: close`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
     /// What it does.
@@ -52,14 +50,12 @@ pub struct Request {
     pub target: String,
     /// The body; empty when it reads.
     pub body: Vec<u8>,
-    /// Who is allowed to ask, where that counts.
-    pub token: Option<Token>,
 }
 
 impl Request {
     pub(super) fn get(server: &ServerUrl, path: fmt::Arguments<'_>) -> Self {
         let target = format!("{}{path}", server.prefix());
-        Self { method: Method::Get, server: server.clone(), target, body: Vec::new(), token: None }
+        Self { method: Method::Get, server: server.clone(), target, body: Vec::new() }
     }
 
     pub(super) fn name(server: &ServerUrl, name: &super::Name) -> Self {

@@ -37,15 +37,16 @@ mod typed;
 pub use answer::{AskError, Evidence, RegisterError, Resolution};
 pub use cache::{CLAIMED_LIFETIME, CacheError, MAX_CACHE_FILE, MAX_CACHED, NameCache, SIGNED_LIFETIME};
 pub use client::{
-    About, Action, Answer, Found, MAX_IN_FLIGHT, MAX_IN_FLIGHT_PER_SERVER, MAX_QUESTIONS, NameClient,
-    Question, REPLY_TIMEOUT, RequestId, SAVE_DELAY, SENDS,
+    About, Action, Answer, Found, MAX_IN_FLIGHT, MAX_IN_FLIGHT_PER_SERVER, MAX_QUESTIONS, MAX_WANTED,
+    NameClient, Question, REPLY_TIMEOUT, RequestId, SAVE_DELAY, SENDS,
 };
-pub use directory::{MAX_PROFILES, Profile, Token};
+pub use directory::{MAX_PROFILES, Profile};
 pub use http::{ACCEPT, CONTENT_TYPE, MAX_ANSWER, Method, Request, Response, USER_AGENT};
 pub use name::{MAX_NAME, Name, NameError};
 pub use registration::{MAX_REGISTRATION, Registration, RegistrationError};
 pub use registry::{
-    Incoming, LogDamage, LogError, MAX_LOG, MAX_NAMES, NameRegistry, Pending, Reply, Step, new_log,
+    Incoming, LogDamage, LogError, MAX_LOG, MAX_NAMES, NameRegistry, Pending, Reply, Step, network_of,
+    new_log,
 };
 pub use server_url::{DEFAULT_SERVER, MAX_SERVER_URL, ServerUrl, ServerUrlError};
 pub use typed::{Typed, TypedError};

@@ -13,7 +13,8 @@ use skep_actors::event::NodeEvent;
 use skep_actors::supervision::ActorRow;
 use skep_actors::swarm::messages::{ConversationView, MemberView, MessageView};
 use skep_protocol::dht::value::{Body, Value};
-use skep_protocol::ids::{CommitId, ConversationId};
+use skep_protocol::ids::{AccountId, CommitId, ConversationId};
+use skep_protocol::names::Profile;
 
 use crate::node::Health;
 
@@ -22,6 +23,37 @@ use crate::node::Health;
 pub struct PreferencesView {
     /// Names and values.
     pub preferences: BTreeMap<String, String>,
+}
+
+/// Registered names of people, by their Jami ids.
+pub type Names = BTreeMap<AccountId, String>;
+
+/// An answer, and the names of people in it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "{T}WithNames")]
+pub struct WithNames<T> {
+    /// The answer.
+    #[serde(flatten)]
+    pub view: T,
+    /// The registered names of people in it, as far as they are known.
+    #[serde(default, skip_serializing_if = "Names::is_empty")]
+    #[schemars(with = "BTreeMap<String, String>")]
+    pub names: Names,
+}
+
+/// Names.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct NamesView {
+    /// The names, by Jami id.
+    #[schemars(with = "BTreeMap<String, String>")]
+    pub names: Names,
+}
+
+/// What a directory tells of people.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ProfilesView {
+    /// Whom it found: texts by the names that the directory has for them, such as `username` and `id`.
+    pub profiles: Vec<Profile>,
 }
 
 /// It was done.
@@ -181,6 +213,10 @@ pub struct ArchiveView {
 pub struct AccountsView {
     /// The accounts.
     pub accounts: Vec<AccountView>,
+    /// The registered names of people in them, as far as they are known.
+    #[serde(default, skip_serializing_if = "Names::is_empty")]
+    #[schemars(with = "BTreeMap<String, String>")]
+    pub names: Names,
 }
 
 /// Contacts.
@@ -188,6 +224,10 @@ pub struct AccountsView {
 pub struct ContactsView {
     /// The contacts.
     pub contacts: Vec<ContactView>,
+    /// The registered names of people in them, as far as they are known.
+    #[serde(default, skip_serializing_if = "Names::is_empty")]
+    #[schemars(with = "BTreeMap<String, String>")]
+    pub names: Names,
 }
 
 /// Contact requests.
@@ -195,6 +235,10 @@ pub struct ContactsView {
 pub struct RequestsView {
     /// The requests.
     pub requests: Vec<RequestView>,
+    /// The registered names of people in them, as far as they are known.
+    #[serde(default, skip_serializing_if = "Names::is_empty")]
+    #[schemars(with = "BTreeMap<String, String>")]
+    pub names: Names,
 }
 
 /// Conversations.
@@ -202,6 +246,10 @@ pub struct RequestsView {
 pub struct ConversationsView {
     /// The conversations.
     pub conversations: Vec<ConversationView>,
+    /// The registered names of people in them, as far as they are known.
+    #[serde(default, skip_serializing_if = "Names::is_empty")]
+    #[schemars(with = "BTreeMap<String, String>")]
+    pub names: Names,
 }
 
 /// Members of a conversation.
@@ -209,6 +257,10 @@ pub struct ConversationsView {
 pub struct MembersView {
     /// The members.
     pub members: Vec<MemberView>,
+    /// The registered names of people in them, as far as they are known.
+    #[serde(default, skip_serializing_if = "Names::is_empty")]
+    #[schemars(with = "BTreeMap<String, String>")]
+    pub names: Names,
 }
 
 /// Messages, newest first.
@@ -216,6 +268,10 @@ pub struct MembersView {
 pub struct MessagesView {
     /// The messages.
     pub messages: Vec<MessageView>,
+    /// The registered names of people in them, as far as they are known.
+    #[serde(default, skip_serializing_if = "Names::is_empty")]
+    #[schemars(with = "BTreeMap<String, String>")]
+    pub names: Names,
 }
 
 /// Commits, newest first.
@@ -231,6 +287,10 @@ pub struct CommitsView {
 pub struct LinksView {
     /// The links.
     pub links: Vec<LinkView>,
+    /// The registered names of people in them, as far as they are known.
+    #[serde(default, skip_serializing_if = "Names::is_empty")]
+    #[schemars(with = "BTreeMap<String, String>")]
+    pub names: Names,
 }
 
 /// A conversation.

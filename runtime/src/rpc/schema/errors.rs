@@ -8,6 +8,7 @@ use skep_actors::supervision::{AskError, SendError};
 use skep_actors::swarm::messages::ConversationError;
 
 use crate::error::NodeError;
+use skep_protocol::names::{AskError as NameServerError, RegisterError};
 
 macro_rules! error_codes {
     ($($(#[doc = $doc:literal])+ $name:ident = $code:literal;)+) => {
@@ -48,7 +49,7 @@ error_codes! {
     Busy = -32000;
     /// The account, contact, conversation, message, actor or subscription named does not exist.
     NotFound = -32001;
-    /// The rules forbid it: a contact that is oneself, a message of somebody else.
+    /// The rules forbid it: a contact that is oneself, a message of somebody else, a name that is taken.
     Refused = -32002;
     /// The password is wrong.
     WrongPassword = -32003;
@@ -64,10 +65,12 @@ error_codes! {
     Stopping = -32008;
     /// The conversation has not arrived yet, or failed too often.
     NotReady = -32009;
-    /// The method is switched off in the configuration.
+    /// The method is switched off in the configuration, or what it needs is not set there.
     Disabled = -32010;
-    /// No other node of the DHT answers.
+    /// No other node of the DHT answers, or the name server does not.
     Unreachable = -32011;
+    /// The name server answered with something that cannot be read or believed.
+    BadAnswer = -32012;
 }
 
 /// An error as it is on the wire.
@@ -106,6 +109,13 @@ fn code(error: &NodeError) -> ErrorCode {
     match error {
         NodeError::UnknownAccount(_) => ErrorCode::NotFound,
         NodeError::AccountDown(_) | NodeError::TooManyCreations(_) => ErrorCode::Busy,
+        NodeError::UnknownName { .. } | NodeError::Nameless { .. } => ErrorCode::NotFound,
+        NodeError::NoName(_) | NodeError::NoId => ErrorCode::InvalidParams,
+        NodeError::NoNameServer => ErrorCode::Disabled,
+        NodeError::NameServer(error) => name_server_code(*error),
+        NodeError::NotRegistered(RegisterError::Server(error)) => name_server_code(*error),
+        NodeError::NotRegistered(RegisterError::Pending) => ErrorCode::Busy,
+        NodeError::NotRegistered(_) => ErrorCode::Refused,
         NodeError::Account(error) => account_code(error),
         NodeError::Conversation(error) => conversation_code(error),
         NodeError::Unanswered(AskError::NotSent(SendError::Full { .. })) => ErrorCode::Busy,
@@ -117,6 +127,18 @@ fn code(error: &NodeError) -> ErrorCode {
         NodeError::Listen { .. } | NodeError::Config(_) | NodeError::Dht(_) | NodeError::Start(_) => {
             ErrorCode::Internal
         }
+    }
+}
+
+const fn name_server_code(error: NameServerError) -> ErrorCode {
+    match error {
+        NameServerError::Busy => ErrorCode::Busy,
+        NameServerError::NotAccepted => ErrorCode::Refused,
+        NameServerError::Status(_)
+        | NameServerError::Unreachable
+        | NameServerError::TimedOut
+        | NameServerError::Resting => ErrorCode::Unreachable,
+        _ => ErrorCode::BadAnswer,
     }
 }
 

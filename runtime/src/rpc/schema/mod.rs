@@ -17,6 +17,7 @@ use skep_actors::account::messages::AccountView;
 use skep_actors::swarm::messages::{Changed, ConversationView, Exported, Page, ProfileView};
 use skep_actors::swarm::router::messages::RoutesView;
 
+pub use crate::node::NamedView;
 pub use answers::*;
 pub use errors::{ErrorCode, RpcError};
 pub use params::*;
@@ -125,7 +126,7 @@ methods! {
     /// All accounts. One that does not answer is left out.
     account_list AccountList "account.list": Nothing => AccountsView;
     /// An account at a glance.
-    account_describe AccountDescribe "account.describe": AccountParams => AccountView;
+    account_describe AccountDescribe "account.describe": AccountParams => WithNames<AccountView>;
     /// Gives an account another display name.
     account_rename AccountRename "account.rename": RenameParams => Done;
     /// Switches settings of an account on or off. Those not named stay.
@@ -178,12 +179,13 @@ methods! {
     conversation_list ConversationList "conversation.list": AccountParams => ConversationsView;
     /// A conversation at a glance.
     conversation_describe ConversationDescribe "conversation.describe":
-        ConversationParams => ConversationView;
+        ConversationParams => WithNames<ConversationView>;
     /// The members of a conversation, also those invited, banned and left.
     conversation_members ConversationMembers "conversation.members": ConversationParams => MembersView;
     /// The overlay of a conversation: which devices have channels with ours, which are known, and how
     /// often commits were announced.
-    conversation_routes ConversationRoutes "conversation.routes": ConversationParams => RoutesView;
+    conversation_routes ConversationRoutes "conversation.routes":
+        ConversationParams => WithNames<RoutesView>;
     /// Leaves a conversation and removes it from the account.
     conversation_leave ConversationLeave "conversation.leave": ConversationParams => Done;
     /// Opens a conversation from a git bundle or a bare repository on the node's machine.
@@ -202,7 +204,7 @@ methods! {
     /// Reacts to a message.
     message_react MessageReact "message.react": MessageBodyParams => MessageRef;
     /// A page of history, newest first.
-    message_list MessageList "message.list": ListParams => Page;
+    message_list MessageList "message.list": ListParams => WithNames<Page>;
     /// Finds messages with a text in any case, newest first.
     message_search MessageSearch "message.search": SearchParams => MessagesView;
     /// Notes that this account has read up to a message, and tells the members who are connected.
@@ -214,6 +216,16 @@ methods! {
 
     /// All links of an account to devices of others.
     links_list LinksList "links.list": AccountParams => LinksView;
+
+    /// Looks up whose a name is, or the name of an id, at a name server. That may take a minute and more.
+    names_lookup NamesLookup "names.lookup": NameParams => NamedView;
+    /// Who is in the directory of the name server and fits a text. Not every server has one.
+    names_search NamesSearch "names.search": NameParams => ProfilesView;
+    /// Registers a name for an account at the name server. Names are for ever, and an account has one.
+    names_register NamesRegister "names.register": RegisterParams => NamedView;
+    /// The names of people, as far as they are known; the name server is asked for the others, and
+    /// `name_found` events tell of them. Lists have the names of those who are in them.
+    names_known NamesKnown "names.known": PeopleParams => NamesView;
 
     /// Puts a text that everybody can read at a key of the DHT.
     dht_put DhtPut "dht.put": DhtPutParams => DhtPutView;

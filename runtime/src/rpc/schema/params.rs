@@ -1,12 +1,12 @@
 //! What the methods are given.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use skep_actors::swarm::messages::ProfileChange;
-use skep_protocol::ids::{CommitId, ConversationId, LocalAccountId};
+use skep_protocol::ids::{AccountId, CommitId, ConversationId, LocalAccountId};
 use zeroize::Zeroize as _;
 
 /// No parameters.
@@ -114,7 +114,7 @@ pub struct ContactParams {
     /// The account, by its local name.
     #[schemars(with = "String")]
     pub account: LocalAccountId,
-    /// The person's Jami id, with or without `jami:` before it.
+    /// The person's Jami id, with or without `jami:` before it, or registered name.
     pub contact: String,
 }
 
@@ -168,7 +168,7 @@ pub struct InviteParams {
     /// The conversation.
     #[schemars(with = "String")]
     pub conversation: ConversationId,
-    /// The person's Jami id, with or without `jami:` before it.
+    /// The person's Jami id, with or without `jami:` before it, or registered name.
     pub contact: String,
 }
 
@@ -371,6 +371,37 @@ pub struct SubscribeParams {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub account: Option<LocalAccountId>,
+}
+
+/// A name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NameParams {
+    /// The name, `name@server`, or a Jami id; for a search, the beginning of names.
+    pub text: String,
+}
+
+/// A name to be registered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RegisterParams {
+    /// The account, by its local name.
+    #[schemars(with = "String")]
+    pub account: LocalAccountId,
+    /// The name: 3 to 32 letters, digits, `-` and `_`, for most servers.
+    pub name: String,
+    /// Opens the archive if it is protected.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password: Option<Secret>,
+}
+
+/// People.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PeopleParams {
+    /// Their Jami ids.
+    #[schemars(with = "Vec<String>")]
+    pub people: BTreeSet<AccountId>,
 }
 
 /// A key of the DHT.

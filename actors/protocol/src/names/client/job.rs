@@ -139,8 +139,7 @@ impl Job {
         self.redirects = self.redirects.checked_add(1).filter(|count| *count <= MAX_REDIRECTS)?;
         let (server, target) = self.place.redirected(response.location?)?;
         self.place = server.clone();
-        // A token is for the server it was got from.
-        Some(Request { method: Method::Get, server, target, body: Vec::new(), token: None })
+        Some(Request { method: Method::Get, server, target, body: Vec::new() })
     }
 }
 
@@ -149,7 +148,7 @@ impl Question {
         match &self.about {
             super::About::Name(name) => Request::name(&self.server, name),
             super::About::Account(account) => Request::address(&self.server, *account),
-            super::About::Search { text, token } => directory::search(&self.server, text, token.clone()),
+            super::About::Search(text) => directory::search(&self.server, text),
         }
     }
 
@@ -163,9 +162,7 @@ impl Question {
                 Ok(None) => Ok(None),
                 Err(error) => Err(error),
             },
-            super::About::Search { .. } => {
-                directory::found(response).map(|found| Some(Found::Profiles(found)))
-            }
+            super::About::Search(_) => directory::found(response).map(|found| Some(Found::Profiles(found))),
         };
         answer.map_or_else(Progress::Failed, Progress::Answered)
     }

@@ -11,9 +11,11 @@
 //! ```
 //!
 //! Equal questions are asked once. Few requests are under way at one time, and fewer to one server. A
-//! server that fails again and again is left alone for a while.
+//! server that fails again and again is left alone for a while. Names that lists want are asked for after
+//! what somebody waits for, and not again soon if there are none.
 
 mod job;
+mod nameless;
 #[cfg(test)]
 mod tests;
 mod trouble;
@@ -22,11 +24,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use job::{Job, Progress, State, Task};
+use nameless::Nameless;
 use trouble::Troubles;
 
 use super::answer::{AskError, Evidence, RegisterError, Resolution};
 use super::cache::NameCache;
-use super::directory::{Profile, Token};
+use super::directory::Profile;
 use super::http::{Request, Response};
 use super::name::Name;
 use super::registration::Registration;
@@ -59,6 +62,9 @@ pub const MAX_IN_FLIGHT_PER_SERVER: usize = 4;
 /// Questions and registrations that may wait for an answer: one for each of many contacts.
 pub const MAX_QUESTIONS: usize = 4096;
 
+/// Names that nobody waits for and that may wait for an answer, so that people who ask have room.
+pub const MAX_WANTED: usize = MAX_QUESTIONS / 2;
+
 /// How long after something new the cache is saved, with what else is new by then (`spec: name-server 7`).
 pub const SAVE_DELAY: Duration = Duration::from_secs(5);
 
@@ -69,13 +75,8 @@ pub enum About {
     Name(Name),
     /// What the name of an account is.
     Account(AccountId),
-    /// Who is in a directory.
-    Search {
-        /// What to look for.
-        text: String,
-        /// For managers, which want one.
-        token: Option<Token>,
-    },
+    /// Who is in the server's directory and fits a text.
+    Search(String),
 }
 
 /// A question to a server.
@@ -140,8 +141,18 @@ pub enum Action {
     Save(Vec<u8>),
 }
 
+/// Numbers a job. What somebody waits for comes before what nobody does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct JobId(u64);
+struct JobId {
+    urgency: Urgency,
+    number: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Urgency {
+    Awaited,
+    Wanted,
+}
 
 /// Asks name servers, for all accounts of a node.
 #[derive(Debug)]
@@ -153,6 +164,7 @@ pub struct NameClient {
     registering: BTreeMap<(ServerUrl, AccountId), JobId>,
     in_flight: BTreeMap<RequestId, JobId>,
     troubles: Troubles,
+    nameless: Nameless,
     random: Random,
     numbers: u64,
     /// Up to when everything was sent that there was room for.
@@ -171,6 +183,7 @@ impl NameClient {
             registering: BTreeMap::new(),
             in_flight: BTreeMap::new(),
             troubles: Troubles::default(),
+            nameless: Nameless::default(),
             random: Random::from_seed(seed),
             numbers: 0,
             settled: Moment::default(),
@@ -185,6 +198,32 @@ impl NameClient {
 
     /// Asks. The answer comes at once if it is known, and once for all who asked the same.
     pub fn ask(&mut self, now: Now, question: Question) -> Vec<Action> {
+        self.ask_with(now, question, Urgency::Awaited)
+    }
+
+    /// Asks for the names of people that lists show, unless they are known or were asked for lately. Of too
+    /// many the first are asked for.
+    pub fn want(
+        &mut self,
+        now: Now,
+        server: &ServerUrl,
+        accounts: impl IntoIterator<Item = AccountId>,
+    ) -> Vec<Action> {
+        let mut actions = Vec::new();
+        for account in accounts {
+            if self.jobs.len() >= MAX_WANTED || self.troubles.is_resting(now.moment, server) {
+                break;
+            }
+            let question = Question { server: server.clone(), about: About::Account(account) };
+            let is_resting = self.nameless.is_resting(now.moment, &question);
+            if !is_resting && self.known(now, &question).is_none() {
+                actions.extend(self.ask_with(now, question, Urgency::Wanted));
+            }
+        }
+        actions
+    }
+
+    fn ask_with(&mut self, now: Now, question: Question, urgency: Urgency) -> Vec<Action> {
         let refused = if let Some(found) = self.known(now, &question) {
             Ok(Some(found))
         } else if self.asked.contains_key(&question) {
@@ -194,7 +233,7 @@ impl NameClient {
         } else if self.jobs.len() >= MAX_QUESTIONS {
             Err(AskError::Busy)
         } else {
-            let job = self.begin(now, Task::Ask(question.clone()), question.server.clone());
+            let job = self.begin(now, urgency, Task::Ask(question.clone()), question.server.clone());
             self.asked.insert(question, job);
             return self.try_send(now, job).into_iter().collect();
         };
@@ -213,7 +252,8 @@ impl NameClient {
             Some(known) if known.account == account => Ok(()),
             Some(_) => Err(RegisterError::Taken),
             None => {
-                let job = self.begin(now, Task::Register(Box::new(registration)), key.0.clone());
+                let task = Task::Register(Box::new(registration));
+                let job = self.begin(now, Urgency::Awaited, task, key.0.clone());
                 self.registering.insert(key, job);
                 return self.try_send(now, job).into_iter().collect();
             }
@@ -277,14 +317,14 @@ impl NameClient {
                 let (name, evidence) = self.cache.name_of(now.wall, &question.server, *account)?;
                 Some(Found::Name { name, evidence })
             }
-            About::Search { .. } => None,
+            About::Search(_) => None,
         }
     }
 
-    fn begin(&mut self, now: Now, task: Task, server: ServerUrl) -> JobId {
-        let number = JobId(self.number());
-        self.jobs.insert(number, Job::new(task, server, now.moment));
-        number
+    fn begin(&mut self, now: Now, urgency: Urgency, task: Task, server: ServerUrl) -> JobId {
+        let id = JobId { urgency, number: self.number() };
+        self.jobs.insert(id, Job::new(task, server, now.moment));
+        id
     }
 
     const fn number(&mut self) -> u64 {
@@ -358,6 +398,9 @@ impl NameClient {
                     _ => Err(AskError::Garbage),
                 };
                 self.note(now, &question, &answer);
+                if matches!(question.about, About::Account(_)) {
+                    self.nameless.answered(now.moment, &question, &answer);
+                }
                 Action::Answer { question, answer }
             }
             Task::Register(registration) | Task::Check(registration) => {
@@ -428,7 +471,7 @@ impl NameClient {
         jobs.into_iter().map(|job| self.end(now, job, Progress::Failed(AskError::Resting))).collect()
     }
 
-    /// Sends what is due and has room, the oldest first.
+    /// Sends what is due and has room: first what somebody waits for, the oldest first.
     fn pump(&mut self, now: Now) -> Vec<Action> {
         self.settled = now.moment;
         let mut busy = self.in_flight_by_server();

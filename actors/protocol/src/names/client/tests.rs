@@ -377,19 +377,57 @@ fn a_registration_whose_answer_was_lost_is_found_to_have_arrived() {
 }
 
 #[test]
-fn a_directory_is_searched_with_a_token_that_no_redirection_gets() {
+fn a_directory_is_searched_each_time() {
     let mut client = client();
-    let about = About::Search { text: "ali".into(), token: Token::new("secret") };
-    let actions = client.ask(at(0), Question { server: server("https://manager"), about });
-    let [Action::Send { id, request }] = &actions[..] else { panic!("{actions:?}") };
-    assert_eq!(request.target, "/api/auth/directory/search?queryString=ali");
-    assert_eq!(request.token, Token::new("secret"));
-    let actions = redirect(&mut client, *id, Some("https://elsewhere/"));
-    let [Action::Send { id, request }] = &actions[..] else { panic!("{actions:?}") };
-    assert_eq!(request.token, None);
-    let actions = reply(&mut client, at(11), *id, 200, r#"{"profiles":[{"username":"alice"}]}"#);
-    let profile = Profile::from([("username".into(), "alice".into())]);
-    assert_eq!(answers(&actions), [Ok(Some(Found::Profiles(vec![profile])))]);
+    for _ in 0..2 {
+        let question = Question { server: server("https://names"), about: About::Search("ali".into()) };
+        let (id, request) = only(&client.ask(at(0), question));
+        assert_eq!(request, "GET https://names/api/auth/directory/search?queryString=ali");
+        let actions = reply(&mut client, at(11), id, 200, r#"{"profiles":[{"username":"alice"}]}"#);
+        let profile = Profile::from([("username".into(), "alice".into())]);
+        assert_eq!(answers(&actions), [Ok(Some(Found::Profiles(vec![profile])))]);
+    }
+}
+
+#[test]
+fn names_that_lists_want_are_asked_for_once_an_hour_and_after_what_people_wait_for() {
+    let mut client = client();
+    let server = ServerUrl::default();
+    let people = |count: u8| (0..count).map(|number| AccountId([number; 20]));
+    let mut under_way = sent(&client.want(at(0), &server, people(10)));
+    assert_eq!(under_way.len(), MAX_IN_FLIGHT_PER_SERVER);
+    assert_eq!(client.want(at(0), &server, people(10)), []);
+    assert_eq!(client.ask(at(0), by_name("alice")), []);
+    // The next that is sent is what somebody waits for.
+    let (id, _) = under_way.remove(0);
+    let (next, request) = only(&reply(&mut client, at(1), id, 404, ""));
+    assert_eq!(request, "GET https://ns.jami.net/name/alice");
+    under_way.push((next, request));
+    while let Some((id, _)) = under_way.pop() {
+        under_way.extend(sent(&reply(&mut client, at(1), id, 404, "")));
+    }
+    assert_eq!(client.want(at(3_600_000), &server, people(10)), []);
+    assert_eq!(sent(&client.want(at(3_601_000), &server, people(1))).len(), 1);
+    // Who asks gets an answer of the server.
+    assert_eq!(sent(&client.ask(at(2), by_account(AccountId([9; 20])))).len(), 1);
+}
+
+#[test]
+fn names_that_lists_want_leave_room_for_questions_and_rest_with_the_server() {
+    let mut client = client();
+    let server = ServerUrl::default();
+    let people = (0..u64::MAX).map(|number| {
+        let mut account = [0; 20];
+        account[..8].copy_from_slice(&number.to_be_bytes());
+        AccountId(account)
+    });
+    let mut under_way = sent(&client.want(at(0), &server, people));
+    assert_eq!(client.jobs.len(), MAX_WANTED);
+    while let Some((id, _)) = under_way.pop() {
+        under_way.extend(sent(&reply(&mut client, at(0), id, 500, "")));
+    }
+    assert_eq!(client.jobs.len(), 0, "the server fails and is left alone");
+    assert_eq!(client.want(at(20_000), &server, [recorded()]), []);
 }
 
 #[test]

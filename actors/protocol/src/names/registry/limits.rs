@@ -39,7 +39,7 @@ impl Limit {
     /// # Errors
     /// How long until there is one.
     pub(super) fn take(&mut self, now: Moment, address: IpAddr) -> Result<(), Duration> {
-        let network = network(address);
+        let network = network_of(address);
         if !self.full_at.contains_key(&network) && self.full_at.len() >= MAX_BUCKETS {
             self.sweep(now);
         }
@@ -66,8 +66,9 @@ impl Limit {
     }
 }
 
-/// Whoever has one IPv6 address has all of its network of 64 bits.
-fn network(address: IpAddr) -> IpAddr {
+/// What counts as one address: whoever has an IPv6 address has all of its network of 64 bits.
+#[must_use]
+pub fn network_of(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V6(address) => match address.to_ipv4_mapped() {
             Some(mapped) => IpAddr::V4(mapped),
@@ -116,7 +117,7 @@ mod tests {
         }
         assert!(limit.take(at(0), "2001:db8::3".parse().unwrap()).is_err());
         assert!(limit.take(at(0), "2001:db8:0:1::3".parse().unwrap()).is_ok());
-        assert_eq!(network("::ffff:10.0.0.1".parse().unwrap()), "10.0.0.1".parse::<IpAddr>().unwrap());
+        assert_eq!(network_of("::ffff:10.0.0.1".parse().unwrap()), "10.0.0.1".parse::<IpAddr>().unwrap());
     }
 
     #[test]

@@ -33,6 +33,7 @@ use super::registration::{Registration, RegistrationError};
 use crate::ids::AccountId;
 use crate::time::Moment;
 
+pub use limits::network_of;
 pub use log::{LogDamage, LogError, MAX_LOG, new_log};
 pub use reply::Reply;
 
