@@ -43,6 +43,8 @@ mod golden;
 #[cfg(test)]
 mod lease_tests;
 #[cfg(test)]
+mod played_tests;
+#[cfg(test)]
 mod recorded_tests;
 #[cfg(test)]
 mod simulation_tests;
