@@ -70,6 +70,15 @@ impl Golden {
         id: "30650a7101771851966d5951be66a111c198782a",
     };
 
+    /// An account of the newest daemon, with a password.
+    pub const DAVE: Self = Self {
+        archive: "newest/accounts/bob-password.gz",
+        device: "newest/accounts/bob",
+        name: "Dave",
+        password: Some("lab-password"),
+        id: "11eac7c8522415e5294f255daa4284711bd28268",
+    };
+
     /// The bytes of its archive.
     ///
     /// # Errors

@@ -16,6 +16,7 @@
 //!   dissemination, telling who is told of a new commit, and that nobody is twice
 //!   presence               whom to look for while nobody is connected
 //!   budget, random         how much a peer may ask; where choices come from
+//!   simulation             many of all that in virtual time, for tests and measurements
 //! ```
 //!
 //! One router serves one conversation on one device. It is small, because a node has thousands of
@@ -31,6 +32,7 @@ pub mod presence;
 pub mod random;
 pub mod reader;
 pub mod router;
+pub mod simulation;
 pub mod table;
 pub mod telling;
 
@@ -41,9 +43,9 @@ mod golden;
 #[cfg(test)]
 mod lease_tests;
 #[cfg(test)]
-mod recorded_tests;
+mod played_tests;
 #[cfg(test)]
-mod simulation;
+mod recorded_tests;
 #[cfg(test)]
 mod simulation_tests;
 #[cfg(test)]

@@ -122,7 +122,8 @@ impl Script<'_> {
     fn announce(&mut self, conversation: ConversationId) {
         let Some(messages) = self.messages else { return };
         for number in 0..ANNOUNCEMENTS {
-            let (commit, device) = (CommitId(sha1(&number.to_be_bytes())), self.peer.identity.device_id());
+            let (commit, device) =
+                (CommitId(sha1(&number.to_be_bytes())), self.peer.device.identity.device_id());
             let notice = Notice::Announcement(Announcement { conversation, commit, device });
             let mime_type = notice.mime_type().to_owned();
             let message = PeerMessage { id: number, mime_type, content: notice.to_text() };

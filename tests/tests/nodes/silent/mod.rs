@@ -223,15 +223,6 @@ fn a_history_of_other_people_is_refused_whole() {
     });
 }
 
-/// Somebody whose profile is none, and who can be found.
-const DAVE: Golden = Golden {
-    archive: "newest/accounts/bob-password.gz",
-    device: "newest/accounts/bob",
-    name: "Dave",
-    password: Some("lab-password"),
-    id: "11eac7c8522415e5294f255daa4284711bd28268",
-};
-
 #[test]
 fn what_cannot_be_read_or_comes_from_nobody_known_is_ignored() {
     run(async {
@@ -242,7 +233,7 @@ fn what_cannot_be_read_or_comes_from_nobody_known_is_ignored() {
         bob.ask_for_connection(Golden::ALICE).await;
         bob.scribble(Golden::ALICE).await;
         // Somebody who can be found is heard after all that.
-        let dave = company.bring_as(DAVE, Until::Found).await;
+        let dave = company.bring_as(Golden::DAVE, Until::Found).await;
         let since = company.alice.node.events().mark();
         dave.invite(Golden::ALICE, conversation).await;
         company.alice.asked_by(dave.account, since).await.unwrap();

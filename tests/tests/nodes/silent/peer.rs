@@ -2,48 +2,37 @@
 //! keeps everything open.
 //!
 //! ```text
-//!   DHT: certificate, announcement ──► found by the node
-//!        request ──► answer ──► TCP, ICE ──► TLS ──► multiplexed socket (conversation.rs)
+//!   device.rs: found on the DHT, TCP, ICE, TLS ──► multiplexed socket (conversation.rs)
 //! ```
 
 use std::cell::Cell;
 use std::future::pending;
+use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
-use std::{fs, io};
 
-use skep_actors::account::identity::{self, AccountFolder};
-use skep_actors::dht::envelope::{EnvelopeRandom, random_value_id, seal};
-use skep_actors::dht::kad::KadNetwork;
-use skep_actors::dht::kad::config::NodeSecret;
-use skep_actors::dht::messages::{DhtMessage, ListenEvent, ListenId};
-use skep_actors::dht::{DhtActor, DhtMemory};
-use skep_actors::peer::transport::{GatherOptions, IceAgent, IceRole, TlsIdentity, secure};
-use skep_actors::supervision::{Environment, Outlet, RootHandle, start_root};
+use skep_actors::dht::envelope::random_value_id;
+use skep_actors::dht::messages::ListenEvent;
 use skep_protocol::contact::TrustRequestMessage;
-use skep_protocol::dht::cipher;
 use skep_protocol::dht::content::Content;
 use skep_protocol::dht::kind::ValueKind;
-use skep_protocol::dht::value::{Body, Value, ValueId};
-use skep_protocol::identity::{Chain, DeviceIdentity};
-use skep_protocol::ids::{AccountId, ConversationId, DhtKey, sha256};
+use skep_protocol::dht::value::Value;
+use skep_protocol::ids::{AccountId, ConversationId, DhtKey};
 use skep_protocol::keys::PublicKey;
 use skep_protocol::link::ice_text::{Candidate, CandidateKind, Credentials, IceText};
 use skep_protocol::link::request::{PeerRequest, RequestId, RequestKeys, USER_TYPE};
 use skep_protocol::msgpack::Value as Object;
-use skep_tests::harness::{Golden, PATIENCE, vector};
+use skep_tests::harness::{Golden, PATIENCE};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
-use tokio::time::Instant;
 
 use super::conversation::talk;
+use crate::device::{Device, Release, device_of, request_content};
 
 /// What the peer does last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,10 +78,7 @@ pub(crate) struct SilentPeer {
 /// What all its tasks need.
 pub(crate) struct Peer {
     pub(crate) until: Until,
-    pub(crate) identity: Arc<DeviceIdentity>,
-    tls: TlsIdentity,
-    environment: Environment,
-    dht: RootHandle<DhtMessage>,
+    pub(crate) device: Device,
     silent: watch::Sender<bool>,
     /// Git channels that it was asked for.
     pub(crate) git_channels: Cell<usize>,
@@ -101,32 +87,14 @@ pub(crate) struct Peer {
 impl SilentPeer {
     /// The peer of a recorded account that joins the DHT through a node and is announced there.
     pub(crate) async fn start(golden: Golden, until: Until, place: &Path, bootstrap: &str) -> Self {
-        golden.lay_out(place).unwrap();
-        let local = golden.id[..16].parse().unwrap();
-        let environment = Environment::threads(Vec::new());
-        let folder = AccountFolder::new(&place.join("accounts"), local);
-        let identity = Arc::new(identity::load(&folder, environment.wall()).unwrap());
-        let tls = TlsIdentity::new(identity.chain().chain(), identity.key()).unwrap();
-        let config = KadNetwork {
-            secret: NodeSecret(sha256(golden.id.as_bytes())),
-            listen: vec!["/ip4/127.0.0.1/tcp/0".parse().unwrap()],
-            bootstrap: vec![bootstrap.parse().unwrap()],
-            known_peers: None,
-        };
-        let make = move || DhtActor::new(config.clone(), DhtMemory::default());
-        let dht = start_root(environment.clone(), make);
+        let device = Device::start(golden, Release::Newest, place, bootstrap);
         let (reached, silent) = watch::channel(false);
-        let account = identity.account_id();
-        let peer = Rc::new(Peer {
-            until,
-            identity,
-            tls,
-            environment,
-            dht,
-            silent: reached,
-            git_channels: Cell::new(0),
-        });
-        let requests = peer.announce().await;
+        let account = device.identity.account_id();
+        let peer = Rc::new(Peer { until, device, silent: reached, git_channels: Cell::new(0) });
+        let requests = peer.device.listen().await;
+        if until != Until::Joined {
+            peer.device.announce().await;
+        }
         let task = tokio::task::spawn_local(Rc::clone(&peer).take_requests(requests)).abort_handle();
         Self { account, peer, silent, task }
     }
@@ -144,10 +112,11 @@ impl SilentPeer {
 
     /// Asks a person to become a contact and to fetch a conversation. Its profile is none.
     pub(crate) async fn invite(&self, person: Golden, conversation: ConversationId) {
-        let request = TrustRequestMessage::request(conversation, b"no vCard", self.peer.environment.wall());
+        let request =
+            TrustRequestMessage::request(conversation, b"no vCard", self.peer.device.environment.wall());
         let device = device_of(person);
         let inbox = DhtKey::inbox(device.device_short_id());
-        self.peer.put_for(&device, inbox, request.to_content()).await;
+        self.peer.device.put_for(&device, inbox, request.to_content()).await;
     }
 
     /// Asks a person's device for a connection.
@@ -162,37 +131,27 @@ impl SilentPeer {
         };
         let device = device_of(person);
         let key = RequestKeys::of(device.device_id(), device.device_short_id()).current;
-        self.peer.put_for(&device, key, request_content(&request)).await;
+        self.peer.device.put_for(&device, key, request_content(&request)).await;
     }
 
     /// Puts what makes no sense where a person's device listens.
     pub(crate) async fn scribble(&self, person: Golden) {
-        let (device, own) = (device_of(person), self.peer.identity.key().public());
+        let (device, own) = (device_of(person), self.peer.device.identity.key().public());
         let keys = RequestKeys::of(device.device_id(), device.device_short_id());
         let service = Object::map([("service", "cx.ring.other".into())]).encode();
         let other_service = Content::new(ValueKind::TrustRequest.type_number(), service);
         let garbage = || Content::new(ValueKind::UserData.type_number(), vec![0xc1; 100]);
         for key in [DhtKey::inbox(device.device_short_id()), keys.current, keys.legacy] {
-            let random = || random_value_id(&self.peer.environment);
-            self.peer.put(key, Value::plain(random(), garbage())).await;
-            self.peer.put(key, Value::encrypted(random(), vec![7; 600])).await;
-            self.peer.put_for(own, key, garbage()).await;
-            self.peer.put_for(&device, key, garbage()).await;
-            self.peer.put_for(&device, key, garbage().with_user_type(USER_TYPE)).await;
-            self.peer.put_for(&device, key, other_service.clone()).await;
+            let random = || random_value_id(&self.peer.device.environment);
+            self.peer.device.put(key, Value::plain(random(), garbage())).await;
+            self.peer.device.put(key, Value::encrypted(random(), vec![7; 600])).await;
+            self.peer.device.put_for(own, key, garbage()).await;
+            self.peer.device.put_for(&device, key, garbage()).await;
+            self.peer.device.put_for(&device, key, garbage().with_user_type(USER_TYPE)).await;
+            self.peer.device.put_for(&device, key, other_service.clone()).await;
         }
         self.peer.is_silent();
     }
-}
-
-/// The key of a recorded device.
-fn device_of(person: Golden) -> PublicKey {
-    let chain = fs::read(vector(person.device).join("ring_device.crt")).unwrap();
-    Chain::parse(&chain).unwrap().leaf().public_key().clone()
-}
-
-fn request_content(request: &PeerRequest) -> Content {
-    Content::new(ValueKind::UserData.type_number(), request.encode()).with_user_type(USER_TYPE)
 }
 
 impl Drop for SilentPeer {
@@ -207,53 +166,14 @@ impl Peer {
         self.silent.send_replace(true);
     }
 
-    async fn put(&self, key: DhtKey, value: Value) {
-        let put = || {
-            let value = value.clone();
-            self.dht.port().ask(PATIENCE, move |reply| DhtMessage::Put {
-                key,
-                value,
-                permanent: false,
-                reply,
-            })
-        };
-        while put().await.unwrap().is_err() {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    }
-
-    async fn put_for(&self, recipient: &PublicKey, key: DhtKey, content: Content) {
-        let random = EnvelopeRandom::draw(&self.environment);
-        self.put(key, seal(content, self.identity.key(), recipient, &random).unwrap()).await;
-    }
-
-    /// Publishes what others need to find the device, and listens for their requests.
-    async fn announce(&self) -> mpsc::Receiver<ListenEvent> {
-        let own = self.identity.key().public();
-        let keys = RequestKeys::of(own.device_id(), own.device_short_id());
-        let (outlet, requests) = Outlet::channel("requests", 64);
-        let listen = DhtMessage::Listen { id: ListenId::unique(), key: keys.current, outlet };
-        self.dht.port().send(listen).await.unwrap();
-        if self.until == Until::Joined {
-            return requests;
-        }
-        let chain = Object::binary(self.identity.chain().chain().to_pem().as_bytes()).encode();
-        let certificate = Value::plain(ValueId(1), Content::new(ValueKind::Certificate.type_number(), chain));
-        self.put(DhtKey::certificate(own.device_id()), certificate).await;
-        let announcement = self.identity.announcement(random_value_id(&self.environment));
-        self.put(self.identity.account_id().dht_key(), announcement).await;
-        requests
-    }
-
     async fn take_requests(self: Rc<Self>, mut events: mpsc::Receiver<ListenEvent>) {
         let mut meetings = tokio::task::JoinSet::new();
         while let Some(event) = events.recv().await {
             let ListenEvent::Values(values) = event else { continue };
             for value in values {
-                let Body::Encrypted(cipher) = &value.body else { continue };
-                let Ok(opened) = cipher::open(cipher, self.identity.key()) else { continue };
-                let Ok(request) = PeerRequest::decode(&opened.content().data) else { continue };
-                meetings.spawn_local(Rc::clone(&self).meet(request, opened.owner().clone()));
+                if let Some((request, device)) = self.device.open(&value) {
+                    meetings.spawn_local(Rc::clone(&self).meet(request, device));
+                }
             }
         }
     }
@@ -271,21 +191,11 @@ impl Peer {
         }
     }
 
-    async fn answer(&self, request: &PeerRequest, device: &PublicKey, text: &IceText) {
-        let answer = PeerRequest {
-            id: request.id,
-            ice_text: text.to_string(),
-            is_answer: true,
-            connection_type: String::new(),
-        };
-        let key = RequestKeys::of(device.device_id(), device.device_short_id()).current;
-        self.put_for(device, key, request_content(&answer)).await;
-    }
-
     async fn answer_without_address(&self, request: &PeerRequest, device: &PublicKey) {
         let host = IpAddr::from(Ipv4Addr::LOCALHOST);
         let candidates = vec![Candidate::active(CandidateKind::Host, host, host, 0)];
-        self.answer(request, device, &IceText::new(Credentials::from_random(&[5; 24]), candidates)).await;
+        let text = IceText::new(Credentials::from_random(&[5; 24]), candidates);
+        self.device.answer(request, device, &text).await;
         self.is_silent();
         pending().await
     }
@@ -295,7 +205,8 @@ impl Peer {
         let listener = TcpListener::bind((host, 0)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let candidates = vec![Candidate::passive(CandidateKind::Host, host, host, port, 0)];
-        self.answer(request, device, &IceText::new(Credentials::from_random(&[6; 24]), candidates)).await;
+        let text = IceText::new(Credentials::from_random(&[6; 24]), candidates);
+        self.device.answer(request, device, &text).await;
         let mut sockets = Vec::new();
         loop {
             sockets.push(listener.accept().await.unwrap());
@@ -304,16 +215,8 @@ impl Peer {
     }
 
     async fn connect(&self, request: &PeerRequest, device: &PublicKey) {
-        let gather = GatherOptions { include_loopback: true };
-        let agent = IceAgent::gather(IceRole::Controlling, gather).unwrap();
-        let text = agent.local_text().clone();
-        self.answer(request, device, &text).await;
-        let remote = IceText::parse(&request.ice_text).unwrap();
-        // One of several attempts may come to nothing, as when the node has given it up.
-        let Ok(mut stream) = Box::pin(agent.connect(&remote, Instant::now() + PATIENCE)).await else {
-            return;
-        };
-        let (device, now) = (device.device_id(), self.environment.wall());
+        let Some(mut stream) = self.device.path(request, device).await else { return };
+        let device = device.device_id();
         match self.until {
             Until::Nominated => {
                 self.is_silent();
@@ -323,12 +226,10 @@ impl Peer {
             }
             Until::HandshakeBegun => {
                 let deaf = Deaf { stream, heard: || self.is_silent() };
-                let _ = Box::pin(secure(deaf, IceRole::Controlling, &self.tls, device, now)).await;
+                let _ = self.device.secure(deaf, device).await;
             }
             _ => {
-                if let Ok(stream) =
-                    Box::pin(secure(stream, IceRole::Controlling, &self.tls, device, now)).await
-                {
+                if let Ok(stream) = self.device.secure(stream, device).await {
                     talk(self, stream).await;
                 }
             }
