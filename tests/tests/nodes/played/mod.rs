@@ -272,7 +272,7 @@ async fn connected_with(person: &mut Person, id: ConversationId, device: DeviceI
     until(&name, "a channel of the overlay", async || {
         let params = about(person, id);
         let routes = person.node.call(method::ConversationRoutes, params).await?;
-        let connected = routes.nodes.iter().filter(|node| node.state == RouteState::Connected);
+        let connected = routes.view.nodes.iter().filter(|node| node.state == RouteState::Connected);
         Ok(connected.map(|node| node.device).eq([device]).then_some(()))
     })
     .await
@@ -550,7 +550,7 @@ impl News<'_> {
             let params = about(&node, self.kept.id);
             until("node", "the device told of", async || {
                 let routes = node.node.call(method::ConversationRoutes, params.clone()).await?;
-                Ok(routes.nodes.iter().any(|it| it.device == self.told).then_some(()))
+                Ok(routes.view.nodes.iter().any(|it| it.device == self.told).then_some(()))
             })
             .await
             .unwrap();
