@@ -62,6 +62,8 @@ pub(in crate::swarm) struct Overlay {
     without_overlay: BTreeSet<DeviceId>,
     /// Who is at the other end of each open channel.
     ends: BTreeMap<ChannelId, (DeviceId, AccountId)>,
+    /// Who had channels when we left: they are told of that, and pass it on.
+    parted: Vec<(DeviceId, AccountId)>,
     telling: Telling,
     random: Random,
     /// When members were looked for last.
@@ -81,6 +83,7 @@ impl Overlay {
             linked: BTreeMap::new(),
             without_overlay: BTreeSet::new(),
             ends: BTreeMap::new(),
+            parted: Vec::new(),
             telling: Telling::new(Random::from_seed(random.number())),
             random,
             sought: None,
@@ -188,6 +191,11 @@ impl Overlay {
             self.telling.unlinked(*device);
         }
         match (before.active, self.members.active) {
+            (true, false) => self.parted = self.ends.values().copied().collect(),
+            (false, false) => {}
+            (_, true) => self.parted.clear(),
+        }
+        match (before.active, self.members.active) {
             (_, false) => Some(Event::Shutdown),
             (false, true) => Some(Event::Restart),
             (true, true) if !gone.is_empty() => Some(Event::Removed(gone.into_iter().collect())),
@@ -252,9 +260,10 @@ impl Overlay {
                 has_overlay: has_overlay(device, *state),
             })
             .collect();
-        let connected: Vec<DeviceId> = self.core.table().connected().collect();
-        let connected_members: BTreeSet<AccountId> =
-            self.ends.values().map(|(_, account)| *account).collect();
+        let parted = self.parted.iter().map(|(device, _)| *device);
+        let connected: Vec<DeviceId> = self.core.table().connected().chain(parted).collect();
+        let ends = self.ends.values().chain(&self.parted);
+        let connected_members: BTreeSet<AccountId> = ends.map(|(_, account)| *account).collect();
         let targets = self.telling.next(&Company {
             own: self.place.account,
             members: &self.members.audience,
@@ -276,5 +285,44 @@ impl Overlay {
         let members: Vec<AccountId> = self.members.people.iter().copied().filter(|it| *it != own).collect();
         let linked: Vec<AccountId> = self.linked.values().map(|(account, _)| *account).collect();
         presence::choose(&members, &linked, &mut self.random)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn device(number: u8) -> DeviceId {
+        DeviceId([number; 32])
+    }
+
+    fn account(number: u8) -> AccountId {
+        AccountId([number; 20])
+    }
+
+    #[test]
+    fn whoever_leaves_a_large_conversation_tells_those_who_had_channels() {
+        let place = Place { conversation: ConversationId([9; 20]), device: device(0), account: account(0) };
+        let mut overlay = Overlay::new(place, 1, Vec::new());
+        let people: BTreeSet<AccountId> = (0..40).map(account).collect();
+        let linked: BTreeMap<_, _> = (1..40).map(|it| (device(it), (account(it), LinkState::Up))).collect();
+        let mut members =
+            Membership { active: true, audience: people.clone(), people, banned_devices: Vec::new() };
+        overlay.overview(members.clone(), &linked);
+        let (now, wall) = (Moment::default(), UnixMillis(0));
+        for (number, channel) in [(3, ChannelId(1)), (7, ChannelId(2)), (30, ChannelId(3))] {
+            let up = overlay.opened(channel, device(number), account(number), false);
+            let _ = overlay.handle(now, wall, up);
+        }
+        members.active = false;
+        members.audience.remove(&account(0));
+        for follows in overlay.overview(members, &linked) {
+            let Follows::Event(event) = follows else { panic!("{follows:?}") };
+            let _ = overlay.handle(now, wall, event);
+        }
+        overlay.set_head(Head { commit: CommitId([1; 20]), source: None });
+        let (_, told) = overlay.next_targets().unwrap();
+        assert_eq!(told.devices, [device(3), device(7), device(30)]);
+        assert_eq!(told.accounts.len(), 2);
     }
 }

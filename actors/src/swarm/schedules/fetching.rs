@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use rand::Rng as _;
-use skep_protocol::drt::telling::FEW_MEMBERS;
 use skep_protocol::ids::{AccountId, CommitId};
 use skep_protocol::swarm::layout::Role;
 use skep_protocol::swarm::object::{NewObject, ObjectKind, UnsignedCommit};
@@ -126,7 +125,6 @@ impl World {
             self.show(other);
         }
         self.has_moved(device, moved, None);
-        self.tell_linked(device);
         Some(head)
     }
 
@@ -134,22 +132,6 @@ impl World {
     pub(super) fn go_on_leaving(&mut self, device: usize) {
         if self.devices[device].left {
             self.announce(device, None);
-            self.tell_linked(device);
-        }
-    }
-
-    /// The overlay of a large conversation goes with who leaves: all members who are linked are told.
-    fn tell_linked(&mut self, device: usize) {
-        let Some(standing) = self.devices[device].standing.as_ref() else { return };
-        let (audience, head) = (standing.audience(), standing.head);
-        for peer in self.peers(device) {
-            let person = self.devices[peer].person;
-            if audience.len() > FEW_MEMBERS
-                && person != self.devices[device].person
-                && audience.contains(&person)
-            {
-                self.notify(device, peer, head);
-            }
         }
     }
 
