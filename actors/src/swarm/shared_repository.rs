@@ -15,7 +15,7 @@ use super::repository::{Access, Exclusive, Repository};
 
 /// Repositories of the process with an open object store, of eighty kilobytes, a cache of at most half a
 /// megabyte, and two files for each pack.
-const MAX_AWAKE: usize = 32;
+const MAX_AWAKE: usize = 16;
 
 /// Those that are awake, in the order of their waking.
 static AWAKE: Mutex<VecDeque<Weak<Mutex<Repository>>>> = Mutex::new(VecDeque::new());
