@@ -533,7 +533,7 @@ struct News<'n> {
 }
 
 impl News<'_> {
-    fn is_learnt(self) {
+    fn check_that_it_is_learnt(self) {
         run(async {
             let place = tempfile::tempdir().unwrap();
             let setup = NodeSetup::new("node", place.path());
@@ -576,7 +576,7 @@ fn a_member_of_2023_tells_us_of_another_ones_device_which_we_then_know() {
         },
         told: device_of(Golden::BOB).device_id(),
     }
-    .is_learnt();
+    .check_that_it_is_learnt();
 }
 
 #[test]
@@ -592,5 +592,5 @@ fn a_contact_of_2026_tells_a_new_device_of_ours_of_the_first_one_which_it_then_k
         kept: Kept { id: NEWEST.id(), bundle: NEWEST.bundle, revision: "main", mode: Mode::OneToOne },
         told: device_of(Golden::ALICE).device_id(),
     }
-    .is_learnt();
+    .check_that_it_is_learnt();
 }

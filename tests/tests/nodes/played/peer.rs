@@ -46,8 +46,8 @@ impl PlayedPeer {
     /// Its connection with the node.
     pub(super) async fn socket(&mut self) -> Rc<Socket> {
         let connected = tokio::time::timeout(PATIENCE, self.sockets.wait_for(Option::is_some)).await;
-        let socket = connected.expect("the node to connect").unwrap();
-        Rc::clone(socket.as_ref().unwrap())
+        let Ok(socket) = connected else { panic!("the node does not connect") };
+        Rc::clone(socket.unwrap().as_ref().unwrap())
     }
 }
 
