@@ -1,8 +1,7 @@
 //! A repository that several jobs use, each for single operations, and which of them are ready to be read.
 //!
 //! Only the last few that were used have their object store open: a node with thousands of conversations
-//! keeps neither memory nor files for those in which nothing happens. Opening one again takes less than a
-//! millisecond.
+//! keeps neither memory nor files for those in which nothing happens.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
@@ -35,7 +34,10 @@ impl SharedRepository {
         let repository = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if !repository.is_awake() {
             repository.wake();
-            woken(&self.0);
+            // One that the system refuses to open takes no place.
+            if repository.is_awake() {
+                woken(&self.0);
+            }
         }
         repository
     }

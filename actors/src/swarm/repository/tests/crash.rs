@@ -8,14 +8,20 @@ use super::super::consolidate::MAX_PACKS;
 use super::super::{Consolidation, Repository, RepositoryError, is_in_history};
 use super::*;
 
-#[test]
-fn a_crash_between_objects_and_reference_leaves_the_old_head() {
-    let (_folder, repository) = empty();
+/// A repository opened after a crash between objects and reference: its head, and the commit on top.
+fn cut_off() -> (tempfile::TempDir, Repository, [CommitId; 2]) {
+    let (folder, repository) = empty();
     let old = append(&repository, 2, "text");
     let new = commit(&repository, &[old], 5_000, "never acknowledged");
     let path = repository.path().to_owned();
     drop(repository);
-    let repository = Repository::open(&path).unwrap();
+    (folder, Repository::open(&path).unwrap(), [old, new])
+}
+
+#[test]
+fn a_crash_between_objects_and_reference_leaves_the_old_head() {
+    let (_folder, repository, [old, new]) = cut_off();
+    let path = repository.path().to_owned();
     assert_eq!(repository.head().unwrap(), Some(old));
     check_with_git(&path);
     repository.move_main(Some(old), new).unwrap();
@@ -24,12 +30,7 @@ fn a_crash_between_objects_and_reference_leaves_the_old_head() {
 
 #[test]
 fn names_that_a_crash_left_unforced_are_forced_before_anything_builds_upon_them() {
-    let (_folder, repository) = empty();
-    let old = append(&repository, 2, "text");
-    let new = commit(&repository, &[old], 5_000, "never acknowledged");
-    let path = repository.path().to_owned();
-    drop(repository);
-    let repository = Repository::open(&path).unwrap();
+    let (_folder, repository, [_, new]) = cut_off();
     let folder = repository.loose_path(new.into()).parent().unwrap().to_owned();
     assert!(repository.unforced.borrow().contains(&folder));
     repository.write_objects(&[]).unwrap();
