@@ -534,7 +534,7 @@ pub enum ConversationMessage {
         /// Devices that should have it.
         devices: Vec<DeviceId>,
     },
-    /// A member has invited us once more: if fetching has failed, it is tried again soon.
+    /// A member has invited us once more, or has a new link: if fetching has failed, it is tried again soon.
     Invited,
     /// A peer wants to fetch from us.
     Serve(ChannelOffer),

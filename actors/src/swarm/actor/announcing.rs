@@ -65,12 +65,13 @@ impl ConversationActor {
         if standing.members.role(self.config.identity.account_id()) == Some(Role::Banned) {
             return;
         }
-        let mut everybody = standing.audience();
-        if self.leaving {
-            // Our own devices learn that we have left from each other.
-            everybody.remove(&self.config.identity.account_id());
+        if self.router.is_none() {
+            self.announcing.untold = standing.audience();
+            if self.leaving {
+                // Our own devices learn that we have left from each other.
+                self.announcing.untold.remove(&self.config.identity.account_id());
+            }
         }
-        self.announcing.untold = everybody;
         self.announcing.source = source;
         self.go_on_announcing(scope);
         self.announcing.has_head = source.map(|source| source.account);

@@ -121,7 +121,7 @@ impl ConversationActor {
         self.clone.pause = Some(timer);
     }
 
-    /// An explicit invitation ends a long pause (`spec: swarm 9.3`).
+    /// An explicit invitation ends a long pause (`spec: swarm 9.3`), and so does a new link to a member.
     pub(super) fn invited(&mut self, scope: &mut Scope<'_, Self>) {
         if self.clone.forgive()
             && let Some(timer) = self.clone.pause.take()

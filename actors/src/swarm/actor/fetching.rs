@@ -18,7 +18,8 @@ use crate::swarm::replica::refusal;
 /// First pause before a fetch that failed is tried again; doubles each time.
 const FIRST_FETCH_PAUSE: Duration = Duration::from_secs(1);
 
-/// Longest such pause: a device that always fails costs one try in this time, however much it announces.
+/// Longest such pause: a device that always fails costs one try in this time, however much it announces, and
+/// one for each new link unless what it serves breaks the rules.
 const LONGEST_FETCH_PAUSE: Duration = Duration::from_secs(3600);
 
 /// Fetches from a device that may fail in a row until it takes another announcement or link to try again.
@@ -72,6 +73,8 @@ pub(super) struct Failing {
     until: Moment,
     /// Whether it is looked at again by then.
     again: bool,
+    /// Whether it has served what breaks the rules, which a new link does not make better.
+    refused: bool,
 }
 
 impl ConversationActor {
@@ -217,7 +220,7 @@ impl ConversationActor {
             Outcome::Failed(failure) => {
                 self.fetch_failed(device, account, &failure, scope);
                 if let Some(account) = account {
-                    self.rest_after_failure(device, scope);
+                    self.rest_after_failure(device, failure.is_final(), scope);
                     if !failure.is_final() {
                         self.fetch_later(device, account, scope);
                     }
@@ -229,7 +232,7 @@ impl ConversationActor {
                 let has_link =
                     matches!(error, LinkError::Declined { .. } | LinkError::Busy(_) | LinkError::Deadline(_));
                 if let Some(account) = account.filter(|_| has_link) {
-                    self.rest_after_failure(device, scope);
+                    self.rest_after_failure(device, false, scope);
                     self.fetch_later(device, account, scope);
                 }
             }
@@ -244,12 +247,13 @@ impl ConversationActor {
     }
 
     /// Counts a fetch that failed: whatever the device announces, it is left alone for a while.
-    fn rest_after_failure(&mut self, device: DeviceId, scope: &Scope<'_, Self>) {
+    fn rest_after_failure(&mut self, device: DeviceId, refused: bool, scope: &Scope<'_, Self>) {
         let now = scope.now();
         let failing = self.failing(device, now);
         let pause = FIRST_FETCH_PAUSE.saturating_mul(1 << failing.failures.min(16)).min(LONGEST_FETCH_PAUSE);
         failing.failures = failing.failures.saturating_add(1);
         failing.until = now.plus(pause);
+        failing.refused |= refused;
     }
 
     /// Looks for news at a device again after a while: what it announced may be its last.
@@ -265,9 +269,16 @@ impl ConversationActor {
         if self.markers.status.of(account).fetched.is_some() {
             return;
         }
-        let theirs = self.linked.iter().filter(|(_, (it, _))| *it == account);
-        for (device, _) in theirs {
-            self.failed_fetches.remove(device);
+        let theirs = self.linked.iter().filter(|(_, (it, _))| *it == account).map(|(device, _)| *device);
+        for device in theirs.collect::<Vec<_>>() {
+            self.forgive(device);
+        }
+    }
+
+    /// Whatever kept a device from serving us may be over.
+    pub(super) fn forgive(&mut self, device: DeviceId) {
+        if self.failed_fetches.get(&device).is_some_and(|failing| !failing.refused) {
+            self.failed_fetches.remove(&device);
         }
     }
 
@@ -287,7 +298,12 @@ impl ConversationActor {
                 self.failed_fetches.remove(&soonest);
             }
         }
-        self.failed_fetches.entry(device).or_insert(Failing { failures: 0, until: now, again: false })
+        self.failed_fetches.entry(device).or_insert(Failing {
+            failures: 0,
+            until: now,
+            again: false,
+            refused: false,
+        })
     }
 
     /// Whether it is too early to fetch from a device again. Then it is looked at when that is over, so

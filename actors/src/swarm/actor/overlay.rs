@@ -95,7 +95,7 @@ impl ConversationActor {
     ) {
         let before = self.linked.get(&device).map(|(_, state)| *state);
         if state == LinkState::Legacy && before != Some(LinkState::Legacy) {
-            self.newly_linked(device, account, scope);
+            self.look_again(device, account, 0, scope);
         }
         if state == LinkState::Down {
             self.linked.remove(&device);
@@ -105,7 +105,7 @@ impl ConversationActor {
             }
         } else if self.linked.insert(device, (account, state)).is_none() {
             // Whatever hindered it before may have ended with the link before.
-            self.failed_fetches.remove(&device);
+            self.forgive(device);
         }
         if !self.tell_router(RouterMessage::Link { device, account, state }) {
             self.show_router_later(scope);

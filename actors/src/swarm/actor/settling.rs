@@ -26,12 +26,9 @@ const LOOKS: [Duration; 4] =
     [Duration::from_secs(5), Duration::from_secs(5), Duration::from_secs(10), Duration::from_secs(20)];
 
 impl ConversationActor {
-    /// A daemon of 2023 has a new link: it is looked at several times, for what it tells over the link before.
-    pub(super) fn newly_linked(&mut self, device: DeviceId, account: AccountId, scope: &mut Scope<'_, Self>) {
-        self.look_again(device, account, 0, scope);
-    }
-
-    fn look_again(
+    /// A daemon of 2023 has a new link and was looked at so often: it is looked at again after a while, for
+    /// what it tells over the link before.
+    pub(super) fn look_again(
         &mut self,
         device: DeviceId,
         account: AccountId,
