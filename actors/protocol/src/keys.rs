@@ -9,7 +9,9 @@ use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::{
     Pkcs1PrivateDecryptingKey, Pkcs1PublicEncryptingKey, PrivateDecryptingKey, PublicEncryptingKey,
 };
-use aws_lc_rs::signature::{self, KeyPair, RsaKeyPair, UnparsedPublicKey};
+use aws_lc_rs::signature::{
+    self, ECDSA_P384_SHA384_ASN1, KeyPair, ParsedPublicKey, RsaKeyPair, UnparsedPublicKey,
+};
 use base64::Engine as _;
 use zeroize::Zeroizing;
 
@@ -36,7 +38,8 @@ pub enum KeyError {
     Decrypt,
 }
 
-/// A public RSA key, kept as its DER SubjectPublicKeyInfo.
+/// A public RSA key, kept as its DER SubjectPublicKeyInfo. Of an authority it may be a P-384 key, too,
+/// which does no more than verify certificates.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PublicKey(Arc<[u8]>);
 
@@ -50,6 +53,24 @@ impl PublicKey {
             return Err(KeyError::Malformed);
         }
         Ok(Self(der.into()))
+    }
+
+    /// The key of a self-signed authority: RSA, or as today's daemons make it for a device that has no
+    /// account yet, on the curve P-384 (`spec: identity 6`).
+    ///
+    /// # Errors
+    /// As [`Self::from_der`].
+    pub fn of_authority(der: &[u8]) -> Result<Self, KeyError> {
+        if der.len() <= MAX_PUBLIC_KEY && ParsedPublicKey::new(&ECDSA_P384_SHA384_ASN1, der).is_ok() {
+            return Ok(Self(der.into()));
+        }
+        Self::from_der(der)
+    }
+
+    /// Whether it is an RSA key, as those of accounts and devices have to be.
+    #[must_use]
+    pub fn is_rsa(&self) -> bool {
+        PublicEncryptingKey::from_der(&self.0).is_ok()
     }
 
     /// The DER SubjectPublicKeyInfo.

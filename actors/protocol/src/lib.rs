@@ -13,10 +13,12 @@
 //!   contact/                      trust requests, contact list, whose devices may talk to us, presence
 //!   drt/                          the overlay of a conversation's devices: whom to connect to, whom to tell
 //!   swarm/                        commits, tree rules, validation, history, git sessions and packs
-//!   sync/                         what an account remembers of its conversations
+//!   sync/                         what an account remembers of its conversations; what own devices tell each other
+//!   linking/                      how a new device becomes one of an account's
 //!   sip/                          SIP messages; what Jami of 2023 says over them
 //!   profile/                      vCards of people and conversations
 //!   names/                        names instead of ids: client and server
+//!   transfer/                     files offered in conversations, and how they get here
 //! ```
 //!
 //! The same room has the same name in `skep-actors`, except that `peer` there drives `link`, and
@@ -32,6 +34,7 @@ pub mod identity;
 pub mod ids;
 pub mod keys;
 pub mod link;
+pub mod linking;
 pub mod msgpack;
 pub mod names;
 pub mod profile;
@@ -39,6 +42,7 @@ pub mod sip;
 pub mod swarm;
 pub mod sync;
 pub mod time;
+pub mod transfer;
 
 #[cfg(test)]
 mod fuzz_tests;

@@ -33,6 +33,7 @@ pub use pending::{
 pub use presence::{MAX_ANNOUNCEMENTS_PER_ACCOUNT, MAX_TRACKED, Presence, PresenceEvent, PresenceState};
 pub use record::Contact;
 pub(crate) use record::json_time;
+pub(crate) use requests::is_for_known_conversation;
 pub use requests::{Action, IgnoreReason, Incoming, MAX_INVITE_SKEW, receive, receive_synced};
 pub use resend::{
     ANSWER_SPACING, AnswerPace, FIRST_WAIT, LONGEST_WAIT, MAX_OUTGOING, MAX_OUTGOING_FILE, OutgoingError,

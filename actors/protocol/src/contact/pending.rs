@@ -117,11 +117,13 @@ impl PendingRequests {
         self.requests.iter().map(|(account, request)| (*account, request))
     }
 
-    /// Records a request; of two of one account the later stays, by the rule of 2026. The vCard of
-    /// the earlier one is kept where the later one has none: own devices send none to each other.
+    /// Records a request; of two of one account the later stays, by the rule of 2026, and of two of the
+    /// same time that with the greater conversation id, so that own devices agree. The vCard of the
+    /// earlier one is kept where the later one has none: own devices send none to each other.
     pub fn record(&mut self, account: AccountId, mut request: PendingRequest) -> Recorded {
         let old = self.get(account);
-        if old.is_some_and(|old| old.order_time() >= request.order_time()) {
+        let order = |it: &PendingRequest| (it.order_time(), it.conversation);
+        if old.is_some_and(|old| order(old) >= order(&request)) {
             return Recorded::Duplicate;
         }
         if let Some(old) = old.filter(|_| request.payload.is_empty()) {

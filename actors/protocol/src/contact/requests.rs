@@ -187,6 +187,17 @@ fn clone(
     may_fetch.then_some(Action::CloneConversation { account, conversation })
 }
 
+/// Whether a request names a conversation that is here already, or was left, or is that of others.
+pub(crate) fn is_for_known_conversation(
+    own: AccountId,
+    account: AccountId,
+    conversation: Option<ConversationId>,
+    conversations: &ConversationRecords,
+) -> bool {
+    let known = conversation.and_then(|id| conversations.get(id));
+    known.is_some_and(|record| !record.is_removed() || !record.is_between(own, account))
+}
+
 fn record(
     own: AccountId,
     pending: &mut PendingRequests,
@@ -195,8 +206,7 @@ fn record(
     conversations: &ConversationRecords,
 ) -> Vec<Action> {
     let conversation = request.conversation;
-    let known = conversation.and_then(|id| conversations.get(id));
-    if known.is_some_and(|record| !record.is_removed() || !record.is_between(own, account)) {
+    if is_for_known_conversation(own, account, conversation, conversations) {
         return ignore(IgnoreReason::KnownConversation);
     }
     let (payload, received) = (request.payload.clone(), request.order_time());

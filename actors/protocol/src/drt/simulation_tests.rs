@@ -1,6 +1,7 @@
 //! What must hold among many routers, and the figures of a large group.
 
 use std::collections::BTreeSet;
+use std::io::Read as _;
 use std::time::Duration;
 
 use super::dissemination::UNCONNECTED_MEMBERS;
@@ -10,7 +11,10 @@ use super::mobiles::LEGACY_CUT_OFF;
 use super::random::Random;
 use super::router::*;
 use super::simulation::*;
+use crate::identity::{AccountKeys, Archive, EthereumKey, IssuedAt, SerialNumber};
 use crate::ids::{CommitId, DeviceId};
+use crate::keys::PrivateKey;
+use crate::testing::data;
 use crate::time::UnixMillis;
 
 fn mean(numbers: &[usize]) -> f64 {
@@ -158,6 +162,17 @@ fn an_overlay_forms_although_every_third_request_fails() {
     }
 }
 
+/// How many nodes take it for theirs to wake each of these.
+fn wakers(network: &Network, sleepers: &[usize]) -> Vec<usize> {
+    let to_wake = network.up().into_iter().flat_map(|place| network.nodes()[place].router.to_wake());
+    let to_wake: Vec<DeviceId> = to_wake.collect();
+    let count = |place: &usize| {
+        let id = network.nodes()[*place].device;
+        to_wake.iter().filter(|sleeper| **sleeper == id).count()
+    };
+    sleepers.iter().map(count).collect()
+}
+
 /// Of a device without a lease only those know that it sleeps whom it told itself: messages of the newest
 /// version do not pass that on. Now and then, none of them is among its closest afterwards.
 #[test]
@@ -178,18 +193,70 @@ fn nearly_every_mobile_device_has_somebody_to_wake_it_when_all_go_to_sleep_at_on
         network.vanish(&sleepers);
         network.run(SETTLED);
         assert!(network.is_one_component(), "seed {seed}");
-        assert_eq!(network.unserved, 0);
-        let to_wake: Vec<DeviceId> =
-            network.up().into_iter().flat_map(|place| network.nodes()[place].router.to_wake()).collect();
-        let wakers = sleepers.iter().map(|place| {
-            let id = network.nodes()[*place].device;
-            to_wake.iter().filter(|sleeper| **sleeper == id).count()
-        });
-        let wakers: Vec<usize> = wakers.collect();
+        let wakers = wakers(&network, &sleepers);
         forsaken += wakers.iter().filter(|count| **count == 0).count();
         assert!((1.0..4.0).contains(&mean(&wakers)), "seed {seed}: {wakers:?}");
     }
     assert!(forsaken <= 6, "{forsaken} of 125");
+}
+
+const MOBILES: usize = 25;
+
+/// Mobile devices, each another person's, with keys made beforehand.
+fn mobiles() -> Vec<Mobile> {
+    let mut text = String::new();
+    flate2::read::GzDecoder::new(data!("keys/rsa-2048.pem.gz")).read_to_string(&mut text).unwrap();
+    let keys = text.split_inclusive("-----END PRIVATE KEY-----\n");
+    let keys: Vec<PrivateKey> = keys.map(|pem| PrivateKey::from_pem(pem).unwrap()).collect();
+    let serial = SerialNumber::from_random(1);
+    let mobile = |number: usize| {
+        let ethereum = EthereumKey::from_bytes(&[7; 32]).unwrap();
+        let account = AccountKeys { ca: keys[0].clone(), account: keys[2 * number + 1].clone(), ethereum };
+        let account = Archive::create(account, RECORDED, [serial; 2]).unwrap();
+        let key = keys[2 * number + 2].clone();
+        let device = account.enrol(key.clone(), IssuedAt { now: RECORDED, serial }).unwrap();
+        Mobile { chain: device.chain().clone(), key }
+    };
+    (0..MOBILES).map(mobile).collect()
+}
+
+/// A network in which the first are mobile devices.
+fn settled_with_mobiles(count: usize, mobiles: &[Mobile], seed: u64) -> Network {
+    let mut network = Network::with_mobiles(count, mobiles.to_vec(), seed, CONDITIONS);
+    network.join(0..count, Acquaintance::Told(2));
+    network.run(SETTLED);
+    network
+}
+
+#[test]
+fn every_mobile_device_with_a_lease_has_somebody_to_wake_it_when_all_go_to_sleep_at_once() {
+    let (mobiles, sleepers) = (mobiles(), Vec::from_iter(0..MOBILES));
+    for seed in 0..5 {
+        let mut network = settled_with_mobiles(80, &mobiles, seed);
+        assert!(wakers(&network, &sleepers).iter().all(|count| *count == 0), "nobody sleeps, seed {seed}");
+        network.vanish(&sleepers);
+        network.run(SETTLED);
+        assert!(network.is_one_component(), "seed {seed}");
+        let wakers = wakers(&network, &sleepers);
+        assert!(wakers.iter().all(|count| *count > 0), "seed {seed}: {wakers:?}");
+        assert!(mean(&wakers) < 4.0, "seed {seed}: {wakers:?}");
+    }
+}
+
+#[test]
+fn those_who_come_later_and_are_closer_take_the_waking_over() {
+    let (mobiles, sleepers) = (mobiles(), Vec::from_iter(0..MOBILES));
+    let mut network = Network::with_mobiles(100, mobiles, 1, CONDITIONS);
+    network.join(0..50, Acquaintance::Told(2));
+    network.run(SETTLED);
+    network.vanish(&sleepers);
+    network.run(SETTLED);
+    network.join(50..100, Acquaintance::Told(4));
+    network.run(SETTLED);
+    let wakers = wakers(&network, &sleepers);
+    assert!(wakers.iter().all(|count| *count > 0) && mean(&wakers) < 4.0, "{wakers:?}");
+    let came_later = network.nodes()[50..].iter().map(|node| node.router.to_wake().len());
+    assert!(came_later.sum::<usize>() > MOBILES);
 }
 
 #[test]

@@ -127,7 +127,10 @@ fn choose(head: Head, company: &Company<'_>, random: &mut Random) -> Targets {
     let everybody: Vec<AccountId> = members.iter().copied().collect();
     if everybody.len() <= 2 {
         // Nobody else could pass it on: all devices are told, also when they come back much later.
-        return Targets { accounts: everybody, ..Targets::default() };
+        let is_linked = |device: &DeviceId| linked.iter().any(|it| it.device == *device);
+        let asleep =
+            to_wake.iter().copied().filter(|device| Some(*device) != head.source && !is_linked(device));
+        return Targets { accounts: everybody, devices: Vec::new(), wake: asleep.collect() };
     }
     let few = everybody.len() <= FEW_MEMBERS;
     let mut reached = connected_members.clone();

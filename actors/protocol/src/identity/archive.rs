@@ -172,6 +172,15 @@ impl Archive {
         }
     }
 
+    /// The same for a device that is being linked over a channel: without contacts and conversations,
+    /// which it gets by sync (`spec: identity 6`).
+    #[must_use]
+    pub fn to_json_for_new_device(&self) -> Zeroizing<String> {
+        let nothing = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        let (contacts, conversations, conversation_requests) = nothing;
+        Self { contacts, conversations, conversation_requests, ..self.clone() }.to_json()
+    }
+
     /// The compact JSON text with sorted keys that goes into an archive file.
     #[must_use]
     pub fn to_json(&self) -> Zeroizing<String> {

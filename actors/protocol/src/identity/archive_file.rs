@@ -84,10 +84,72 @@ impl fmt::Debug for ArchiveSecret<'_> {
     }
 }
 
+/// A key that archives are encrypted with, stretched from a password and a salt. Wiped on drop.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct SealingKey(Zeroizing<[u8; 32]>);
+
+impl SealingKey {
+    /// Stretches a password: 64 MiB of memory and about a second of processor time.
+    pub(crate) fn stretch(password: &str, salt: &[u8]) -> Result<Self, ArchiveFileError> {
+        let failed = |error: argon2::Error| ArchiveFileError::Stretching(error.to_string());
+        let parameters = Params::new(ARGON2_MEMORY, ARGON2_PASSES, 1, Some(32)).map_err(failed)?;
+        let mut stretched = Zeroizing::new([0; 32]);
+        Argon2::new(Algorithm::Argon2i, Version::V0x13, parameters)
+            .hash_password_into(password.as_bytes(), salt, stretched.as_mut())
+            .map_err(failed)?;
+        Ok(Self(Zeroizing::new(sha256(stretched.as_ref()))))
+    }
+
+    pub(crate) fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// `iv ‖ AES-256-GCM(zlib(JSON)) ‖ tag`. The nonce (`iv`) must never have been used with this key.
+    pub(crate) fn seal(&self, json: &[u8], nonce: [u8; NONCE_LEN]) -> Result<Vec<u8>, ArchiveFileError> {
+        let mut encoder = ZlibEncoder::new(Vec::new(), Compression::default());
+        let mut sealed =
+            encoder.write_all(json).and_then(|()| encoder.finish()).map_err(|_| ArchiveFileError::Damaged)?;
+        self.cipher()?
+            .seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), Aad::empty(), &mut sealed)
+            .map_err(|_| ArchiveFileError::TooLong(json.len()))?;
+        Ok([nonce.as_slice(), &sealed].concat())
+    }
+
+    /// The JSON text in what was sealed; it may be compressed in the form of gzip, too.
+    pub(crate) fn open(&self, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, ArchiveFileError> {
+        let truncated = ArchiveFileError::Truncated(sealed.len());
+        let (nonce, sealed) = sealed.split_first_chunk::<NONCE_LEN>().ok_or(truncated)?;
+        let mut plain = Zeroizing::new(sealed.to_vec());
+        let length = self
+            .cipher()?
+            .open_in_place(Nonce::assume_unique_for_key(*nonce), Aad::empty(), &mut plain)
+            .map_err(|_| ArchiveFileError::DoesNotOpen)?
+            .len();
+        plain.truncate(length);
+        if plain.starts_with(&GZIP) {
+            inflate(GzDecoder::new(plain.as_slice()))
+        } else {
+            inflate(ZlibDecoder::new(plain.as_slice()))
+        }
+    }
+
+    fn cipher(&self) -> Result<LessSafeKey, ArchiveFileError> {
+        let key =
+            UnboundKey::new(&AES_256_GCM, self.as_bytes()).map_err(|_| ArchiveFileError::DoesNotOpen)?;
+        Ok(LessSafeKey::new(key))
+    }
+}
+
+impl fmt::Debug for SealingKey {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("SealingKey(…)")
+    }
+}
+
 /// The key of a protected archive, with the salt that is stored in front of it. Wiped on drop.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ArchiveKey {
-    key: Zeroizing<[u8; 32]>,
+    key: SealingKey,
     salt: [u8; SALT],
 }
 
@@ -98,43 +160,31 @@ impl ArchiveKey {
     /// # Errors
     /// [`ArchiveFileError::Stretching`] when the password has more than 2³² bytes.
     pub fn from_password(password: &str, salt: [u8; SALT]) -> Result<Self, ArchiveFileError> {
-        let failed = |error: argon2::Error| ArchiveFileError::Stretching(error.to_string());
-        let parameters = Params::new(ARGON2_MEMORY, ARGON2_PASSES, 1, Some(32)).map_err(failed)?;
-        let mut stretched = Zeroizing::new([0; 32]);
-        Argon2::new(Algorithm::Argon2i, Version::V0x13, parameters)
-            .hash_password_into(password.as_bytes(), &salt, stretched.as_mut())
-            .map_err(failed)?;
-        Ok(Self { key: Zeroizing::new(sha256(stretched.as_ref())), salt })
+        Ok(Self { key: SealingKey::stretch(password, &salt)?, salt })
     }
 
     /// A key that was kept or handed over, for a file with this salt.
     #[must_use]
     pub fn from_bytes(key: [u8; 32], salt: [u8; SALT]) -> Self {
-        Self { key: Zeroizing::new(key), salt }
+        Self { key: SealingKey(Zeroizing::new(key)), salt }
     }
 
     /// The key, for the scheme `key`.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8; 32] {
-        &self.key
+        self.key.as_bytes()
     }
 
     /// The key as the scheme `key` writes it.
     #[must_use]
     pub fn to_base64(&self) -> Zeroizing<String> {
-        Zeroizing::new(STANDARD.encode(*self.key))
+        Zeroizing::new(STANDARD.encode(self.key.as_bytes()))
     }
 
     /// The salt. It stays the same when an archive is written again, even under a new password.
     #[must_use]
     pub const fn salt(&self) -> [u8; SALT] {
         self.salt
-    }
-
-    fn cipher(&self) -> Result<LessSafeKey, ArchiveFileError> {
-        let key =
-            UnboundKey::new(&AES_256_GCM, self.as_bytes()).map_err(|_| ArchiveFileError::DoesNotOpen)?;
-        Ok(LessSafeKey::new(key))
     }
 }
 
@@ -172,12 +222,7 @@ pub(super) fn unpack(
         ArchiveSecret::Password(password) => ArchiveKey::from_password(password, salt(content)?)?,
         ArchiveSecret::Key(key) => ArchiveKey::from_bytes(*key, salt(content)?),
     };
-    let plain = decrypt(content, &key)?;
-    let text = if plain.starts_with(&GZIP) {
-        inflate(GzDecoder::new(plain.as_slice()))?
-    } else {
-        inflate(ZlibDecoder::new(plain.as_slice()))?
-    };
+    let text = key.key.open(content.get(SALT..).unwrap_or_default())?;
     Ok((text, Some(key)))
 }
 
@@ -193,32 +238,12 @@ pub(super) fn pack_protected(
     key: &ArchiveKey,
     nonce: [u8; NONCE_LEN],
 ) -> Result<Vec<u8>, ArchiveFileError> {
-    let mut encoder = ZlibEncoder::new(Vec::new(), Compression::default());
-    let mut sealed =
-        encoder.write_all(json).and_then(|()| encoder.finish()).map_err(|_| ArchiveFileError::Damaged)?;
-    key.cipher()?
-        .seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), Aad::empty(), &mut sealed)
-        .map_err(|_| ArchiveFileError::TooLong(json.len()))?;
-    Ok([key.salt.as_slice(), &nonce, &sealed].concat())
+    Ok([key.salt.as_slice(), &key.key.seal(json, nonce)?].concat())
 }
 
 fn salt(file: &[u8]) -> Result<[u8; SALT], ArchiveFileError> {
     let salt = file.first_chunk::<SALT>().filter(|_| file.len() > SALT + NONCE_LEN + AES_256_GCM.tag_len());
     salt.copied().ok_or(ArchiveFileError::Truncated(file.len()))
-}
-
-fn decrypt(file: &[u8], key: &ArchiveKey) -> Result<Zeroizing<Vec<u8>>, ArchiveFileError> {
-    let truncated = ArchiveFileError::Truncated(file.len());
-    let (nonce, sealed) =
-        file.get(SALT..).and_then(|rest| rest.split_first_chunk::<NONCE_LEN>()).ok_or(truncated)?;
-    let mut plain = Zeroizing::new(sealed.to_vec());
-    let length = key
-        .cipher()?
-        .open_in_place(Nonce::assume_unique_for_key(*nonce), Aad::empty(), &mut plain)
-        .map_err(|_| ArchiveFileError::DoesNotOpen)?
-        .len();
-    plain.truncate(length);
-    Ok(plain)
 }
 
 fn inflate(packed: impl Read) -> Result<Zeroizing<Vec<u8>>, ArchiveFileError> {
@@ -273,7 +298,8 @@ mod tests {
     fn gzip_inside_of_the_encryption_is_read_too() {
         let mut sealed = pack(b"{}").unwrap();
         let key = key_v6();
-        key.cipher()
+        key.key
+            .cipher()
             .unwrap()
             .seal_in_place_append_tag(Nonce::assume_unique_for_key([9; 12]), Aad::empty(), &mut sealed)
             .unwrap();

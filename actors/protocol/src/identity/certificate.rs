@@ -4,12 +4,13 @@ use std::fmt;
 use std::sync::Arc;
 
 use aws_lc_rs::signature::{
-    RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_2048_8192_SHA384, RSA_PKCS1_2048_8192_SHA512, RsaParameters,
-    UnparsedPublicKey,
+    ECDSA_P384_SHA384_ASN1, RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_2048_8192_SHA384,
+    RSA_PKCS1_2048_8192_SHA512, UnparsedPublicKey, VerificationAlgorithm,
 };
 use x509_parser::certificate::X509Certificate;
 use x509_parser::oid_registry::{
-    OID_PKCS1_SHA256WITHRSA, OID_PKCS1_SHA384WITHRSA, OID_PKCS1_SHA512WITHRSA, OID_USERID,
+    OID_PKCS1_SHA256WITHRSA, OID_PKCS1_SHA384WITHRSA, OID_PKCS1_SHA512WITHRSA, OID_SIG_ECDSA_WITH_SHA384,
+    OID_USERID,
 };
 use x509_parser::prelude::FromDer;
 use x509_parser::x509::{AlgorithmIdentifier, X509Name};
@@ -36,7 +37,7 @@ pub enum CertificateError {
     /// No certificate block, or one that does not end or is not base64.
     #[error("there is no complete certificate block in this PEM text")]
     Pem,
-    /// The key in it is not an RSA key of acceptable size.
+    /// The key in it is not an RSA key of acceptable size, nor that of an authority on P-384.
     #[error("the certificate holds no RSA key of at least 2048 bits")]
     Key(#[from] KeyError),
 }
@@ -70,39 +71,42 @@ struct Authority {
 /// A signed structure: its bytes, how it was signed, and the signature.
 pub(super) struct Signed {
     pub(super) bytes: Vec<u8>,
-    pub(super) digest: Option<Digest>,
+    pub(super) method: Option<SignatureMethod>,
     pub(super) signature: Vec<u8>,
 }
 
-/// Digests accepted in RSASSA-PKCS1-v1_5 signatures of certificates and revocation lists. SHA-1
-/// and MD5 are not among them.
+/// How certificates and revocation lists may be signed: RSASSA-PKCS1-v1_5, and ECDSA by an authority on
+/// P-384. SHA-1 and MD5 are not among the digests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Digest {
-    Sha256,
-    Sha384,
-    Sha512,
+pub(super) enum SignatureMethod {
+    RsaSha256,
+    RsaSha384,
+    RsaSha512,
+    EcdsaSha384,
 }
 
-impl Digest {
-    /// The digest of a signature algorithm, if both mentions of it agree and it is acceptable.
+impl SignatureMethod {
+    /// That of a signature algorithm, if both mentions of it agree and it is acceptable.
     pub(super) fn of(inner: &AlgorithmIdentifier<'_>, outer: &AlgorithmIdentifier<'_>) -> Option<Self> {
         if inner != outer {
             return None;
         }
         [
-            (OID_PKCS1_SHA256WITHRSA, Self::Sha256),
-            (OID_PKCS1_SHA384WITHRSA, Self::Sha384),
-            (OID_PKCS1_SHA512WITHRSA, Self::Sha512),
+            (OID_PKCS1_SHA256WITHRSA, Self::RsaSha256),
+            (OID_PKCS1_SHA384WITHRSA, Self::RsaSha384),
+            (OID_PKCS1_SHA512WITHRSA, Self::RsaSha512),
+            (OID_SIG_ECDSA_WITH_SHA384, Self::EcdsaSha384),
         ]
         .into_iter()
-        .find_map(|(oid, digest)| (oid == inner.algorithm).then_some(digest))
+        .find_map(|(oid, method)| (oid == inner.algorithm).then_some(method))
     }
 
-    const fn parameters(self) -> &'static RsaParameters {
+    fn algorithm(self) -> &'static dyn VerificationAlgorithm {
         match self {
-            Self::Sha256 => &RSA_PKCS1_2048_8192_SHA256,
-            Self::Sha384 => &RSA_PKCS1_2048_8192_SHA384,
-            Self::Sha512 => &RSA_PKCS1_2048_8192_SHA512,
+            Self::RsaSha256 => &RSA_PKCS1_2048_8192_SHA256,
+            Self::RsaSha384 => &RSA_PKCS1_2048_8192_SHA384,
+            Self::RsaSha512 => &RSA_PKCS1_2048_8192_SHA512,
+            Self::EcdsaSha384 => &ECDSA_P384_SHA384_ASN1,
         }
     }
 }
@@ -110,16 +114,16 @@ impl Digest {
 /// Why a signature was not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum SignatureFault {
-    /// Not RSASSA-PKCS1-v1_5 with SHA-256, SHA-384 or SHA-512.
+    /// None of [`SignatureMethod`].
     WeakAlgorithm,
-    /// It does not verify, or the key has fewer than 2048 or more than 8192 bits.
+    /// It does not verify, the key is of another kind, or has fewer than 2048 or more than 8192 bits.
     DoesNotVerify,
 }
 
 impl Signed {
     pub(super) fn verify(&self, key: &PublicKey) -> Result<(), SignatureFault> {
-        let digest = self.digest.ok_or(SignatureFault::WeakAlgorithm)?;
-        UnparsedPublicKey::new(digest.parameters(), key.der())
+        let method = self.method.ok_or(SignatureFault::WeakAlgorithm)?;
+        UnparsedPublicKey::new(method.algorithm(), key.der())
             .verify(&self.bytes, &self.signature)
             .map_err(|_| SignatureFault::DoesNotVerify)
     }
@@ -130,7 +134,7 @@ impl Certificate {
     /// accepted, because Jami's certificates have them.
     ///
     /// # Errors
-    /// [`CertificateError`] when it is too long, not a certificate, or not of an RSA key.
+    /// [`CertificateError`] when it is too long, not a certificate, or of no key that is accepted.
     pub fn from_der(der: &[u8]) -> Result<Self, CertificateError> {
         if der.len() > MAX_CERTIFICATE {
             return Err(CertificateError::TooLong(der.len()));
@@ -141,10 +145,12 @@ impl Certificate {
         }
         let tbs = &parsed.tbs_certificate;
         let authority = Authority::of(&parsed)?;
+        let is_top = authority.is_ca && tbs.subject.as_raw() == tbs.issuer.as_raw();
+        let read_key = if is_top { PublicKey::of_authority } else { PublicKey::from_der };
         Ok(Self(Arc::new(Facts {
             der: der.to_vec(),
             serial: parsed.raw_serial().to_vec(),
-            public_key: PublicKey::from_der(tbs.subject_pki.raw)?,
+            public_key: read_key(tbs.subject_pki.raw)?,
             subject: tbs.subject.as_raw().to_vec(),
             issuer: tbs.issuer.as_raw().to_vec(),
             subject_uid: uid(&tbs.subject),
@@ -154,7 +160,7 @@ impl Certificate {
             authority,
             signed: Signed {
                 bytes: tbs.as_ref().to_vec(),
-                digest: Digest::of(&tbs.signature, &parsed.signature_algorithm),
+                method: SignatureMethod::of(&tbs.signature, &parsed.signature_algorithm),
                 signature: parsed.signature_value.data.to_vec(),
             },
         })))

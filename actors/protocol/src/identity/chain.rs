@@ -13,7 +13,7 @@ use super::certificate::{Certificate, CertificateError, SignatureFault};
 use super::pem;
 use super::revocation::RevocationList;
 use crate::ids::{AccountId, DeviceId};
-use crate::keys::PublicKey;
+use crate::keys::{KeyError, PublicKey};
 use crate::time::UnixMillis;
 
 /// Most certificates in a chain. Jami's have three; an organisation may add one.
@@ -49,7 +49,7 @@ pub enum ChainError {
     /// The leaf stands alone, so it belongs to no account.
     #[error("the device certificate comes without its issuer, so it belongs to no account")]
     NoIssuer,
-    /// Signed with something weaker than RSA with SHA-256.
+    /// Signed with something weaker than RSA with SHA-256 or ECDSA on P-384.
     #[error("certificate {position} of the chain is signed with an algorithm that is not accepted")]
     WeakSignature {
         /// Which one.
@@ -228,6 +228,11 @@ impl Chain {
     /// The first fault met, going up from the leaf.
     pub fn verify(&self, now: UnixMillis) -> Result<VerifiedChain, ChainError> {
         let account = self.issuers.first().ok_or(ChainError::NoIssuer)?.clone();
+        for (position, certificate) in [&self.leaf, &account].into_iter().enumerate() {
+            if !certificate.public_key().is_rsa() {
+                return Err(ChainError::Certificate { position, error: KeyError::Malformed.into() });
+            }
+        }
         check_dates(&self.leaf, 0, now)?;
         let mut lower = &self.leaf;
         for (position, issuer) in self.issuers.iter().enumerate() {

@@ -47,6 +47,36 @@ fn negative_serial_numbers_are_kept_as_they_are() {
 }
 
 #[test]
+fn a_device_without_account_is_believed_by_its_authority_on_p384() {
+    let chain = Chain::parse(data!("spec/identity/temporary-chain.pem")).unwrap();
+    let verified = chain.verify(RECORDED).unwrap();
+    assert_eq!(verified.chain().issuers().len(), 2);
+    assert!(verified.account().public_key().is_rsa());
+    let authority = chain.issuers()[1].clone();
+    assert!(!authority.public_key().is_rsa() && authority.is_issued_by(&authority));
+    assert_eq!(Chain::parse(chain.to_pem().as_bytes()), Ok(chain.clone()));
+    // Such a key does nothing else.
+    assert!(authority.public_key().verify(b"", b"").is_err());
+    assert!(authority.public_key().encrypt_block(b"").is_err());
+    assert!(authority.public_key().modulus_length().is_err());
+
+    // With one bit of the signature of the account's certificate turned.
+    let account = chain.issuers()[0].clone();
+    let mut der = account.der().to_vec();
+    *der.last_mut().unwrap() ^= 1;
+    let forged = Certificate::from_der(&der).unwrap();
+    let forged = Chain::new(chain.leaf().clone(), vec![forged, authority]).unwrap();
+    assert_eq!(forged.verify(RECORDED), Err(ChainError::BadSignature { position: 1 }));
+}
+
+#[test]
+fn no_account_has_a_key_on_a_curve() {
+    let chain = Chain::parse(data!("spec/identity/device-of-ec-authority.pem")).unwrap();
+    let error = CertificateError::Key(KeyError::Malformed);
+    assert_eq!(chain.verify(RECORDED), Err(ChainError::Certificate { position: 1, error }));
+}
+
+#[test]
 fn every_recorded_device_is_believed() {
     for device in devices() {
         let chain = Chain::parse(device.chain).unwrap();

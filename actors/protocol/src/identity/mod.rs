@@ -14,6 +14,7 @@
 //!   announcement, receipt          that a device exists: on the DHT, and kept by the device
 //!   revocation                     that a device exists no more
 //!   archive, archive_file          what is in the archive; how it is packed and protected
+//!   archive_update                 bringing it up to date; revoking a device with it
 //!   device                         a device's own identity: new, from an archive, from disk
 //!   ethereum                       the key that signs for names
 //! ```
@@ -24,6 +25,7 @@
 mod announcement;
 mod archive;
 mod archive_file;
+mod archive_update;
 mod certificate;
 mod chain;
 mod der;
@@ -37,7 +39,9 @@ mod revoked_devices;
 
 pub use announcement::{Announcement, AnnouncementError};
 pub use archive::{Archive, ArchiveError, MAX_ENTRIES};
+pub(crate) use archive_file::SealingKey;
 pub use archive_file::{ArchiveFileError, ArchiveKey, ArchiveSecret, MAX_ARCHIVE_FILE, MAX_ARCHIVE_JSON};
+pub use archive_update::RevokeError;
 pub use certificate::{Certificate, CertificateError, MAX_CERTIFICATE};
 pub use chain::{Chain, ChainError, MAX_CHAIN_BYTES, MAX_CHAIN_LENGTH, VerifiedChain};
 pub use device::{AccountKeys, DeviceIdentity, EnrolError, IdentityError};

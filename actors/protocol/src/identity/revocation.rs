@@ -1,5 +1,6 @@
 //! Revocation lists: which device certificates an account has withdrawn (`spec: identity 7`).
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -7,7 +8,7 @@ use x509_parser::oid_registry::OID_X509_EXT_CRL_NUMBER;
 use x509_parser::prelude::FromDer;
 use x509_parser::revocation_list::CertificateRevocationList;
 
-use super::certificate::{Certificate, Digest, Signed};
+use super::certificate::{Certificate, SignatureMethod, Signed};
 use super::der;
 use crate::dht::content::Content;
 use crate::dht::kind::ValueKind;
@@ -94,7 +95,7 @@ impl RevocationList {
             entries: entries.collect(),
             signed: Arc::new(Signed {
                 bytes: list.as_ref().to_vec(),
-                digest: Digest::of(&list.signature, &parsed.signature_algorithm),
+                method: SignatureMethod::of(&list.signature, &parsed.signature_algorithm),
                 signature: parsed.signature_value.data.to_vec(),
             }),
         })
@@ -115,20 +116,40 @@ impl RevocationList {
         now: UnixMillis,
         first_number: u64,
     ) -> Result<Self, RevocationError> {
+        Self::revoke_after(account, key, previous.as_slice(), revoked, now, first_number)
+    }
+
+    /// The same with the entries of several lists, which were made apart from each other; the number
+    /// follows that of the first.
+    ///
+    /// # Errors
+    /// As [`Self::revoke`].
+    pub fn revoke_after(
+        account: &Certificate,
+        key: &PrivateKey,
+        previous: &[&Self],
+        revoked: &Certificate,
+        now: UnixMillis,
+        first_number: u64,
+    ) -> Result<Self, RevocationError> {
         if key.public() != account.public_key() {
             return Err(RevocationError::OtherKey);
         }
         let time = |at| der::time(at).ok_or(RevocationError::Time(at));
-        let mut entries = previous.map(|list| list.entries.clone()).unwrap_or_default();
-        if !previous.is_some_and(|list| list.names(revoked.serial())) {
-            entries.push(Entry { serial: revoked.serial().to_vec(), date: now });
+        let mut entries: Vec<Entry> = Vec::new();
+        let mut serials = BTreeSet::new();
+        let revoked = Entry { serial: revoked.serial().to_vec(), date: now };
+        for entry in previous.iter().flat_map(|list| &list.entries).chain([&revoked]) {
+            if serials.insert(&*entry.serial) {
+                entries.push(entry.clone());
+            }
         }
         let entries = entries.iter().map(|entry| {
             let serial = der::element(der::INTEGER, &[&entry.serial]);
             Ok(der::element(der::SEQUENCE, &[&serial, &time(entry.date)?]))
         });
         let entries = entries.collect::<Result<Vec<_>, RevocationError>>()?.concat();
-        let number = previous.map_or(first_number >> 1, |list| list.next_number());
+        let number = previous.first().map_or(first_number >> 1, |list| list.next_number());
         let number = der::element(der::OCTET_STRING, &[&der::unsigned(number)]);
         let number = der::element(der::SEQUENCE, &[&CRL_NUMBER, &number]);
         let list = der::element(

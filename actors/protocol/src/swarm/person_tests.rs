@@ -18,7 +18,8 @@ fn person(account: AccountId) -> Target {
 }
 
 /// Carla becomes a second admin, which no commit of today's releases can do.
-fn with_two_admins() -> Lab {
+/// The group, in which carla is an admin, too.
+pub(super) fn with_two_admins() -> Lab {
     let mut lab = Lab::group();
     let carla = lab.carla.account();
     let file = lab.file(TreePath::member(carla)).unwrap();

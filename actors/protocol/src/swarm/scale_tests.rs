@@ -8,13 +8,14 @@ use bytes::Bytes;
 
 use super::edit::TreeEdit;
 use super::graph::{CommitGraph, unseen_commits};
-use super::lab::Lab;
-use super::layout::{Folder, Members, TreePath, VoteAction};
+use super::lab::{Actor, Lab};
+use super::layout::{Folder, Members, Role, TreePath, VoteAction};
 use super::merge::{Merge, merge_heads};
 use super::message::{Relation, Target};
 use super::object::{
     Commit, MemoryObjects, NewObject, ObjectKind, ObjectSource, SourceError, Tree, UnsignedCommit,
 };
+use super::person_tests::with_two_admins;
 use super::refusal::{Refusal, ValidationError};
 use super::validate::Validator;
 use super::validate_tests::member;
@@ -239,6 +240,38 @@ fn stuffed_ballots_cost_only_who_votes_and_count_for_nothing() {
     lab.honest(|lab| &lab.alice, |writer| writer.resolve(VoteAction::Ban, target).unwrap().unwrap());
     let banned = cost(&lab, known);
     assert!(banned.entries < 3_000 + 200 && banned.trees < 30, "{banned:?}");
+}
+
+#[test]
+fn two_admins_who_ban_and_unban_everybody_in_turn_cost_the_same_each_round_and_lose_nobody() {
+    let mut lab = with_two_admins();
+    let founding = lab.founding();
+    let everybody: Vec<AccountId> = (0..6).map(person).collect();
+    for invited in &everybody {
+        lab.honest(|lab| &lab.alice, |writer| writer.invite(*invited, &founding).unwrap());
+    }
+    let members = |lab: &Lab| Members::read(&lab.objects, lab.tree_of(lab.head), []).unwrap();
+    let (before, known) = (members(&lab), lab.head);
+    let mut costs = Vec::new();
+    for round in 0..4 {
+        let admins: [fn(&Lab) -> &Actor; 2] = [|lab| &lab.alice, |lab| &lab.carla];
+        let [first, second] = if round % 2 == 0 { admins } else { [admins[1], admins[0]] };
+        for action in [VoteAction::Ban, VoteAction::Unban] {
+            for target in everybody.iter().copied().map(Target::Account) {
+                lab.honest(first, |writer| writer.vote(action, target).unwrap());
+                lab.honest(second, |writer| writer.vote(action, target).unwrap());
+                lab.honest(second, |writer| writer.resolve(action, target).unwrap().unwrap());
+            }
+            let role = if action == VoteAction::Ban { Role::Banned } else { Role::Invited };
+            assert!(everybody.iter().all(|person| lab.role(*person) == Some(role)));
+        }
+        costs.push(cost(&lab, known));
+    }
+    assert_eq!(members(&lab), before);
+    let rounds: Vec<usize> = costs.windows(2).map(|pair| pair[1].trees - pair[0].trees).collect();
+    assert!(rounds.iter().all(|trees| *trees <= costs[0].trees), "{costs:?}");
+    let rounds: Vec<usize> = costs.windows(2).map(|pair| pair[1].commits - pair[0].commits).collect();
+    assert!(rounds.iter().all(|commits| *commits == rounds[0]), "{costs:?}");
 }
 
 #[test]

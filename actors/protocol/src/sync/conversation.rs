@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Map, Value as Json, json};
 
 use crate::contact::json_time;
-use crate::ids::{AccountId, ConversationId};
+use crate::ids::{AccountId, CommitId, ConversationId};
 use crate::msgpack::{self, DecodeError, Value as Object};
 use crate::swarm::message::Mode;
 use crate::time::UnixMillis;
@@ -15,6 +15,10 @@ pub const MAX_CONVERSATIONS: usize = 4096;
 
 /// Largest file of records, in bytes: 4 KiB for each conversation, which holds 90 members.
 pub const MAX_CONVERSATIONS_FILE: usize = MAX_CONVERSATIONS * 4096;
+
+/// Most members remembered in a record that devices have merged: they only serve to find a device to
+/// fetch from.
+pub const MAX_RECORD_MEMBERS: usize = 1024;
 
 /// Why the file of records cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -29,6 +33,17 @@ pub enum RecordsError {
     /// [`MAX_CONVERSATIONS`] is reached.
     #[error("the account has {MAX_CONVERSATIONS} conversations already; remove some")]
     Full,
+}
+
+/// How a conversation stands to the account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConversationStanding {
+    /// The account is in it.
+    Present,
+    /// It was removed; who has a copy keeps it until somebody else has fetched that we left.
+    Leaving,
+    /// It was removed, and copies of it are to be erased.
+    Erased,
 }
 
 /// What an account remembers of one conversation.
@@ -63,10 +78,81 @@ impl ConversationRecord {
         self.removed != UnixMillis(0) && self.removed >= self.created
     }
 
-    /// Whether it was removed and its repository is kept until others know (`spec: swarm 12`).
+    /// Whether it was removed and its repository is kept until others know (`spec: swarm 12`). A copy
+    /// that was erased since it was created is gone, though another device may have noted a later
+    /// removal of the same copy.
     #[must_use]
     pub fn is_leaving(&self) -> bool {
-        self.is_removed() && self.erased < self.removed
+        let was_erased = self.erased != UnixMillis(0) && self.erased_removal() >= self.created;
+        self.is_removed() && !was_erased
+    }
+
+    /// The latest removal that is known to have been followed by erasing the copy.
+    fn erased_removal(&self) -> UnixMillis {
+        self.erased.min(self.removed)
+    }
+
+    /// How the conversation stands.
+    #[must_use]
+    pub fn standing(&self) -> ConversationStanding {
+        match (self.is_removed(), self.is_leaving()) {
+            (false, _) => ConversationStanding::Present,
+            (true, true) => ConversationStanding::Leaving,
+            (true, false) => ConversationStanding::Erased,
+        }
+    }
+
+    /// This record after another own device told of `other`: the latest creation, removal and erasure
+    /// of both count. Where the reference notes its own time for a removal that it learns of, the time
+    /// told is taken here, so that any order of records leads to the same one.
+    #[must_use]
+    pub fn merged(&self, other: &Self) -> Self {
+        let (one, other) = (self.as_told(), other.as_told());
+        let latest = one.created.cmp(&other.created);
+        let (newer, older) = if latest.is_lt() { (&other, &one) } else { (&one, &other) };
+        let mut merged = newer.clone();
+        if latest.is_eq() {
+            merged.members.extend(&older.members);
+            merged.last_displayed = newer.last_displayed.clone().max(older.last_displayed.clone());
+            merged.mode = newer.mode.max(older.mode);
+        }
+        merged.removed = newer.removed.max(older.removed);
+        merged.erased = newer.erased_removal().max(older.erased_removal());
+        for (who, when) in &older.invited {
+            let known = merged.invited.entry(*who).or_insert(*when);
+            *known = (*known).max(*when);
+        }
+        while merged.members.len() > MAX_RECORD_MEMBERS {
+            merged.members.pop_last();
+        }
+        while merged.invited.len() > MAX_RECORD_MEMBERS {
+            merged.invited.pop_last();
+        }
+        merged = merged.as_told();
+        if self.standing() != ConversationStanding::Erased && self.has_copy_of_the_past(&merged) {
+            // The copy here is still that of before; it has to go first.
+            (merged.removed, merged.erased) = (self.removed, self.erased);
+        }
+        merged
+    }
+
+    /// Whether a conversation that is present again by `merged` has a copy here that was removed.
+    fn has_copy_of_the_past(&self, merged: &Self) -> bool {
+        !merged.is_removed() && (self.is_leaving() || self.has_old_copy())
+    }
+
+    /// The record as other own devices are told it: one that is present was never removed, and one that
+    /// is being left never erased. What happened before it was added again is over, and the reference
+    /// would never remove or erase it again.
+    #[must_use]
+    pub fn as_told(&self) -> Self {
+        let mut told = self.clone();
+        match self.standing() {
+            ConversationStanding::Present => (told.removed, told.erased) = Default::default(),
+            ConversationStanding::Leaving => told.erased = UnixMillis(0),
+            ConversationStanding::Erased => told.erased = self.erased_removal(),
+        }
+        told
     }
 
     /// Whether it was added again before the copy that was removed has been erased.
@@ -108,7 +194,7 @@ impl ConversationRecord {
         let id = object.get("id")?.as_text()?.parse().ok()?;
         let time = |seconds: &str, millis: &str| {
             let number = |key| object.get(key).and_then(Object::as_signed);
-            UnixMillis::from_either(number(millis), number(seconds)).unwrap_or_default()
+            UnixMillis::from_either(number(millis), number(seconds)).unwrap_or_default().max(UnixMillis(0))
         };
         let account = |text: &Object| text.as_text()?.parse().ok();
         let members = object.get("members").and_then(Object::as_array).unwrap_or_default();
@@ -123,6 +209,7 @@ impl ConversationRecord {
             last_displayed: object
                 .get("lastDisplayed")
                 .and_then(Object::as_text)
+                .filter(|commit| commit.len() <= CommitId::LENGTH * 2)
                 .unwrap_or_default()
                 .to_owned(),
             mode: object.get("mode").and_then(Object::as_signed),
@@ -178,6 +265,17 @@ impl ConversationRecord {
     }
 }
 
+/// What became of a record that another own device told of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Merged {
+    /// How the conversation stood; `None` if nothing was known of it.
+    pub before: Option<ConversationStanding>,
+    /// How it stands now.
+    pub after: ConversationStanding,
+    /// Whether the record is to be written again.
+    pub is_changed: bool,
+}
+
 /// The conversations of an account, those removed included.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ConversationRecords(BTreeMap<ConversationId, ConversationRecord>);
@@ -227,6 +325,26 @@ impl ConversationRecords {
         Ok(())
     }
 
+    /// Takes in the record that another own device tells of a conversation.
+    ///
+    /// # Errors
+    /// [`RecordsError::Full`].
+    pub fn merge(&mut self, id: ConversationId, other: &ConversationRecord) -> Result<Merged, RecordsError> {
+        let Some(own) = self.0.get_mut(&id) else {
+            let record = other.as_told();
+            let after = record.standing();
+            self.insert(id, record)?;
+            return Ok(Merged { before: None, after, is_changed: true });
+        };
+        let before = Some(own.standing());
+        let merged = own.merged(other);
+        let is_changed = merged != own.merged(own);
+        if is_changed {
+            *own = merged;
+        }
+        Ok(Merged { before, after: own.standing(), is_changed })
+    }
+
     /// The file.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
@@ -253,105 +371,5 @@ impl ConversationRecords {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::testing::{recording, with_mutations};
-
-    fn file(name: &str) -> Vec<u8> {
-        recording(&format!("newest/accounts/{name}/convInfo"))
-    }
-
-    #[test]
-    fn the_files_of_real_daemons_are_written_as_they_were_read() {
-        for name in ["alice", "bob", "carla", "alice2"] {
-            let bytes = file(name);
-            let (records, skipped) = ConversationRecords::decode(&bytes).unwrap();
-            assert_eq!(skipped, 0);
-            assert_eq!(hex::encode(records.encode()), hex::encode(bytes), "{name}");
-        }
-    }
-
-    #[test]
-    fn a_record_survives_the_archive() {
-        let (records, _) = ConversationRecords::decode(&file("alice")).unwrap();
-        for (id, record) in records.iter() {
-            assert_eq!(ConversationRecord::from_json(&record.to_json(id)), *record);
-        }
-    }
-
-    #[test]
-    fn a_removed_conversation_is_not_present() {
-        let (records, _) = ConversationRecords::decode(&file("bob")).unwrap();
-        let removed: ConversationId = "2ce39c209b93cc91155160136e010d9a3cc2077e".parse().unwrap();
-        assert!(records.get(removed).unwrap().is_removed());
-        assert_eq!((records.iter().count(), records.present().count()), (4, 3));
-    }
-
-    #[test]
-    fn when_there_are_too_many_records_that_of_what_was_erased_first_goes() {
-        let id = |number: usize| {
-            let mut id = ConversationId([0; 20]);
-            id.0[..8].copy_from_slice(&number.to_be_bytes());
-            id
-        };
-        let record = ConversationRecord { created: UnixMillis(1), ..ConversationRecord::default() };
-        let mut records = ConversationRecords::default();
-        for number in 0..MAX_CONVERSATIONS {
-            records.insert(id(number), record.clone()).unwrap();
-        }
-        assert_eq!(records.insert(id(MAX_CONVERSATIONS), record.clone()), Err(RecordsError::Full));
-        for (number, removed, erased) in [(5, 9, 9), (6, 8, 8), (7, 7, 0)] {
-            let record = records.get_mut(id(number)).unwrap();
-            (record.removed, record.erased) = (UnixMillis(removed), UnixMillis(erased));
-        }
-        records.insert(id(MAX_CONVERSATIONS), record.clone()).unwrap();
-        assert!(records.get(id(6)).is_none() && records.get(id(7)).is_some());
-        records.insert(id(MAX_CONVERSATIONS + 1), record.clone()).unwrap();
-        assert!(records.get(id(5)).is_none());
-        assert_eq!(records.insert(id(MAX_CONVERSATIONS + 2), record), Err(RecordsError::Full));
-    }
-
-    #[test]
-    fn the_conversation_of_two_is_the_latest_that_is_theirs_alone_and_present() {
-        let [ada, bob, eve] = [1, 2, 3].map(|number| AccountId([number; 20]));
-        let mut records = ConversationRecords::default();
-        let mut record = |number: u8, members: &[AccountId], mode, removed| {
-            let created = UnixMillis(i64::from(number));
-            let record = ConversationRecord::new(created, members.iter().copied(), mode);
-            let id = ConversationId([number; 20]);
-            records.insert(id, ConversationRecord { removed: UnixMillis(removed), ..record }).unwrap();
-            id
-        };
-        record(1, &[ada, bob], 0, 0);
-        let latest = record(2, &[ada, bob], 0, 0);
-        record(3, &[ada, bob], 0, 9);
-        record(4, &[ada, bob], 2, 0);
-        record(5, &[ada, bob, eve], 0, 0);
-        assert_eq!(records.one_to_one(&[ada, bob].into()), Some(latest));
-        assert_eq!(records.one_to_one(&[ada, eve].into()), None);
-    }
-
-    #[test]
-    fn one_wrong_entry_does_not_discard_the_others() {
-        let (records, _) = ConversationRecords::decode(&file("alice")).unwrap();
-        let Object::Map(mut entries) = msgpack::decode_all(&records.encode()).unwrap() else { panic!() };
-        entries.insert(1, (Object::text("x"), Object::Nil));
-        let (again, skipped) = ConversationRecords::decode(&Object::Map(entries).encode()).unwrap();
-        assert_eq!((again, skipped), (records, 1));
-    }
-
-    fn fuzz_records(data: &[u8]) {
-        if let Ok((records, _)) = ConversationRecords::decode(data) {
-            let file = records.encode();
-            let (again, skipped) = ConversationRecords::decode(&file).unwrap();
-            assert_eq!((again.encode(), skipped), (file, 0));
-        }
-    }
-
-    #[test]
-    fn damaged_files_are_read_or_refused() {
-        for name in ["alice", "bob", "carla", "alice2"] {
-            with_mutations(&file(name), 300, fuzz_records);
-        }
-    }
-}
+#[path = "conversation_tests.rs"]
+mod tests;

@@ -3,6 +3,9 @@
 
 use std::collections::BTreeMap;
 
+use serde_json::{Map, Value as Json, json};
+
+use crate::contact::json_time;
 use crate::ids::{AccountId, ConversationId};
 use crate::msgpack::{self, DecodeError, Value as Object};
 use crate::swarm::message::Mode;
@@ -63,10 +66,36 @@ impl ConversationRequest {
         Self { from, metadata, received, declined: UnixMillis(0) }
     }
 
-    /// Whether it waits for an answer.
+    /// Whether it waits for an answer: it was not declined, or made again since.
     #[must_use]
     pub fn is_waiting(&self) -> bool {
-        self.declined == UnixMillis(0)
+        self.declined == UnixMillis(0) || self.declined < self.received
+    }
+
+    /// This invitation after another own device told of `other`, into the same conversation: the later
+    /// invitation and the later refusal count, whatever comes first (`spec: sync 5.5`).
+    #[must_use]
+    pub fn merged(self, other: Self) -> Self {
+        let order = |it: &Self| (it.received, it.from);
+        let latest = order(&self).cmp(&order(&other));
+        let declined = self.declined.max(other.declined);
+        let (newer, older) = if latest.is_lt() { (other, self) } else { (self, other) };
+        let mut merged = Self { declined, ..newer };
+        if latest.is_eq() {
+            merged.metadata = merged.metadata.max(older.metadata);
+        }
+        merged.settle();
+        merged
+    }
+
+    /// Forgets what is of no interest: a refusal of an earlier invitation; of an invitation that was
+    /// declined, all but how the conversation works.
+    fn settle(&mut self) {
+        if self.is_waiting() {
+            self.declined = UnixMillis(0);
+        } else {
+            self.metadata.retain(|key, _| key == "mode");
+        }
     }
 
     /// How the conversation works; one to one if that is missing or unreadable.
@@ -82,9 +111,8 @@ impl ConversationRequest {
     }
 
     fn decline(&mut self, now: UnixMillis) {
-        self.declined = now.max(UnixMillis(1));
-        // Of what was declined only this is of interest.
-        self.metadata.retain(|key, _| key == "mode");
+        self.declined = self.declined.max(now).max(self.received).max(UnixMillis(1));
+        self.settle();
     }
 
     /// The invitation as in the file and in sync messages, with both units of time.
@@ -109,13 +137,44 @@ impl ConversationRequest {
         let from = AccountId::from_uri(object.get("from")?.as_text()?).ok()?;
         let time = |seconds: &str, millis: &str| {
             let number = |key| object.get(key).and_then(Object::as_signed);
-            UnixMillis::from_either(number(millis), number(seconds)).unwrap_or_default()
+            UnixMillis::from_either(number(millis), number(seconds)).unwrap_or_default().max(UnixMillis(0))
         };
         let metadata = object.get("metadatas").and_then(Object::as_map).unwrap_or_default();
         let text = |value: &Object| value.as_text().map(str::to_owned);
         let metadata = metadata.iter().filter_map(|(key, value)| Some((text(key)?, text(value)?))).collect();
         let request = Self::new(from, &metadata, time("received", "receivedMs"));
         Some((id, Self { declined: time("declined", "declinedMs"), ..request }))
+    }
+}
+
+impl ConversationRequest {
+    /// The invitation as it stands in the account archive: entries of no meaning are left out.
+    #[must_use]
+    pub fn to_json(&self, id: ConversationId) -> Map<String, Json> {
+        let mut json = Map::new();
+        json.insert("conversationId".to_owned(), json!(id));
+        json.insert("from".to_owned(), json!(self.from));
+        json.insert("metadatas".to_owned(), json!(self.metadata));
+        for (seconds, millis, time) in
+            [("received", "receivedMs", self.received), ("declined", "declinedMs", self.declined)]
+        {
+            if time != UnixMillis(0) {
+                json.insert(seconds.to_owned(), time.seconds().into());
+                json.insert(millis.to_owned(), time.0.into());
+            }
+        }
+        json
+    }
+
+    /// From the account archive. `None` without a person; what else is missing or wrong takes zero or
+    /// nothing.
+    #[must_use]
+    pub fn from_json(json: &Map<String, Json>) -> Option<Self> {
+        let from = AccountId::from_uri(json.get("from")?.as_str()?).ok()?;
+        let metadata = json.get("metadatas").and_then(Json::as_object).into_iter().flatten();
+        let metadata = metadata.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())));
+        let request = Self::new(from, &metadata.collect(), json_time(json, "received", "receivedMs"));
+        Some(Self { declined: json_time(json, "declined", "declinedMs"), ..request })
     }
 }
 
@@ -128,6 +187,21 @@ pub enum RecordedRequest {
     Duplicate,
     /// It is no later than it was declined.
     Declined,
+    /// There is no room for more, in all or of this person.
+    Full,
+}
+
+/// What became of an invitation that another own device told of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MergedRequest {
+    /// It waits now, and did not before.
+    Raised,
+    /// It was declined elsewhere, and waited here.
+    Declined,
+    /// Something else about it is new and to be kept.
+    Updated,
+    /// Nothing is new.
+    Unchanged,
     /// There is no room for more, in all or of this person.
     Full,
 }
@@ -151,9 +225,30 @@ impl ConversationRequests {
         self.requests.iter().map(|(id, request)| (*id, request))
     }
 
-    /// Those that wait for an answer.
+    /// Those that wait for an answer, as [`Self::is_waiting`] has it, found in one pass: strangers may have
+    /// sent thousands.
     pub fn waiting(&self) -> impl Iterator<Item = (ConversationId, &ConversationRequest)> {
-        self.iter().filter(|(_, request)| request.is_waiting())
+        let mut last = BTreeMap::new();
+        for (id, request) in self.iter().filter(|(_, request)| request.mode() == Mode::OneToOne) {
+            let order = (request.received, id);
+            last.entry(request.from).and_modify(|it: &mut _| *it = order.max(*it)).or_insert(order);
+        }
+        self.iter().filter(move |(id, request)| {
+            let is_last = || last.get(&request.from) == Some(&(request.received, *id));
+            request.is_waiting() && (request.mode() != Mode::OneToOne || is_last())
+        })
+    }
+
+    /// Whether an invitation waits for an answer. Of a person's invitations one to one, only the last does.
+    #[must_use]
+    pub fn is_waiting(&self, id: ConversationId) -> bool {
+        let Some(request) = self.get(id).filter(|request| request.is_waiting()) else { return false };
+        let is_later = |(other, it): (ConversationId, &ConversationRequest)| {
+            it.from == request.from
+                && it.mode() == Mode::OneToOne
+                && (it.received, other) > (request.received, id)
+        };
+        request.mode() != Mode::OneToOne || !self.iter().any(is_later)
     }
 
     /// Takes an invitation in that came now (`spec: swarm 11`). One to one, it declines earlier ones
@@ -161,7 +256,7 @@ impl ConversationRequests {
     pub fn record(
         &mut self,
         id: ConversationId,
-        request: ConversationRequest,
+        mut request: ConversationRequest,
         now: UnixMillis,
     ) -> RecordedRequest {
         match self.get(id) {
@@ -170,9 +265,12 @@ impl ConversationRequests {
             _ => {}
         }
         if request.mode() == Mode::OneToOne {
-            let others = self.waiting().filter(|(_, it)| it.from == request.from);
-            let others = others.filter(|(_, it)| it.mode() == Mode::OneToOne).map(|(id, _)| id);
-            for other in others.collect::<Vec<_>>() {
+            let others = self.iter().filter(|(other, it)| *other != id && it.from == request.from);
+            let others = others.filter(|(_, it)| it.mode() == Mode::OneToOne);
+            let others: Vec<_> = others.map(|(id, it)| (id, it.received)).collect();
+            for (other, received) in others {
+                // Its time is the other side's to choose; what came last counts as the last one.
+                request.received = request.received.max(UnixMillis(received.0.saturating_add(1)));
                 self.decline(other, now);
             }
         }
@@ -181,6 +279,32 @@ impl ConversationRequests {
         }
         self.insert(id, request);
         RecordedRequest::New
+    }
+
+    /// Takes in an invitation that another own device tells of, waiting or declined.
+    ///
+    /// What another invitation made pointless is not noted here but seen in [`Self::waiting`]: whoever
+    /// hears of the two in another order, or of the later one only when it is answered, has to keep the
+    /// same.
+    pub fn merge(&mut self, id: ConversationId, told: ConversationRequest) -> MergedRequest {
+        let before = self.get(id).cloned();
+        let merged = match &before {
+            Some(own) => own.clone().merged(told),
+            None => told.clone().merged(told),
+        };
+        if before.as_ref() == Some(&merged) {
+            return MergedRequest::Unchanged;
+        }
+        if !self.make_room(id, &merged) {
+            return MergedRequest::Full;
+        }
+        let was_waiting = self.is_waiting(id);
+        self.insert(id, merged);
+        match (was_waiting, self.is_waiting(id)) {
+            (false, true) => MergedRequest::Raised,
+            (true, false) => MergedRequest::Declined,
+            _ => MergedRequest::Updated,
+        }
     }
 
     /// Whether there is room for an invitation, after forgetting what was declined longest ago.
@@ -263,163 +387,5 @@ impl ConversationRequests {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::testing::with_mutations;
-
-    const ADA: AccountId = AccountId([1; 20]);
-    const BOB: AccountId = AccountId([2; 20]);
-    const NOW: UnixMillis = UnixMillis(10_000);
-
-    fn id(number: usize) -> ConversationId {
-        let mut id = [0; 20];
-        id[..8].copy_from_slice(&number.to_be_bytes());
-        ConversationId(id)
-    }
-
-    fn request(from: AccountId, mode: Mode, received: i64) -> ConversationRequest {
-        let metadata = [
-            ("mode", mode.number().to_string()),
-            ("title", "t".to_owned()),
-            ("unknown", "left out".to_owned()),
-        ];
-        let metadata = metadata.map(|(key, value)| (key.to_owned(), value)).into();
-        ConversationRequest::new(from, &metadata, UnixMillis(received))
-    }
-
-    fn group(from: AccountId, received: i64) -> ConversationRequest {
-        request(from, Mode::InvitesOnly, received)
-    }
-
-    #[test]
-    fn one_invitation_waits_for_each_conversation() {
-        let mut requests = ConversationRequests::default();
-        assert_eq!(requests.record(id(1), group(ADA, 1), NOW), RecordedRequest::New);
-        assert_eq!(requests.record(id(1), group(ADA, 2), NOW), RecordedRequest::Duplicate);
-        assert_eq!(requests.record(id(1), group(BOB, 3), NOW), RecordedRequest::Duplicate);
-        assert_eq!(requests.get(id(1)), Some(&group(ADA, 1)));
-        assert_eq!(requests.get(id(1)).unwrap().metadata.len(), 2, "what nobody knows is left out");
-    }
-
-    #[test]
-    fn what_was_declined_comes_back_only_with_a_later_invitation() {
-        let mut requests = ConversationRequests::default();
-        requests.record(id(1), group(ADA, 1), NOW);
-        assert!(requests.decline(id(1), NOW) && !requests.decline(id(1), NOW));
-        assert_eq!(requests.waiting().count(), 0);
-        for stale in [1, 9_999, 10_000] {
-            assert_eq!(requests.record(id(1), group(ADA, stale), NOW), RecordedRequest::Declined);
-        }
-        assert_eq!(requests.record(id(1), group(ADA, 10_001), NOW), RecordedRequest::New);
-        assert_eq!(requests.waiting().count(), 1);
-    }
-
-    #[test]
-    fn a_new_conversation_of_two_declines_the_earlier_ones_of_the_same_person() {
-        let mut requests = ConversationRequests::default();
-        requests.record(id(1), request(ADA, Mode::OneToOne, 1), NOW);
-        requests.record(id(2), group(ADA, 1), NOW);
-        requests.record(id(3), request(BOB, Mode::OneToOne, 1), NOW);
-        requests.record(id(4), request(ADA, Mode::OneToOne, 2), NOW);
-        let waiting: Vec<_> = requests.waiting().map(|(id, _)| id).collect();
-        assert_eq!(waiting, [id(2), id(3), id(4)]);
-    }
-
-    #[test]
-    fn a_thousand_invitations_at_once_are_kept_and_nobody_takes_the_room_of_others() {
-        let mut requests = ConversationRequests::default();
-        for number in 0..MAX_REQUESTS_EACH {
-            assert_eq!(requests.record(id(number), group(ADA, 1), NOW), RecordedRequest::New);
-        }
-        assert_eq!(requests.record(id(5000), group(ADA, 1), NOW), RecordedRequest::Full);
-        assert_eq!(requests.record(id(5001), group(BOB, 1), NOW), RecordedRequest::New);
-        // What was declined makes way.
-        assert!(requests.decline(id(7), NOW));
-        assert_eq!(requests.record(id(5000), group(ADA, 1), NOW), RecordedRequest::New);
-        assert_eq!(requests.get(id(7)), None);
-        assert!(requests.encode().len() < MAX_REQUESTS_FILE);
-    }
-
-    #[test]
-    fn the_bytes_of_one_persons_invitations_are_bounded() {
-        let mut requests = ConversationRequests::default();
-        let large = || {
-            let mut large = group(ADA, 1);
-            large.metadata.insert("avatar".to_owned(), "x".repeat(60_000));
-            large
-        };
-        let taken = (0..200).filter(|n| requests.record(id(*n), large(), NOW) == RecordedRequest::New);
-        assert_eq!(taken.count(), MAX_REQUEST_BYTES_EACH / 60_016);
-        assert_eq!(requests.record(id(300), group(BOB, 1), NOW), RecordedRequest::New);
-        assert!(requests.decline(id(0), NOW));
-        assert_eq!(requests.record(id(301), large(), NOW), RecordedRequest::New, "declining frees the room");
-    }
-
-    #[test]
-    fn an_empty_file_of_a_real_daemon_is_read_and_written() {
-        let (requests, skipped) = ConversationRequests::decode(b"\x80").unwrap();
-        assert_eq!((requests.encode(), skipped), (b"\x80".to_vec(), 0));
-        assert_eq!(ConversationRequests::decode(b"\x90"), Err(RequestsError::NotAMap));
-    }
-
-    #[test]
-    fn a_file_of_2023_is_read_and_wrong_entries_are_skipped() {
-        let old = Object::map([
-            ("from", Object::text(&ADA.to_hex())),
-            ("conversationId", Object::text(&id(1).to_hex())),
-            ("metadatas", Object::Map(vec![(Object::text("mode"), Object::text("2"))])),
-            ("received", Object::from(5_i64)),
-            ("declined", Object::from(0_i64)),
-        ]);
-        let wrong = Object::map([("from", Object::text("nobody"))]);
-        let file = Object::Map(vec![
-            (Object::text("x"), old.clone()),
-            (Object::text("y"), wrong),
-            (Object::text("z"), old),
-        ]);
-        let (requests, skipped) = ConversationRequests::decode(&file.encode()).unwrap();
-        assert_eq!(skipped, 2, "one is wrong and one is there twice");
-        let read = requests.get(id(1)).unwrap();
-        assert_eq!((read.from, read.received, read.mode()), (ADA, UnixMillis(5000), Mode::InvitesOnly));
-    }
-
-    fn fuzz_requests(data: &[u8]) {
-        if let Ok((requests, _)) = ConversationRequests::decode(data) {
-            let file = requests.encode();
-            assert_eq!(ConversationRequests::decode(&file), Ok((requests, 0)));
-        }
-    }
-
-    #[test]
-    fn damaged_files_are_read_or_refused() {
-        let mut requests = ConversationRequests::default();
-        for number in 0..5 {
-            requests.record(id(number), group(ADA, 1), NOW);
-        }
-        requests.decline(id(3), NOW);
-        with_mutations(&requests.encode(), 300, fuzz_requests);
-    }
-
-    proptest! {
-        #[test]
-        fn every_set_of_invitations_survives_its_file(
-            entries in prop::collection::btree_map(0..99_usize, (1_i64..9999, prop::bool::ANY), 0..20),
-        ) {
-            let mut requests = ConversationRequests::default();
-            for (number, (received, declined)) in entries {
-                requests.record(id(number), group(ADA, received), NOW);
-                if declined {
-                    requests.decline(id(number), NOW);
-                }
-            }
-            prop_assert_eq!(ConversationRequests::decode(&requests.encode()), Ok((requests, 0)));
-        }
-
-        #[test]
-        fn any_file_is_read_or_refused_without_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
-            fuzz_requests(&bytes);
-        }
-    }
-}
+#[path = "request_tests.rs"]
+mod tests;

@@ -5,6 +5,7 @@
 //! never back. Which of two commits is newer is told by the history, which is asked for it; a marker
 //! for a commit that has not arrived yet is kept, and counts when it has.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use crate::ids::{AccountId, CommitId};
@@ -36,6 +37,15 @@ pub struct Marker {
     pub commit: CommitId,
     /// When, in Unix seconds; often not known.
     pub seconds: Option<i64>,
+}
+
+impl Marker {
+    /// Whether this one is older than the other, as far as `order` knows.
+    fn compare(self, other: Self, order: impl Fn(CommitId, CommitId) -> Option<Ordering>) -> Ordering {
+        let by_history = || order(self.commit, other.commit).filter(|order| order.is_ne());
+        let by_time = || (self.seconds, self.commit).cmp(&(other.seconds, other.commit));
+        if self.commit == other.commit { by_time() } else { by_history().unwrap_or_else(by_time) }
+    }
 }
 
 /// Which of a member's two markers.
@@ -86,10 +96,19 @@ impl MemberStatus {
 
     /// From a map of texts. A pair that makes no sense is left out, the other one stays.
     fn from_object(object: &Object) -> Self {
+        Self::read(|key| object.get(key).and_then(Object::as_text))
+    }
+
+    /// From a map of texts, as own devices tell them. A pair that makes no sense is left out.
+    #[must_use]
+    pub fn from_texts(texts: &BTreeMap<String, String>) -> Self {
+        Self::read(|key| texts.get(key).map(String::as_str))
+    }
+
+    fn read<'t>(text: impl Fn(&str) -> Option<&'t str>) -> Self {
         let mut status = Self::default();
         for kind in MarkerKind::ALL {
             let (key, time) = kind.keys();
-            let text = |key| object.get(key).and_then(Object::as_text);
             let seconds = match text(time) {
                 None | Some("") => None,
                 Some(digits) => match digits.parse().ok().filter(|seconds| *seconds >= 0) {
@@ -104,17 +123,24 @@ impl MemberStatus {
     }
 
     fn to_object(self) -> Object {
-        let mut entries = Vec::new();
+        let texts = self.to_texts();
+        Object::map(texts.iter().map(|(key, text)| (key.as_str(), Object::text(text))))
+    }
+
+    /// As a map of texts, as own devices tell them.
+    #[must_use]
+    pub fn to_texts(self) -> BTreeMap<String, String> {
+        let mut texts = BTreeMap::new();
         for kind in MarkerKind::ALL {
             let (key, time) = kind.keys();
             if let Some(Marker { commit, seconds }) = self.marker(kind) {
-                entries.push((key, Object::text(&commit.to_hex())));
+                texts.insert(key.to_owned(), commit.to_hex());
                 if let Some(seconds) = seconds {
-                    entries.push((time, Object::text(&seconds.to_string())));
+                    texts.insert(time.to_owned(), seconds.to_string());
                 }
             }
         }
-        Object::map(entries)
+        texts
     }
 }
 
@@ -157,16 +183,20 @@ impl MessageStatus {
         self.set(member, kind, Marker { commit, seconds: Some(now.seconds()) })
     }
 
-    /// Takes what another device of ours knows of a member: each marker on its own, if it is another
-    /// one and not older by its time (`spec: sync 5.7`); whether anything changed.
-    pub fn merge(&mut self, member: AccountId, incoming: MemberStatus) -> bool {
+    /// Takes what another device of ours knows of a member, each marker on its own (`spec: sync 5.7`);
+    /// whether anything changed. `order` tells which of two commits is the older one in the history
+    /// shown here, if it knows: it says that one which has not arrived yet is newer than one that has.
+    /// Where it does not know, the later time counts, then the greater id, so that devices agree.
+    pub fn merge(
+        &mut self,
+        member: AccountId,
+        incoming: MemberStatus,
+        order: impl Fn(CommitId, CommitId) -> Option<Ordering>,
+    ) -> bool {
         let mut changed = false;
         for kind in MarkerKind::ALL {
             let Some(new) = incoming.marker(kind) else { continue };
-            let newer = self.of(member).marker(kind).is_none_or(|old| {
-                old.commit != new.commit
-                    && old.seconds.is_none_or(|old| new.seconds.is_some_and(|new| old <= new))
-            });
+            let newer = self.of(member).marker(kind).is_none_or(|old| old.compare(new, &order).is_lt());
             changed |= newer && self.set(member, kind, new);
         }
         changed
@@ -299,18 +329,34 @@ mod tests {
         assert_eq!(status.of(who(1)).fetched, None);
     }
 
+    fn unknown(_: CommitId, _: CommitId) -> Option<Ordering> {
+        None
+    }
+
     #[test]
     fn an_own_device_tells_newer_markers_one_by_one() {
         let marker = |number, seconds| Some(Marker { commit: commit(number), seconds });
         let mut status = MessageStatus::default();
-        assert!(status.merge(who(1), MemberStatus { fetched: marker(1, Some(5)), read: marker(1, None) }));
-        assert!(
-            !status.merge(who(1), MemberStatus { fetched: marker(1, Some(9)), read: marker(1, Some(9)) })
-        );
-        assert!(!status.merge(who(1), MemberStatus { fetched: marker(2, Some(4)), read: None }));
-        assert!(!status.merge(who(1), MemberStatus { fetched: marker(2, None), read: None }));
-        assert!(status.merge(who(1), MemberStatus { fetched: marker(2, Some(5)), read: marker(3, None) }));
+        let mut merge = |fetched, read| status.merge(who(1), MemberStatus { fetched, read }, unknown);
+        assert!(merge(marker(1, Some(5)), marker(1, None)));
+        assert!(!merge(marker(1, Some(5)), marker(1, None)), "the same again");
+        assert!(!merge(marker(2, Some(4)), None), "an older one");
+        assert!(!merge(marker(2, None), None), "one of unknown time");
+        assert!(merge(marker(2, Some(5)), marker(3, None)));
         assert_eq!(status.of(who(1)), MemberStatus { fetched: marker(2, Some(5)), read: marker(3, None) });
+    }
+
+    #[test]
+    fn the_history_decides_before_clocks_so_that_nothing_becomes_unread_again() {
+        let marker = |number, seconds| MemberStatus {
+            read: Some(Marker { commit: commit(number), seconds }),
+            ..MemberStatus::default()
+        };
+        let order = |one: CommitId, other: CommitId| Some(one.0.cmp(&other.0));
+        let mut status = MessageStatus::default();
+        assert!(status.merge(who(1), marker(5, None), order));
+        assert!(!status.merge(who(1), marker(4, Some(99)), order));
+        assert!(status.merge(who(1), marker(6, None), order));
     }
 
     #[test]
@@ -356,14 +402,25 @@ mod tests {
         }
 
         #[test]
-        fn merging_twice_changes_nothing(pairs in prop::collection::vec((0..3_u8, any::<u8>(), 0..4_i64), 0..12)) {
-            let mut status = MessageStatus::default();
-            for (member, number, seconds) in pairs {
-                let marker = Marker { commit: commit(number), seconds: Some(seconds) };
-                let incoming = MemberStatus { fetched: None, read: Some(marker) };
-                status.merge(who(member), incoming);
-                prop_assert!(!status.merge(who(member), incoming));
-            }
+        fn markers_merge_in_any_order_and_repeated(
+            pairs in prop::collection::vec((0..3_u8, any::<bool>(), any::<u8>(), prop::option::of(0..4_i64)), 0..12),
+            known: bool,
+        ) {
+            let order = |one: CommitId, other: CommitId| known.then(|| one.0.cmp(&other.0));
+            let merged = |pairs: &mut dyn Iterator<Item = &(u8, bool, u8, Option<i64>)>| {
+                let mut status = MessageStatus::default();
+                for (member, is_read, number, seconds) in pairs {
+                    let marker = Some(Marker { commit: commit(*number), seconds: *seconds });
+                    let (fetched, read) = if *is_read { (None, marker) } else { (marker, None) };
+                    let incoming = MemberStatus { fetched, read };
+                    status.merge(who(*member), incoming, order);
+                    assert!(!status.merge(who(*member), incoming, order));
+                }
+                status
+            };
+            let all = merged(&mut pairs.iter());
+            prop_assert_eq!(merged(&mut pairs.iter().rev()), all.clone());
+            prop_assert_eq!(merged(&mut pairs.iter().rev().chain(&pairs)), all);
         }
     }
 }

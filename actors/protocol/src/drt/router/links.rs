@@ -1,5 +1,7 @@
 //! Channels that come up, fail and go down, and whom to dial (`spec: drt 5, 7`).
 
+use std::collections::BTreeSet;
+
 use super::{
     Action, Body, Budget, ChannelId, Context, FIND_COUNT, Link, MAX_CHANNELS_PER_PEER, Router, STABLE,
 };
@@ -62,6 +64,7 @@ impl Router {
             since: context.moment,
             budget: Budget::full(context.moment),
             version: None,
+            told: BTreeSet::new(),
         });
         let is_first = !self.table.has_connected();
         if !self.table.add_connected(device) {
@@ -102,6 +105,7 @@ impl Router {
         }
         let stable = context.moment.since(link.since) >= STABLE;
         self.table.remove_connected(&link.device, stable, context.moment);
+        self.hand_on(context, link.device);
         self.maintain(context, &[]);
         self.tell_if_alone();
     }

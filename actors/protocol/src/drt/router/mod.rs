@@ -13,8 +13,10 @@
 //! Where this differs from the reference: a node that could not be reached is not dialled again by every
 //! event, but after a wait that doubles; while nobody is connected, all known nodes are tried and not two
 //! only; with few links, those that failed are tried again some times by the clock; peers are answered
-//! within a budget. A peer that behaves sees none of it but a few more dials.
+//! within a budget; who is to wake a mobile device is told of it unasked. A peer that behaves sees none of
+//! it but a few more dials and answers.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::budget::Budget;
@@ -216,6 +218,8 @@ struct Link {
     budget: Budget,
     /// Which messages the peer understands, as far as it has spoken.
     version: Option<Version>,
+    /// Sleeping devices that the peer was told of without asking.
+    told: BTreeSet<DeviceId>,
 }
 
 /// One device in the overlay of one conversation.

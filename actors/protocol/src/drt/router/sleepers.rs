@@ -4,7 +4,9 @@ use super::{
     Action, Body, CertificateSource, ChannelId, Context, Lease, Message, MobileInfo, RENEWAL_THRESHOLD,
     Router, Version,
 };
-use crate::drt::mobiles::LEGACY_CUT_OFF;
+use crate::drt::message::Found;
+use crate::drt::mobiles::{LEGACY_CUT_OFF, MAX_MOBILES};
+use crate::drt::table::{BUCKET_SIZE, compare_distance};
 use crate::identity::{Chain, VerifiedChain};
 use crate::ids::DeviceId;
 use crate::time::UnixMillis;
@@ -115,11 +117,38 @@ impl Router {
             return;
         }
         let forgotten = self.mobiles.insert(&self.table.own(), Box::new(lease));
-        if !self.table.mark_mobile(&device) {
+        let is_awake = self.table.mark_mobile(&device);
+        if !is_awake {
             self.table.add_mobile(device);
         }
         forgotten.iter().for_each(|device| self.table.remove_mobile(device));
         self.actions.push(Action::StoreMobiles);
+        for link in &mut self.links {
+            link.told.remove(&device);
+        }
+        if !is_awake {
+            self.hand_on(context, device);
+        }
+    }
+
+    /// Tells those who are to wake a sleeping device, if they are closer to it than we are: they may never
+    /// have had a channel with it, and then nobody would wake it. Once for each channel and lease.
+    pub(super) fn hand_on(&mut self, context: &Context<'_>, device: DeviceId) {
+        let info = self.mobiles.current(device, context.wall).filter(|info| info.lease.is_some());
+        let Some(info) = info else { return };
+        let own = self.table.own();
+        let is_closer = |other: &DeviceId| compare_distance(&device, other, &own).is_lt();
+        for closer in self.table.closest(&device, BUCKET_SIZE).into_iter().filter(is_closer) {
+            let mut links = self.links.iter_mut().filter(|link| link.device == closer);
+            let Some(link) = links.find(|link| link.version == Some(Version::Three)) else { continue };
+            if link.told.len() >= MAX_MOBILES {
+                link.told.clear();
+            }
+            if link.told.insert(device) {
+                let (channel, mobile_infos) = (link.channel, vec![info.clone()]);
+                self.send(channel, Body::Found(Found { mobile_infos, ..Found::default() }));
+            }
+        }
     }
 
     /// Asks peers for the certificates that our store has not.

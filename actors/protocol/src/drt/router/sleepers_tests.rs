@@ -273,6 +273,50 @@ fn who_is_closer_takes_over_the_waking() {
 }
 
 #[test]
+fn those_who_are_closer_to_a_mobile_device_are_told_once_that_it_sleeps() {
+    let [alice, ..] = devices();
+    let near = |number: u8| {
+        let mut id = alice.id();
+        id.0[31] ^= number;
+        id
+    };
+    let mut owner = Owner::new();
+    // The third closest need not know, nor does one who is farther away than we are or of an old release.
+    for (channel, peer) in [(1, near(1)), (2, near(2)), (3, near(3)), (4, id("1", 4))] {
+        owner.up(channel, peer);
+        let version = if channel == 2 { Version::One } else { Version::Three };
+        owner.ask(channel, version, peer);
+    }
+    owner.up(5, alice.id());
+    let lease = info(&alice.lease(RECORDED));
+    let own_word = Message {
+        is_mobile: true,
+        self_mobile_info: Some(lease.clone()),
+        ..message(Body::Find { count: 2, target: alice.id() })
+    };
+    owner.say(5, own_word);
+    owner.handle(certificate(&alice, CertificateSource::Store, true));
+    let told = |actions: Vec<Action>| -> Vec<(ChannelId, Message)> {
+        let sent = actions.into_iter().filter_map(|action| match action {
+            Action::Send { channel, message } => Some((channel, message)),
+            _ => None,
+        });
+        sent.collect()
+    };
+    owner.wait(STABLE);
+    assert_eq!(told(owner.down(5)), [(ChannelId(1), gossip(vec![lease.clone()]))]);
+    for _ in 0..1000 {
+        owner.up(5, alice.id());
+        assert!(told(owner.down(5)).is_empty());
+    }
+    // What was heard from others is passed on as well, so that it comes to whom it concerns.
+    let renewed = info(&alice.lease(UnixMillis(RECORDED.0 + 60_000)));
+    owner.say(4, gossip(vec![renewed.clone()]));
+    let actions = owner.handle(certificate(&alice, CertificateSource::Store, true));
+    assert_eq!(told(actions), [(ChannelId(1), gossip(vec![renewed]))]);
+}
+
+#[test]
 fn a_mobile_device_signs_a_lease_sends_it_and_renews_it_in_time() {
     let [alice, ..] = devices();
     let mut owner = Owner::with(alice.id(), true, vec![]);

@@ -4,6 +4,7 @@
 //! ```text
 //!   node ── router     whom it has channels with: the overlay
 //!        ── telling    whom it tells of a commit (spread.rs)
+//!        ── proofs     what mobile devices sign, and whose certificates it has (proofs.rs)
 //!
 //!   node ──► what is under way, by the time it arrives ──► node
 //! ```
@@ -12,12 +13,15 @@
 //! from the seed: the ids, who knows whom, how long messages take. Nodes are named by their places, from
 //! 0 on, and methods panic when given a place that there is not.
 
+mod proofs;
 mod spread;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Range;
 use std::time::Duration;
 
+pub use self::proofs::Mobile;
+use self::proofs::Proofs;
 pub use self::spread::Spread;
 use super::message::Message;
 use super::random::Random;
@@ -69,6 +73,7 @@ pub struct Node {
     /// How often it said that it is connected no more.
     pub disconnected: usize,
     telling: Telling,
+    proofs: Proofs,
     /// The other end of each channel.
     channels: BTreeMap<ChannelId, usize>,
     /// Devices that it has links with.
@@ -81,13 +86,16 @@ pub struct Node {
 }
 
 impl Node {
-    fn new(conversation: ConversationId, random: &mut Random) -> Self {
+    fn new(conversation: ConversationId, mobile: Option<Mobile>, random: &mut Random) -> Self {
         let mut device = DeviceId([0; 32]);
         device.0.chunks_mut(8).for_each(|chunk| chunk.copy_from_slice(&random.number().to_be_bytes()));
         let mut account = AccountId([0; 20]);
         account.0.copy_from_slice(&device.0[..20]);
-        let seed = random.number();
-        let config = RouterConfig { own: device, conversation, is_mobile: false, seed, mobiles: Vec::new() };
+        if let Some(mobile) = &mobile {
+            (device, account) = (mobile.chain.device_id(), mobile.chain.account_id());
+        }
+        let (seed, is_mobile) = (random.number(), mobile.is_some());
+        let config = RouterConfig { own: device, conversation, is_mobile, seed, mobiles: Vec::new() };
         Self {
             device,
             account,
@@ -95,6 +103,7 @@ impl Node {
             connected: 0,
             disconnected: 0,
             telling: Telling::new(Random::from_seed(seed)),
+            proofs: Proofs::new(mobile),
             channels: BTreeMap::new(),
             linked: BTreeMap::new(),
             deadline: None,
@@ -143,16 +152,22 @@ pub struct Network {
     pub dials: usize,
     /// Messages of the overlay that have arrived so far.
     pub messages: usize,
-    /// What routers wanted and there is not here: certificates and signatures of mobile devices.
-    pub unserved: usize,
 }
 
 impl Network {
     /// So many nodes, none of them online.
     #[must_use]
     pub fn new(count: usize, seed: u64, conditions: Conditions) -> Self {
+        Self::with_mobiles(count, Vec::new(), seed, conditions)
+    }
+
+    /// So many nodes, of which the first are these mobile devices.
+    #[must_use]
+    pub fn with_mobiles(count: usize, mobiles: Vec<Mobile>, seed: u64, conditions: Conditions) -> Self {
         let mut random = Random::from_seed(seed);
-        let nodes: Vec<Node> = (0..count).map(|_| Node::new(conditions.conversation, &mut random)).collect();
+        let mut mobiles = mobiles.into_iter();
+        let nodes = (0..count).map(|_| Node::new(conditions.conversation, mobiles.next(), &mut random));
+        let nodes: Vec<Node> = nodes.collect();
         let places = || nodes.iter().enumerate();
         Self {
             conditions,
@@ -169,7 +184,6 @@ impl Network {
             random,
             dials: 0,
             messages: 0,
-            unserved: 0,
         }
     }
 
@@ -312,6 +326,7 @@ impl Network {
         for (place, peer) in [(one, other), (other, one)] {
             let Node { device, account, .. } = self.nodes[peer];
             self.nodes[place].linked.insert(device, account);
+            self.nodes[place].proofs.meet(device);
         }
     }
 
@@ -373,14 +388,7 @@ impl Network {
                     self.send(at, to, Arrival::Asked(place));
                 }
             }
-            Action::Send { channel, message } => {
-                if let Some(to) = self.nodes[place].channels.get(&channel).copied() {
-                    // Not before the channel is up there.
-                    let [_, longest] = self.conditions.latency;
-                    let at = self.now.plus(self.latency()).plus(longest);
-                    self.send(at, to, Arrival::Message(channel, message));
-                }
-            }
+            Action::Send { channel, message } => self.say(place, channel, message),
             Action::CloseChannel(channel) => {
                 if let Some(to) = self.forget(place, channel) {
                     self.forget(to, channel);
@@ -390,9 +398,18 @@ impl Network {
             Action::Connected => self.nodes[place].connected += 1,
             Action::Disconnected => self.nodes[place].disconnected += 1,
             Action::StoreMobiles => {}
-            Action::FindCertificate { .. } | Action::SendCertificates { .. } | Action::SignLease => {
-                self.unserved += 1;
-            }
+            Action::FindCertificate { device, source } => self.find_certificate(place, device, source),
+            Action::SendCertificates { channel, devices } => self.send_certificates(place, channel, &devices),
+            Action::SignLease => self.sign_lease(place),
+        }
+    }
+
+    fn say(&mut self, place: usize, channel: ChannelId, message: Message) {
+        if let Some(to) = self.nodes[place].channels.get(&channel).copied() {
+            // Not before the channel is up there.
+            let [_, longest] = self.conditions.latency;
+            let at = self.now.plus(self.latency()).plus(longest);
+            self.send(at, to, Arrival::Message(channel, message));
         }
     }
 

@@ -35,6 +35,18 @@ impl LocalDevice {
         })
     }
 
+    /// The same device, whose account has this display name now.
+    #[must_use]
+    pub fn renamed(&self, name: &str) -> Self {
+        Self { name: name.to_owned(), ..self.clone() }
+    }
+
+    /// The display name that commits carry.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// The account.
     #[must_use]
     pub const fn account(&self) -> AccountId {
