@@ -6,6 +6,7 @@ use skep_protocol::ids::{AccountId, CommitId, ConversationId, DeviceId, LocalAcc
 use skep_protocol::time::UnixMillis;
 
 use crate::swarm::messages::MessageView;
+use crate::transfer::messages::TransferView;
 
 /// The account of events that concern the whole node: the DHT's state, names found, and events missed.
 pub const WHOLE_NODE: LocalAccountId = LocalAccountId([0; LocalAccountId::LENGTH]);
@@ -34,6 +35,8 @@ pub enum Event {
     /// The account has revoked this device. It connects to nobody any more; what is here can still be
     /// read, and the account's archive makes a new device.
     DeviceRevoked {},
+    /// A device of the account was found, named or revoked, came or went: read the list again.
+    DevicesChanged {},
     /// The account was removed from this node; it says no more.
     AccountRemoved {},
     /// The DHT became reachable, or ceased to be.
@@ -192,6 +195,23 @@ pub enum Event {
         /// Its title; empty if none.
         title: String,
     },
+    /// Another device of the account has answered a request or an invitation, which waits no more.
+    RequestAnswered {
+        /// Who had asked to become a contact.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[schemars(with = "Option<String>")]
+        from: Option<AccountId>,
+        /// The conversation that was invited into.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[schemars(with = "Option<String>")]
+        conversation: Option<ConversationId>,
+    },
+    /// Another device of the account has changed what the owner prefers of a conversation.
+    PreferencesChanged {
+        /// Which.
+        #[schemars(with = "String")]
+        conversation: ConversationId,
+    },
     /// Title, description, picture or host of calls of a conversation changed.
     ConversationProfileChanged {
         /// Which.
@@ -201,6 +221,12 @@ pub enum Event {
         title: String,
         /// Its description now; empty if none.
         description: String,
+    },
+    /// A file that is being fetched has begun to come, got further, stopped, or is here. At most two a
+    /// second for each file.
+    Transfer {
+        /// How it stands.
+        transfer: TransferView,
     },
     /// What a peer offered as history broke the rules and was refused whole.
     HistoryRefused {

@@ -5,6 +5,8 @@
 //!   account         one person: contacts, requests, conversations         (contact, sync, profile)
 //!    ├─ directory   which devices a person has, and their certificates    (identity)
 //!    ├─ peer        links to devices: ICE, TLS, multiplexed channels      (link)
+//!    ├─ sync        what its own devices tell each other                  (sync)
+//!    ├─ transfer    files offered, fetched and served                     (transfer)
 //!    └─ swarm       one conversation over its repository                  (swarm)
 //!
 //!   names           asks name servers, and is one                       (names)
@@ -13,6 +15,7 @@
 //!   blocking        the pool for git, disk and RSA
 //!   storage         small files that survive crashes
 //!   event           what a node tells its owner, for all accounts
+//!   interfaces      whether this machine got another network
 //! ```
 //!
 //! In each folder `messages` is what others may ask and are told, and `actor` is mailbox, timers and
@@ -25,6 +28,8 @@ pub mod blocking;
 pub mod dht;
 pub mod directory;
 pub mod event;
+mod interfaces;
+pub mod linking;
 pub mod names;
 pub mod peer;
 #[cfg(test)]
@@ -32,5 +37,7 @@ mod recorded;
 pub mod storage;
 pub mod supervision;
 pub mod swarm;
+pub mod sync;
+pub mod transfer;
 #[cfg(test)]
 mod virtual_time;

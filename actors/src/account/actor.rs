@@ -12,8 +12,9 @@ use skep_protocol::dht::value::ValueId;
 use skep_protocol::identity::DeviceIdentity;
 use skep_protocol::ids::{AccountId, ConversationId, DeviceId, DhtKey, LocalAccountId};
 use skep_protocol::swarm::message::Mode;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
+use super::devices::{Devices, host_name};
 use super::identity::{self, AccountFolder, storage_error};
 use super::messages::{AccountError, AccountMessage, AccountRequest, AccountSettings, Password};
 use super::state::{self, Dirty, MAX_NAME, State};
@@ -21,14 +22,18 @@ use super::sweep::sweep;
 use crate::blocking::{BlockingPool, Lane, Share};
 use crate::dht::messages::DhtMessage;
 use crate::directory::messages::{DirectoryEvent, DirectoryMessage};
-use crate::directory::{DirectoryActor, DirectoryConfig, Revocations};
+use crate::directory::{DirectoryActor, DirectoryConfig, Revocations, read_kept};
 use crate::event::{Event, NodeEvent};
+use crate::interfaces::Interfaces;
 use crate::peer::messages::LinksMessage;
 use crate::peer::transport::{GatherOptions, TlsIdentity, UnusedPlaces};
 use crate::peer::{LinkConfig, LinksActor, LinksConfig};
 use crate::storage;
-use crate::supervision::{Actor, ChildSpec, Outlet, Port, Reply, Scope};
+use crate::supervision::{Actor, ChildSpec, Outlet, Port, Reply, RestartPolicy, Scope};
 use crate::swarm::messages::{ConversationMessage, LinkState};
+use crate::sync::messages::SyncActorMessage;
+use crate::sync::{SyncActor, SyncConfig};
+use crate::transfer::messages::{TransferLimits, TransfersMessage};
 
 /// How long other parts may take to answer a question of ours.
 pub(super) const ASK: Duration = Duration::from_secs(5);
@@ -55,6 +60,8 @@ pub struct AccountConfig {
     pub gather: GatherOptions,
     /// Places for connections that links only keep open; all accounts share them.
     pub unused: UnusedPlaces,
+    /// How much files may take.
+    pub files: TransferLimits,
     /// Whether unknown accounts may connect.
     pub public: bool,
     /// Id of the value that announces the device: an actor made anew replaces the announcement of the
@@ -74,6 +81,17 @@ impl std::fmt::Debug for AccountActor {
     }
 }
 
+/// What an account is loaded from its folder.
+struct Loaded {
+    identity: DeviceIdentity,
+    protected: bool,
+    state: State,
+    revocations: Revocations,
+    devices: Devices,
+    /// What this machine is called.
+    host: String,
+}
+
 type Waiter = Box<dyn FnOnce(&mut AccountActor, Result<(), AccountError>, &mut Scope<'_, AccountActor>)>;
 
 /// A loaded account.
@@ -83,6 +101,10 @@ pub(super) struct Running {
     pub(super) state: State,
     pub(super) directory: Port<DirectoryMessage>,
     pub(super) links: Port<LinksMessage>,
+    pub(super) sync: Port<SyncActorMessage>,
+    /// The other devices of the account.
+    pub(super) devices: Devices,
+    pub(super) transfers: Port<TransfersMessage>,
     pub(super) revocations: Revocations,
     /// Whether our account has revoked this device.
     pub(super) revoked: bool,
@@ -124,6 +146,10 @@ pub(super) struct Running {
     pub(super) senders: HashMap<DeviceId, usize>,
     /// People whose names are looked up, or were.
     pub(super) named: BTreeSet<AccountId>,
+    /// Tells the conversations of the display name.
+    pub(super) name: watch::Sender<String>,
+    /// Calls off the linking of a new device that is under way.
+    pub(super) adding_device: Option<oneshot::Sender<()>>,
     /// Tells the conversations of the settings.
     pub(super) settings: watch::Sender<AccountSettings>,
     dirty: Dirty,
@@ -218,14 +244,16 @@ impl AccountActor {
                 }
                 sweep(&folder.join("conversations"), &mut state, identity.account_id(), now)
                     .map_err(storage_error)?;
-                Ok::<_, AccountError>((identity, protected, state, revocations))
+                let kept = |device| read_kept(&folder.join("certificates"), device, now);
+                let devices = state.devices.iter().filter_map(|(device, _)| Some((device, kept(device)?)));
+                let devices = Devices::new(devices.collect(), state.digests());
+                let loaded = Loaded { identity, protected, state, revocations, devices, host: host_name() };
+                Ok::<_, AccountError>(loaded)
             };
             pool.run(share, Lane::Quick, read).await?
         };
         scope.spawn(load, |account, loaded, scope| match loaded {
-            Ok((identity, protected, state, revocations)) => {
-                account.run(identity, protected, state, revocations, scope);
-            }
+            Ok(loaded) => account.run(loaded, scope),
             Err(error) => {
                 tracing::error!(account = %account.config.local, %error, "an account could not be loaded");
                 scope.after(RELOAD, Self::load);
@@ -233,14 +261,8 @@ impl AccountActor {
         });
     }
 
-    fn run(
-        &mut self,
-        identity: DeviceIdentity,
-        protected: bool,
-        state: State,
-        revocations: Revocations,
-        scope: &mut Scope<'_, Self>,
-    ) {
+    fn run(&mut self, loaded: Loaded, scope: &mut Scope<'_, Self>) {
+        let Loaded { identity, protected, state, revocations, devices, host } = loaded;
         let tls = match TlsIdentity::new(identity.chain().chain(), identity.key()) {
             Ok(tls) => tls,
             Err(error) => {
@@ -283,17 +305,34 @@ impl AccountActor {
             };
             scope.start_child(ChildSpec::new("links"), move || LinksActor::new(config.clone()))
         };
+        let sync = {
+            let config = SyncConfig {
+                account: own.account_id(),
+                file: self.config.folder.join("syncVersions"),
+                links: links.clone(),
+                events: scope.port().outlet(AccountMessage::Sync),
+                pool: self.config.pool.clone(),
+                share: self.share(),
+            };
+            let spec = ChildSpec::new("sync").restart(RestartPolicy::giving_up());
+            scope.start_child(spec, move || SyncActor::new(config.clone()))
+        };
+        let transfers = self.start_transfers(&own, &links, scope);
         let contacts: Vec<AccountId> = state.contacts.active().map(|(contact, _)| contact).collect();
         let conversations: Vec<ConversationId> = state.conversations.present().map(|(id, _)| id).collect();
         let left: Vec<ConversationId> =
             state.conversations.iter().filter(|(_, record)| record.is_leaving()).map(|(id, _)| id).collect();
         self.running = Some(Running {
+            name: watch::Sender::new(state.name.clone()),
             settings: watch::Sender::new(state.settings),
             identity: own,
             protected,
             state,
             directory,
             links,
+            sync,
+            devices,
+            transfers,
             revocations,
             revoked: false,
             published: Vec::new(),
@@ -318,10 +357,14 @@ impl AccountActor {
             inviting: BTreeMap::new(),
             senders: HashMap::new(),
             named: BTreeSet::new(),
+            adding_device: None,
             dirty: Dirty::default(),
             saving: false,
             waiting: Vec::new(),
         });
+        if let Some(running) = &mut self.running {
+            running.settle_devices(&host);
+        }
         for id in conversations {
             self.start_conversation(id, scope);
         }
@@ -330,6 +373,7 @@ impl AccountActor {
         }
         self.want_names();
         self.watch_dht(scope);
+        self.watch_network(Interfaces::new(scope.now()), scope);
         if self.is_revoked() {
             self.end_reach(scope);
         } else {
@@ -372,6 +416,8 @@ impl AccountActor {
         let files = running.state.files(dirty);
         let waiting = std::mem::take(&mut running.waiting);
         if dirty.has_people() {
+            running.devices.lists = state::digests(&files, running.devices.lists);
+            self.push_devices(scope);
             self.want_names();
         }
         let (pool, folder) = (self.config.pool.clone(), self.config.folder.clone());
@@ -411,18 +457,13 @@ impl AccountActor {
         scope: &mut Scope<'_, Self>,
     ) {
         let share = self.share();
-        let Some(running) = &self.running else { return };
-        let (state, folder, pool) =
-            (running.state.clone(), self.config.folder.clone(), self.config.pool.clone());
-        let lists = running.revocations.lists(running.identity.account_id());
+        let Some(archive) = self.archive() else { return };
+        let (folder, pool) = (self.config.folder.clone(), self.config.pool.clone());
         let mut nonce = [0; 12];
         scope.environment().fill_random(&mut nonce);
         let export = async move {
             let work = move || {
-                let (mut archive, key) = identity::read_archive(&folder, password.as_ref())?;
-                state.write_to_archive(&mut archive);
-                identity::set_revocations(&mut archive, lists);
-                identity::set_display_name(&mut archive, &state.name);
+                let (archive, key) = archive.open(password.as_ref())?;
                 identity::write_archive(&folder, &archive, key.as_ref(), nonce)
             };
             pool.run(share, Lane::Bulk, work).await.unwrap_or_else(|error| Err(error.into()))
@@ -460,6 +501,7 @@ impl AccountActor {
         }
         let Some(running) = &mut self.running else { return };
         name.clone_into(&mut running.state.name);
+        running.name.send_replace(name.to_owned());
         self.save(Dirty { name: true, ..Dirty::default() }, scope, |saved| reply.send(saved));
     }
 
@@ -489,6 +531,14 @@ impl AccountActor {
             AccountRequest::Export { password, reply } => self.export(password, reply, scope),
             AccountRequest::ChangePassword { old, new, reply } => {
                 self.change_password(old, new, reply, scope);
+            }
+            AccountRequest::ExportUnderPin { password, reply } => {
+                self.export_under_pin(password, reply, scope);
+            }
+            AccountRequest::AddDevice { invitation, reply } => self.add_device(invitation, reply, scope),
+            AccountRequest::CancelAddDevice(reply) => {
+                self.cancel_add_device();
+                reply.send(());
             }
             AccountRequest::Rename { name, reply } => self.rename(&name, reply, scope),
             AccountRequest::Set { read_receipts, typing, reply } => {
@@ -524,6 +574,16 @@ impl AccountActor {
             }
             AccountRequest::LeaveConversation { conversation, reply } => {
                 self.leave_conversation(conversation, reply, scope);
+            }
+            AccountRequest::Devices(reply) => reply.send(self.list_devices()),
+            AccountRequest::RenameDevice { name, reply } => self.rename_device(&name, reply, scope),
+            AccountRequest::RevokeDevice { device, password, reply } => {
+                self.revoke_device(device, password, reply, scope);
+            }
+            AccountRequest::Transfers(reply) => {
+                if let Some(running) = &self.running {
+                    reply.send(Ok(running.transfers.clone()));
+                }
             }
             AccountRequest::Links(reply) => self.list_links(reply, scope),
             AccountRequest::Withdraw(reply) => self.withdraw(reply, scope),
@@ -574,7 +634,9 @@ impl Actor for AccountActor {
             AccountMessage::Link(event) => self.link(event, scope),
             AccountMessage::Directory(DirectoryEvent::Revoked(account)) => self.revoked(account, scope),
             AccountMessage::Dht(place, event) => self.dht(place, event, scope),
+            AccountMessage::Transfers(told) => self.transfers_told(told, scope),
             AccountMessage::Conversation(id, told) => self.conversation_told(id, told, scope),
+            AccountMessage::Sync(told) => self.sync_told(told, scope),
         }
     }
 

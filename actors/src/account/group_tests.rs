@@ -3,7 +3,7 @@
 use skep_protocol::ids::DeviceId;
 use skep_protocol::swarm::layout::VoteAction;
 use skep_protocol::swarm::message::{Mode, Target};
-use skep_protocol::swarm::notice::{Invitation, Notice as SwarmNotice};
+use skep_protocol::swarm::notice::{Announcement, Invitation, Notice as SwarmNotice};
 use skep_protocol::sync::MAX_REQUESTS_EACH;
 
 use super::*;
@@ -286,6 +286,53 @@ fn who_leaves_a_group_is_gone_for_all_and_can_be_invited_again() {
         ready(&mut three.bob, id).await;
         role(&three.carol, id, bob, Some("member")).await;
         assert!(three.bob.log(id).await.contains(&said));
+        three.stop().await;
+    });
+}
+
+#[test]
+fn who_leaves_a_group_in_which_nobody_else_is_erases_it_at_once() {
+    run(async {
+        let place = tempfile::tempdir().unwrap();
+        let folder = AccountFolder::new(place.path(), LocalAccountId([1; 8]));
+        lay_out(&folder, "newest", "alice");
+        let node = Node::start(1, &folder, Vec::new()).await;
+        let id = create(&node, Mode::InvitesOnly, "Only me").await;
+        node.send(id, "note to myself").await;
+        let copy = folder.join("conversations").join(id.to_hex());
+        assert!(copy.exists());
+        node.ask(|reply| AccountRequest::LeaveConversation { conversation: id, reply }).await.unwrap();
+        until(|| !copy.exists()).await;
+        assert!(record(&folder, id).is_removed());
+        node.stop().await;
+    });
+}
+
+#[test]
+fn who_is_told_of_a_conversation_and_was_not_invited_asks_for_the_invitation_and_gets_it() {
+    run(async {
+        let place = tempfile::tempdir().unwrap();
+        let mut three = Three::start(place.path()).await;
+        let id = create(&three.alice, Mode::InvitesOnly, "Friends").await;
+        let (alice, bob): (AccountView, _) =
+            (three.alice.ask(AccountRequest::Describe).await, three.bob.id().await);
+        // The invitation itself is lost: nobody has a record of it.
+        assert!(change(&three.alice, id, GroupChange::Invite(bob)).await.unwrap().decided);
+        let head = view(&three.alice, id).await.head.unwrap();
+        assert!(invitations(&three.bob).await.is_empty());
+        for _ in 0..100 {
+            let told = Announcement { conversation: id, commit: head, device: alice.device };
+            let notice = SwarmNotice::Announcement(told);
+            let notice = Notice { kind: notice.mime_type().to_owned(), content: notice.to_text() };
+            let (device, account, place) = (alice.device, alice.id, Place::free());
+            let notice = LinkEvent::Notice { device, account, notice, place };
+            three.bob.account.send(AccountMessage::Link(notice)).await.unwrap();
+        }
+        assert_eq!(invited(&mut three.bob, id).await.0, alice.id);
+        accept(&three.bob, id).await.unwrap();
+        ready(&mut three.bob, id).await;
+        role(&three.alice, id, bob, Some("member")).await;
+        assert!(invitations(&three.bob).await.is_empty());
         three.stop().await;
     });
 }

@@ -52,6 +52,8 @@ const DISPLAY_NAME: &str = "Account.displayName";
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Stage {
+    /// The account is looked for on the DHT.
+    Searching,
     /// RSA keys are being made: how many are done of how many.
     Keys {
         /// Done.
@@ -223,6 +225,65 @@ pub async fn import(
     };
     pool.run(share(local), Lane::Bulk, work).await??;
     Ok(local)
+}
+
+/// Makes a device of the account in an archive that came from another device and is open. Here it is kept
+/// under `password`, or unprotected.
+///
+/// # Errors
+/// [`AccountError`] when the archive cannot be used, the disk refuses or the node is too busy.
+pub async fn add_device(
+    accounts: &Path,
+    archive: Archive,
+    password: Option<Password>,
+    environment: &Environment,
+    pool: &BlockingPool,
+    progress: Progress,
+) -> Result<LocalAccountId, AccountError> {
+    let local = LocalAccountId(environment.random_u64().to_be_bytes());
+    let [device] = make_keys(pool, local, progress.clone()).await?;
+    let draft = Draft::draw(accounts, local, environment, device);
+    let work = move || {
+        progress(Stage::Writing);
+        let key = password.map(|password| stretch(&password, draft.salt)).transpose()?;
+        draft.write(archive, key.as_ref())
+    };
+    pool.run(share(local), Lane::Bulk, work).await??;
+    Ok(local)
+}
+
+/// A device of nobody's account, by which this node is found until one lets it in.
+pub(crate) struct TemporaryDevice {
+    pub(crate) identity: DeviceIdentity,
+    /// For what its links keep. It has the name of an account that is being made, so that it is gone after a
+    /// crash.
+    pub(crate) folder: PathBuf,
+}
+
+/// Makes a temporary device, with certificates as those of every device.
+///
+/// # Errors
+/// [`AccountError`] when the disk refuses or the node is too busy.
+pub(crate) async fn make_temporary_device(
+    accounts: &Path,
+    environment: &Environment,
+    pool: &BlockingPool,
+) -> Result<TemporaryDevice, AccountError> {
+    let local = LocalAccountId(environment.random_u64().to_be_bytes());
+    let [ca, account, device] = make_keys(pool, local, Arc::new(|_| ())).await?;
+    let draft = Draft::draw(accounts, local, environment, device);
+    let keys = AccountKeys { ca, account, ethereum: ethereum_key(environment)? };
+    let work = move || {
+        let [ca, account, device] = draft.serials;
+        let failed = |error: EnrolError| unusable("temporary device", &error);
+        let archive = Archive::create(keys, draft.now, [ca, account]).map_err(failed)?;
+        let at = IssuedAt { now: draft.now, serial: device };
+        let identity = archive.enrol(draft.device_key, at).map_err(failed)?;
+        let folder = draft.folder.0.with_extension(UNFINISHED);
+        storage::make_folder(&folder.join("certificates")).map_err(storage_error)?;
+        Ok::<_, AccountError>(TemporaryDevice { identity, folder })
+    };
+    pool.run(share(local), Lane::Bulk, work).await?
 }
 
 /// The archive on disk, opened.

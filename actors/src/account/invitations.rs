@@ -319,7 +319,8 @@ impl AccountActor {
     ) {
         let now = scope.wall();
         let Some(running) = &mut self.running else { return };
-        let Some(request) = running.state.requests.get(id).filter(|request| request.is_waiting()) else {
+        let requests = &running.state.requests;
+        let Some(request) = requests.get(id).filter(|_| requests.is_waiting(id)) else {
             return reply.send(Err(AccountError::UnknownInvitation(id)));
         };
         if running.revoked {

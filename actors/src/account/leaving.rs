@@ -10,9 +10,10 @@
 //!             record: erased ──► actor ends ──► folder goes
 //! ```
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use skep_protocol::ids::ConversationId;
+use skep_protocol::ids::{AccountId, ConversationId};
 use skep_protocol::sync::ConversationRecord;
 use skep_protocol::time::UnixMillis;
 
@@ -73,6 +74,7 @@ impl AccountActor {
         if let Some(record) = running.state.conversations.get_mut(id) {
             record.removed = now.max(record.created);
         }
+        self.hide_room(id);
         self.give_up_later(id, LEAVING, scope);
         self.emit(Event::ConversationRemoved { conversation: id }, scope);
     }
@@ -89,12 +91,17 @@ impl AccountActor {
         self.give_up_later(id, rest, scope);
     }
 
+    /// Another device has left a conversation: its copy is kept until that one has told others.
+    pub(super) fn await_erasure(&self, id: ConversationId, scope: &mut Scope<'_, Self>) {
+        self.give_up_later(id, LEAVING, scope);
+    }
+
     fn give_up_later(&self, id: ConversationId, time: Duration, scope: &mut Scope<'_, Self>) {
         scope.after(time, move |account, scope| {
             let now = scope.wall();
             let Some(running) = &account.running else { return };
             let record = running.state.conversations.get(id);
-            let Some(record) = record.filter(|_| running.leaving.contains_key(&id)) else { return };
+            let Some(record) = record.filter(|record| record.is_leaving()) else { return };
             if is_given_up(record, now) {
                 tracing::warn!(%id, "nobody has fetched that we left; the conversation is erased");
                 account.leaving_ended(id, scope);
@@ -114,6 +121,12 @@ impl AccountActor {
         scope: &mut Scope<'_, Self>,
     ) {
         match told {
+            // It was left on another device, whose business that is; this copy waits to be erased.
+            ConversationTold::Ready { joined, .. } if self.is_among(joined) => {
+                if let Some(port) = self.running.as_mut().and_then(|running| running.leaving.remove(&id)) {
+                    scope.stop_child(&port, STOP);
+                }
+            }
             ConversationTold::Ready { .. } => {
                 let port = self.running.as_ref().and_then(|running| running.leaving.get(&id).cloned());
                 let Some(port) = port else { return };
@@ -125,8 +138,15 @@ impl AccountActor {
             // There is no copy that could be fetched.
             ConversationTold::Wanted | ConversationTold::LeaveFetched => self.leaving_ended(id, scope),
             // Who leaves changes nothing any more.
-            ConversationTold::Unbanned(_) | ConversationTold::Sought(_) => {}
+            ConversationTold::Unbanned(_)
+            | ConversationTold::Sought(_)
+            | ConversationTold::Preferred
+            | ConversationTold::Marked(_) => {}
         }
+    }
+
+    fn is_among(&self, people: &BTreeSet<AccountId>) -> bool {
+        self.running.as_ref().is_some_and(|running| people.contains(&running.identity.account_id()))
     }
 
     /// Somebody has fetched that we have left, and whoever asked for leaving was not answered in time.
@@ -197,9 +217,12 @@ impl AccountActor {
         let Some(running) = &mut self.running else { return };
         running.failed.remove(&id);
         let room = running.conversations.remove(&id).map(|room| room.port);
-        if let Some(port) = room.or_else(|| running.leaving.remove(&id)) {
+        let port = room.or_else(|| running.leaving.remove(&id));
+        if let Some(port) = port {
             scope.stop_child(&port, STOP);
         }
+        self.hide_room(id);
+        let Some(running) = &mut self.running else { return };
         if running.erasing.insert(id) {
             // After its actor has ended, which takes at most this long.
             self.erase_after(STOP, id, scope);

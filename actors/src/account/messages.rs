@@ -5,17 +5,20 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use skep_protocol::ids::{AccountId, ConversationId, DeviceId, LocalAccountId};
+use skep_protocol::linking::{self, LinkInvitation, Pin, PinError};
 use skep_protocol::names::{Name, Registration};
 use skep_protocol::swarm::message::Mode;
 use skep_protocol::time::UnixMillis;
 
-use crate::dht::messages::ListenEvent;
+use crate::dht::messages::{DhtError, ListenEvent};
 use crate::directory::messages::DirectoryEvent;
-use crate::peer::messages::LinkEvent;
-use crate::supervision::{Message, Policy, Port, Reply};
+use crate::peer::messages::{LinkError, LinkEvent};
+use crate::supervision::{AskError, Message, Policy, Port, Reply};
 use crate::swarm::messages::{
     Changed, ConversationError, ConversationMessage, ConversationTold, ConversationView, ProfileChange,
 };
+use crate::sync::messages::SyncTold;
+use crate::transfer::messages::{TransfersMessage, TransfersTold};
 
 /// Why an account did not do what it was asked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -66,6 +69,39 @@ pub enum AccountError {
     /// This device was revoked.
     #[error("this device was revoked by its account; import the account's archive to make a new device")]
     Revoked,
+    /// The account has no such device, or its certificate is nowhere to be found.
+    #[error("this account has no device {0}, or its certificate cannot be found")]
+    UnknownDevice(DeviceId),
+    /// A device cannot revoke itself.
+    #[error("this device cannot revoke itself; do it on another one, or remove the account here")]
+    OwnDevice,
+    /// A device needs a name.
+    #[error("a device needs a name of at least one letter")]
+    DeviceName,
+    /// The device could not be revoked.
+    #[error("the device could not be revoked: {0}")]
+    Revocation(String),
+    /// The account cannot be put under a PIN.
+    #[error(transparent)]
+    Pin(#[from] PinError),
+    /// Nothing is under this PIN that opens.
+    #[error(
+        "no account is found under this PIN: it or the password is wrong, or it was made more than ten \
+         minutes ago"
+    )]
+    NothingUnderPin,
+    /// The DHT could not do it.
+    #[error(transparent)]
+    InDht(#[from] DhtError),
+    /// Another device is being let in.
+    #[error("another device is being linked; wait for it, or cancel it")]
+    AddingDevice,
+    /// The new device cannot be reached.
+    #[error("the new device cannot be reached: {0}")]
+    NewDevice(#[from] LinkError),
+    /// The new device was not linked.
+    #[error(transparent)]
+    Linking(#[from] linking::LinkError),
     /// A part of the account failed or is too busy.
     #[error("the account is busy: {0}")]
     Busy(String),
@@ -73,6 +109,12 @@ pub enum AccountError {
 
 impl From<crate::blocking::PoolError> for AccountError {
     fn from(error: crate::blocking::PoolError) -> Self {
+        Self::Busy(error.to_string())
+    }
+}
+
+impl From<AskError> for AccountError {
+    fn from(error: AskError) -> Self {
         Self::Busy(error.to_string())
     }
 }
@@ -192,6 +234,22 @@ pub struct LinkView {
     pub connections: usize,
 }
 
+/// A device of the account as a list shows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct DeviceView {
+    /// Its id.
+    #[schemars(with = "String")]
+    pub id: DeviceId,
+    /// Its name; empty if nobody has told it.
+    pub name: String,
+    /// Whether it is this one.
+    pub this: bool,
+    /// Whether it is announced.
+    pub online: bool,
+    /// Whether a link to it is up.
+    pub connected: bool,
+}
+
 /// A password; not shown in logs and wiped when dropped is the keeper's business.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct Password(pub String);
@@ -236,6 +294,22 @@ pub enum AccountRequest {
         /// Told when it is durable.
         reply: Answer<()>,
     },
+    /// Put the archive on the DHT, where a new device finds it with the PIN that is answered.
+    ExportUnderPin {
+        /// Opens the archive if it is protected; the new device needs it, too.
+        password: Option<Password>,
+        /// Gets the PIN when the archive is there.
+        reply: Answer<Pin>,
+    },
+    /// Let a new device in that shows this invitation; the owner has agreed.
+    AddDevice {
+        /// What the new device shows.
+        invitation: LinkInvitation,
+        /// Told when the new device has the account.
+        reply: Answer<()>,
+    },
+    /// Let it not in after all.
+    CancelAddDevice(Reply<()>),
     /// Other settings; those not named stay.
     Set {
         /// See [`AccountSettings::read_receipts`].
@@ -344,6 +418,26 @@ pub enum AccountRequest {
         /// Told when it is durable.
         reply: Answer<()>,
     },
+    /// The account's devices.
+    Devices(Reply<Vec<DeviceView>>),
+    /// Give this device another name.
+    RenameDevice {
+        /// The name.
+        name: String,
+        /// Told when it is durable.
+        reply: Answer<()>,
+    },
+    /// Revoke another device of the account.
+    RevokeDevice {
+        /// Which.
+        device: DeviceId,
+        /// Opens the archive if it is protected.
+        password: Option<Password>,
+        /// Told when it is durable here; others hear of it as they can be reached.
+        reply: Answer<()>,
+    },
+    /// The port of the account's files, to speak to it directly.
+    Transfers(Answer<Port<TransfersMessage>>),
     /// All links.
     Links(Answer<Vec<LinkView>>),
     /// Take back what announces this device on the DHT; for an account that is about to be removed.
@@ -363,6 +457,10 @@ pub enum AccountMessage {
     Dht(DhtPlace, ListenEvent),
     /// From one of its conversations.
     Conversation(ConversationId, ConversationTold),
+    /// From its sync actor.
+    Sync(SyncTold),
+    /// From its files.
+    Transfers(TransfersTold),
 }
 
 /// Where on the DHT something was found.
@@ -384,6 +482,8 @@ impl Message for AccountMessage {
             Self::Directory(_) => "directory",
             Self::Dht(..) => "dht",
             Self::Conversation(..) => "conversation",
+            Self::Sync(_) => "sync",
+            Self::Transfers(_) => "transfers",
         }
     }
 

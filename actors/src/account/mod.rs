@@ -3,23 +3,29 @@
 //! ```text
 //!   account ──► directory      which devices a person has
 //!           ├─► links ──► peer for each device
+//!           ├─► sync           what its own devices tell each other
 //!           └─► conversation for each swarm
 //! ```
 //!
 //! The account knows the contacts, the requests and the records of the conversations, and writes
-//! them to its folder before it answers.
+//! them to its folder before it answers. What links another device to it is in [`crate::linking`].
 
 mod actor;
+mod devices;
 pub mod identity;
 mod invitations;
 mod leaving;
+mod linking;
 pub mod messages;
 mod names;
+mod network;
 mod reach;
 mod requests;
 mod rooms;
 mod state;
 mod sweep;
+mod syncing;
+mod transfers;
 mod views;
 
 pub use actor::{AccountActor, AccountConfig};

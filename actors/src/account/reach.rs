@@ -8,7 +8,7 @@ use skep_protocol::contact::{PresenceEvent, PresenceState};
 use skep_protocol::dht::content::Content;
 use skep_protocol::dht::kind::ValueKind;
 use skep_protocol::dht::value::{Value, ValueId};
-use skep_protocol::identity::{Announcement, VerifiedChain};
+use skep_protocol::identity::{Announcement, RevocationList, VerifiedChain};
 use skep_protocol::ids::{AccountId, DhtKey};
 use skep_protocol::keys::PublicKey;
 use skep_protocol::msgpack::Value as Object;
@@ -30,10 +30,10 @@ const AGAIN: Duration = Duration::from_secs(2);
 
 /// Pause before the certificate of an announced device is looked for again; doubles each time. The
 /// device may have announced itself before its certificate had arrived.
-const FIRST_PAUSE: Duration = Duration::from_secs(2);
+pub(super) const FIRST_PAUSE: Duration = Duration::from_secs(2);
 
 /// Longest such pause; then the device has to announce itself anew.
-const LONGEST_PAUSE: Duration = Duration::from_secs(300);
+pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 
 /// Pause before a listening that was refused is tried again.
 const LISTEN_AGAIN: Duration = Duration::from_secs(10);
@@ -118,7 +118,11 @@ impl AccountActor {
         let events = running.presence.revoked(account, |serial| revocations.names(account, serial));
         let links = running.links.clone();
         scope.spawn(async move { links.send(LinksMessage::Recheck).await }, |_, _, _| ());
+        let is_own = account == running.identity.account_id();
         let ours = !running.revoked && self.is_revoked();
+        if is_own {
+            self.own_revoked(scope);
+        }
         self.presence_changed(events, scope);
         if ours {
             self.end_reach(scope);
@@ -149,9 +153,16 @@ impl AccountActor {
         let lists = running.revocations.lists(own);
         self.publish(own.dht_key(), announcement, Publication::Announcement, scope);
         for list in lists {
-            let value = list.to_value(random_value_id(scope.environment()));
-            self.publish(own.dht_key(), value, Publication::RevocationList, scope);
+            self.publish_list(&list, scope);
         }
+    }
+
+    /// Puts a revocation list of the account permanently.
+    pub(super) fn publish_list(&mut self, list: &RevocationList, scope: &mut Scope<'_, Self>) {
+        let Some(running) = &self.running else { return };
+        let own = running.identity.account_id().dht_key();
+        let value = list.to_value(random_value_id(scope.environment()));
+        self.publish(own, value, Publication::RevocationList, scope);
     }
 
     /// Puts a value permanently, again and again until the DHT has it or it may not be published any
@@ -290,8 +301,10 @@ impl AccountActor {
                     self.open_letter(&value, scope);
                 }
             }
-            (DhtPlace::Inbox | DhtPlace::Own, ListenEvent::Expired(_)) => {}
+            (DhtPlace::Inbox, ListenEvent::Expired(_)) => {}
+            (DhtPlace::Own, ListenEvent::Expired(fingerprints)) => self.own_expired(&fingerprints, scope),
             (DhtPlace::Own, ListenEvent::Values(values)) => {
+                self.own_announced(&values, scope);
                 let Some(running) = &self.running else { return };
                 self.show_directory(running.identity.account_id(), values, scope);
             }

@@ -258,7 +258,7 @@ impl AccountActor {
         }
     }
 
-    fn act(&mut self, action: Action, scope: &mut Scope<'_, Self>) {
+    pub(super) fn act(&mut self, action: Action, scope: &mut Scope<'_, Self>) {
         match action {
             Action::ContactConfirmed(change) => {
                 self.push_trust(scope);

@@ -8,7 +8,7 @@ use skep_protocol::ids::{AccountId, ConversationId, DeviceId};
 use skep_protocol::link::channel_name::ChannelName;
 use skep_protocol::swarm::message::Mode;
 use skep_protocol::swarm::notice::Notice as SwarmNotice;
-use skep_protocol::sync::ConversationRecord;
+use skep_protocol::sync::{ConversationRecord, Detail};
 
 use super::actor::{AccountActor, Room};
 use super::messages::{AccountError, AccountMessage};
@@ -20,6 +20,7 @@ use crate::peer::messages::{ChannelOffer, LinkEvent, LinksMessage, Notice};
 use crate::supervision::{ChildSpec, Port, Reply, RestartPolicy, Scope};
 use crate::swarm::messages::{ConversationMessage, ConversationTold};
 use crate::swarm::{ConversationActor, ConversationConfig, Founder, ReplicaError};
+use crate::sync::messages::SyncActorMessage;
 
 /// How long finding the devices to fetch from may take.
 pub(super) const FIND: Duration = Duration::from_secs(60);
@@ -163,7 +164,7 @@ impl AccountActor {
             preferences_file: self.conversation_data(id).join("preferences"),
             mobiles_file: self.conversation_data(id).join("mobiles"),
             identity: running.identity.clone(),
-            name: running.state.name.clone(),
+            name: running.name.subscribe(),
             links: running.links.clone(),
             directory: running.directory.clone(),
             settings: running.settings.subscribe(),
@@ -281,10 +282,13 @@ impl AccountActor {
                     room.metadata = metadata;
                 }
                 self.conversation_ready(id, members, &joined, mode, opened, scope);
+                self.told_is_here(id, scope);
             }
             ConversationTold::Sought(members) => self.seek_members(&members, scope),
             ConversationTold::Unbanned(person) => self.unbanned(id, person, scope),
             ConversationTold::Wanted => self.conversation_wanted(id, scope),
+            ConversationTold::Preferred => self.detail_changed(Detail::Preferences(id)),
+            ConversationTold::Marked(member) => self.detail_changed(Detail::Status(id, member)),
         }
     }
 
@@ -302,6 +306,7 @@ impl AccountActor {
         let new: Vec<AccountId> = members.difference(&room.members).copied().collect();
         room.members.clone_from(&members);
         room.ready = true;
+        let shown = (room.port.clone(), members.clone());
         let mut dirty = Dirty::default();
         let recorded: BTreeSet<AccountId> = members.iter().take(MAX_RECORDED).copied().collect();
         if let Some(record) = running.state.conversations.get_mut(id)
@@ -333,6 +338,8 @@ impl AccountActor {
             running.state.outgoing.forget(contact);
             dirty.add(Dirty::CONTACTS);
         }
+        self.show_room(id, shown.0, shown.1);
+        let Some(running) = &mut self.running else { return };
         if opened {
             // It knows of no link yet, and what the devices connected know was not asked for.
             let up: Vec<_> = running.up.iter().map(|(device, account)| (*device, *account)).collect();
@@ -373,7 +380,7 @@ impl AccountActor {
     }
 
     /// Has conversations look for news at a device that has a new link. A daemon of 2023 fetches by itself
-    /// now, and may come to a standstill if it has to serve at the same time; it is given time for that.
+    /// now; it is given time for that before it has to serve.
     fn look_when_ready(
         &mut self,
         device: DeviceId,
@@ -424,12 +431,15 @@ impl AccountActor {
             LinkEvent::Up { device, account, may_be_legacy } => {
                 running.up.insert(device, account);
                 let events = running.presence.channel_opened(account, device);
+                self.own_linked(device, account, scope);
                 self.emit(Event::LinkUp { contact: account, device }, scope);
                 self.presence_changed(events, scope);
+                self.show_transfers_link(device, account, true);
                 self.look_when_ready(device, account, may_be_legacy, scope);
                 self.invite_connected(device, account, scope);
             }
             LinkEvent::Renewed { device, account, may_be_legacy } => {
+                self.show_transfers_link(device, account, true);
                 self.look_when_ready(device, account, may_be_legacy, scope);
                 self.invite_connected(device, account, scope);
             }
@@ -439,6 +449,8 @@ impl AccountActor {
                 }
                 running.legacy.remove(&device);
                 let events = running.presence.channel_closed(account, device);
+                self.push_devices(scope);
+                self.show_transfers_link(device, account, false);
                 self.show_link(device, account, scope);
                 self.emit(Event::LinkDown { contact: account, device }, scope);
                 self.presence_changed(events, scope);
@@ -466,11 +478,14 @@ impl AccountActor {
         }
         running.legacy.clear();
         for (device, contact) in up {
+            self.show_transfers_link(device, contact, false);
             self.show_link(device, contact, scope);
             self.emit(Event::LinkDown { contact, device }, scope);
         }
         self.presence_changed(events, scope);
         self.push_trust(scope);
+        self.push_devices(scope);
+        self.introduce_own(scope);
         let Some(running) = &self.running else { return };
         let contacts = running.listening.iter().copied();
         let there: Vec<_> = contacts.filter(|it| !running.presence.devices(*it).is_empty()).collect();
@@ -503,7 +518,7 @@ impl AccountActor {
 
     /// Looks for the devices of members whom a conversation misses. Who is followed anyway is found as
     /// soon as a device is there.
-    fn seek_members(&mut self, members: &[AccountId], scope: &mut Scope<'_, Self>) {
+    pub(super) fn seek_members(&mut self, members: &[AccountId], scope: &mut Scope<'_, Self>) {
         for member in members {
             if self.running.as_ref().is_some_and(|running| !running.listening.contains(member)) {
                 self.find_devices(*member, scope);
@@ -591,11 +606,16 @@ impl AccountActor {
                     let _ = port.try_send(ConversationMessage::Serve(offer));
                 }
             }
+            Ok(ChannelName::Sync { .. }) => {
+                // It is for the sync actor to say which devices may, and one too busy declines.
+                let _ = running.sync.try_send(SyncActorMessage::Offer(offer));
+            }
             Ok(ChannelName::Swarm { conversation }) => {
                 if let Some(room) = running.conversations.get(&conversation) {
                     let _ = room.port.try_send(ConversationMessage::OfferOverlay(offer));
                 }
             }
+            Ok(ChannelName::DataTransfer { path }) => self.offer_transfer(offer, &path),
             _ => tracing::debug!(name = offer.name, "a channel was declined"),
         }
     }

@@ -12,11 +12,12 @@ use skep_protocol::contact::{
     PendingRequests, Standing,
 };
 use skep_protocol::identity::Archive;
-use skep_protocol::ids::AccountId;
+use skep_protocol::ids::{AccountId, sha1};
 use skep_protocol::msgpack::Value as Object;
 use skep_protocol::swarm::message::Mode;
 use skep_protocol::sync::{
-    ConversationRecord, ConversationRecords, ConversationRequests, MAX_CONVERSATIONS_FILE, MAX_REQUESTS_FILE,
+    ConversationRecord, ConversationRecords, ConversationRequest, ConversationRequests, KnownDevices,
+    ListDigests, MAX_CONVERSATIONS_FILE, MAX_DEVICES_FILE, MAX_REQUESTS_FILE,
 };
 
 use super::identity::AccountFolder;
@@ -32,6 +33,7 @@ const PENDING: &str = "incomingTrustRequests";
 const OUTGOING: &str = "outgoingTrustRequests";
 const CONVERSATIONS: &str = "convInfo";
 const REQUESTS: &str = "convRequests";
+const DEVICES: &str = "knownDevices";
 const NAME: &str = "name";
 const SETTINGS: &str = "settings";
 
@@ -53,6 +55,8 @@ pub(super) struct State {
     pub(super) conversations: ConversationRecords,
     /// Invitations that wait or were declined.
     pub(super) requests: ConversationRequests,
+    /// The account's devices, this one included.
+    pub(super) devices: KnownDevices,
     /// Whether records of conversations are missing or could not be read when the account was
     /// loaded, so that a conversation without a record is none that was never finished.
     pub(super) records_lost: bool,
@@ -69,6 +73,7 @@ impl State {
             outgoing: OutgoingRequests::default(),
             conversations: ConversationRecords::default(),
             requests: ConversationRequests::default(),
+            devices: KnownDevices::default(),
             records_lost: false,
         }
     }
@@ -89,14 +94,19 @@ impl State {
                 tracing::warn!(%id, %error, "a conversation of the archive is left out");
             }
         }
+        for (id, request) in &archive.conversation_requests {
+            if let Some(request) = ConversationRequest::from_json(request) {
+                state.requests.merge(*id, request);
+            }
+        }
         state
     }
 
     /// Puts what own devices need into an archive that is about to be exported.
     pub(super) fn write_to_archive(&self, archive: &mut Archive) {
-        archive.contacts = self.contacts.iter().map(|(id, contact)| (id, contact.to_json())).collect();
-        archive.conversations =
-            self.conversations.iter().map(|(id, record)| (id, record.to_json(id))).collect();
+        archive.refresh_contacts(&self.contacts);
+        archive.refresh_conversations(&self.conversations);
+        archive.refresh_requests(&self.requests);
     }
 
     /// Reads the files. One that is missing is empty; one that cannot be read is set aside and
@@ -120,7 +130,11 @@ impl State {
         for (id, _) in conversations.present() {
             requests.remove(id);
         }
+        let devices = read(folder, DEVICES, MAX_DEVICES_FILE, |file| {
+            KnownDevices::decode(file).map(first).map_err(|error| error.to_string())
+        })?;
         Ok(Self {
+            devices: devices.unwrap_or_default(),
             requests,
             name: name.unwrap_or_default(),
             settings: read(folder, SETTINGS, MAX_SETTINGS, |file| {
@@ -155,6 +169,7 @@ impl State {
         };
         add(dirty.conversations, CONVERSATIONS, &|| self.conversations.encode());
         add(dirty.requests, REQUESTS, &|| self.requests.encode());
+        add(dirty.devices, DEVICES, &|| self.devices.encode());
         add(dirty.name, NAME, &|| self.name.clone().into_bytes());
         // Two booleans always become JSON.
         add(dirty.settings, SETTINGS, &|| serde_json::to_vec(&self.settings).unwrap_or_default());
@@ -162,6 +177,11 @@ impl State {
         add(dirty.contacts, PENDING, &|| self.pending.encode());
         add(dirty.contacts, OUTGOING, &|| self.outgoing.encode());
         files
+    }
+
+    /// What the lists that own devices hear of are like.
+    pub(super) fn digests(&self) -> ListDigests {
+        digests(&self.files(Dirty::PEOPLE), ListDigests::default())
     }
 
     /// Who may connect, by the contacts.
@@ -211,12 +231,20 @@ pub(super) struct Dirty {
     pub(super) conversations: bool,
     /// Invitations.
     pub(super) requests: bool,
+    /// The account's devices.
+    pub(super) devices: bool,
 }
 
 impl Dirty {
     /// All of them.
-    pub(super) const ALL: Self =
-        Self { name: true, settings: true, contacts: true, conversations: true, requests: true };
+    pub(super) const ALL: Self = Self {
+        name: true,
+        settings: true,
+        contacts: true,
+        conversations: true,
+        requests: true,
+        devices: true,
+    };
     /// Contacts and requests.
     pub(super) const CONTACTS: Self = Self { contacts: true, ..Self::NOTHING };
     /// Conversations.
@@ -228,8 +256,16 @@ impl Dirty {
     pub(super) const REQUESTS: Self = Self { requests: true, ..Self::NOTHING };
     /// The settings.
     pub(super) const SETTINGS: Self = Self { settings: true, ..Self::NOTHING };
-    const NOTHING: Self =
-        Self { name: false, settings: false, contacts: false, conversations: false, requests: false };
+    /// The account's devices.
+    pub(super) const DEVICES: Self = Self { devices: true, ..Self::NOTHING };
+    const NOTHING: Self = Self {
+        name: false,
+        settings: false,
+        contacts: false,
+        conversations: false,
+        requests: false,
+        devices: false,
+    };
 
     /// Whether people may have come.
     pub(super) const fn has_people(self) -> bool {
@@ -242,7 +278,20 @@ impl Dirty {
         self.contacts |= other.contacts;
         self.conversations |= other.conversations;
         self.requests |= other.requests;
+        self.devices |= other.devices;
     }
+}
+
+/// What the lists that own devices hear of are like, when these files are written.
+pub(super) fn digests(files: &[(&'static str, Vec<u8>)], before: ListDigests) -> ListDigests {
+    let mut digests = before;
+    let file = |wanted| files.iter().find(|(name, _)| *name == wanted).map(|(_, content)| sha1(content));
+    if let (Some(contacts), Some(pending)) = (file(CONTACTS), file(PENDING)) {
+        digests.contacts = sha1(&[contacts, pending].concat());
+    }
+    digests.conversations = file(CONVERSATIONS).unwrap_or(digests.conversations);
+    digests.requests = file(REQUESTS).unwrap_or(digests.requests);
+    digests
 }
 
 /// The beginning of a name that is too long, up to the end of a letter.

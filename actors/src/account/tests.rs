@@ -6,11 +6,13 @@ mod groups;
 mod inbox;
 #[path = "names_tests.rs"]
 mod names;
+#[path = "syncing_tests.rs"]
+mod syncing;
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::future::Future;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use skep_protocol::dht::value::ValueId;
@@ -38,6 +40,7 @@ use crate::supervision::{
     start_root,
 };
 use crate::swarm::messages::{ConversationMessage, Outgoing};
+use crate::transfer::messages::{TransferLimits, TransferState, TransfersMessage};
 
 /// Time that anything here may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -140,6 +143,7 @@ impl Node {
                     names: names.clone(),
                     gather: GatherOptions { include_loopback: true },
                     unused: UnusedPlaces::default(),
+                    files: TransferLimits::default(),
                     public: false,
                     announcement: ValueId(u64::from(number)),
                 }),
@@ -290,6 +294,47 @@ fn two_people_become_contacts_and_talk() {
         let answered = bob.send(id, "hello alice").await;
         assert_eq!(alice.text(id, "hello alice").await, answered);
         same_history(&alice, &bob, id).await;
+        alice.stop().await;
+        bob.stop().await;
+    });
+}
+
+/// Has somebody offer a file and another one fetch it; where it is then.
+async fn fetched(from: &Node, to: &mut Node, conversation: ConversationId, path: &Path) -> PathBuf {
+    let files = from.ask(AccountRequest::Transfers).await.unwrap();
+    let path = path.to_owned();
+    let offer = |reply| TransfersMessage::Offer { conversation, path, reply_to: None, reply };
+    let message = files.ask(PATIENCE, offer).await.unwrap().unwrap().message;
+    let is_offer = |event: &Event| match event {
+        Event::Message { message: offer, .. } if offer.id == message => Some(()),
+        _ => None,
+    };
+    to.event(is_offer).await;
+    let files = to.ask(AccountRequest::Transfers).await.unwrap();
+    let fetch = |reply| TransfersMessage::Fetch { conversation, message, to: None, reply };
+    files.ask(PATIENCE, fetch).await.unwrap().unwrap();
+    let done = |event: &Event| match event {
+        Event::Transfer { transfer } if transfer.state == TransferState::Done => transfer.path.clone(),
+        _ => None,
+    };
+    to.event(done).await
+}
+
+#[test]
+fn files_go_both_ways_between_two_people() {
+    run(async {
+        let place = tempfile::tempdir().unwrap();
+        let (mut alice, mut bob, folders) = pair(place.path()).await;
+        let id = befriend(&mut alice, &mut bob).await;
+        let path = place.path().join("picture.png");
+        let content: Vec<u8> = (0..300_000_u32).map(|at| at.to_le_bytes()[1]).collect();
+        std::fs::write(&path, &content).unwrap();
+        assert_eq!(std::fs::read(fetched(&alice, &mut bob, id, &path).await).unwrap(), content);
+        assert_eq!(std::fs::read(fetched(&bob, &mut alice, id, &path).await).unwrap(), content);
+        let data = folders[0].join("conversation_data").join(id.to_hex());
+        let kept = std::fs::read_dir(data).unwrap();
+        let kept = kept.filter(|it| it.as_ref().unwrap().file_name().to_str().unwrap().contains('_'));
+        assert_eq!(kept.count(), 2, "a link to the own file, and the other's");
         alice.stop().await;
         bob.stop().await;
     });

@@ -4,7 +4,7 @@
 //! for each share (an account), served in turn, so that an account with a thousand jobs delays
 //! another one's by one job. Jobs that take long (packs, whole histories, searches) are
 //! [`Lane::Bulk`] and never take the last places, so a message can be signed while a clone is
-//! validated. A job must not wait for the network: a silent peer would hold its place.
+//! validated. Neither do they together with those of [`Lane::Files`], whose disks may hang. A job must not wait for the network: a silent peer would hold its place.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
@@ -21,6 +21,8 @@ pub const MAX_WAITING_PER_SHARE: usize = 1024;
 pub enum Lane {
     /// Milliseconds: sign and commit, read a page.
     Quick,
+    /// Short, unless the disk is slow or hangs, as network disks do: files that the owner exchanges.
+    Files,
     /// Up to minutes: packs, validation of a clone, search, key generation.
     Bulk,
 }
@@ -55,6 +57,7 @@ pub struct BlockingPool {
 struct State {
     lanes: BTreeMap<Lane, Queues>,
     running: usize,
+    running_files: usize,
     running_bulk: usize,
 }
 
@@ -145,10 +148,19 @@ impl BlockingPool {
         if state.running >= self.workers {
             return None;
         }
-        let bulk_full = state.running_bulk >= self.bulk_workers;
-        let mut lanes = state.lanes.iter_mut().filter(|(lane, _)| **lane == Lane::Quick || !bulk_full);
+        let (files, bulk) = (state.running_files, state.running_bulk);
+        // The last place is for quick work.
+        let is_room = files + bulk + 1 < self.workers;
+        let (is_room_for_files, is_room_for_bulk) =
+            (is_room && files < self.bulk_workers, is_room && bulk < self.bulk_workers);
+        let mut lanes = state.lanes.iter_mut().filter(|(lane, _)| match lane {
+            Lane::Quick => true,
+            Lane::Files => is_room_for_files,
+            Lane::Bulk => is_room_for_bulk,
+        });
         let (lane, job) = lanes.find_map(|(lane, queues)| Some((*lane, queues.pop()?)))?;
         state.running += 1;
+        state.running_files += usize::from(lane == Lane::Files);
         state.running_bulk += usize::from(lane == Lane::Bulk);
         Some((lane, job))
     }
@@ -160,6 +172,7 @@ impl BlockingPool {
             job();
             let mut state = self.lock();
             state.running -= 1;
+            state.running_files -= usize::from(lane == Lane::Files);
             state.running_bulk -= usize::from(lane == Lane::Bulk);
             current = self.take(&mut state);
         }
@@ -187,6 +200,27 @@ mod tests {
             Err::<(), _>(PoolError::Panicked)
         );
         assert_eq!(pool.run(Share(1), Lane::Bulk, || 8).await, Ok(8));
+    }
+
+    #[tokio::test]
+    async fn files_on_a_disk_that_hangs_leave_a_place_for_messages() {
+        let pool = BlockingPool::new(4);
+        let (release, hangs) = std::sync::mpsc::sync_channel::<()>(0);
+        let hangs = Arc::new(Mutex::new(hangs));
+        let jobs = [Lane::Files, Lane::Files, Lane::Files, Lane::Bulk, Lane::Bulk].map(|lane| {
+            let (pool, hangs) = (pool.clone(), Arc::clone(&hangs));
+            tokio::spawn(
+                async move { pool.run(Share(0), lane, move || _ = hangs.lock().unwrap().recv()).await },
+            )
+        });
+        while pool.lock().running < 3 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(pool.run(Share(0), Lane::Quick, || 7).await, Ok(7));
+        drop(release);
+        for job in jobs {
+            job.await.unwrap().unwrap();
+        }
     }
 
     #[tokio::test]

@@ -277,6 +277,9 @@ impl Actor for DirectoryActor {
             DirectoryMessage::Device { device, short, reply } => {
                 self.look_up(device, short, Whose::Anybody, reply, scope);
             }
+            DirectoryMessage::Wanted { device, short, reply } => {
+                self.look_up(device, short, Whose::Wanted, reply, scope);
+            }
             DirectoryMessage::Kept { device, reply } => self.look_up_kept(device, reply, scope),
             DirectoryMessage::Announced { account, keys, reply } => {
                 self.look_up_all(account, keys, reply, scope);
@@ -291,6 +294,10 @@ impl Actor for DirectoryActor {
                     }
                     actor.look_up_all(account, keys, reply, scope);
                 });
+            }
+            DirectoryMessage::Take { key, list } => {
+                self.learn(&key, scope);
+                self.take(&key, vec![*list], scope);
             }
             DirectoryMessage::Seen { account, values } => self.seen(account, values, scope),
         }
@@ -371,6 +378,11 @@ async fn find_device(
         }
     }
     None
+}
+
+/// The chain of a device that is kept on disk, if it verifies.
+pub(crate) fn read_kept(folder: &Path, device: DeviceId, now: UnixMillis) -> Option<VerifiedChain> {
+    accept(&storage::read(&file(folder, device), MAX_FILE).ok()??, device, now)
 }
 
 /// The chain in these bytes, if it is this device's and verifies.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use skep_protocol::dht::value::Value;
-use skep_protocol::identity::VerifiedChain;
+use skep_protocol::identity::{RevocationList, VerifiedChain};
 use skep_protocol::ids::{AccountId, DeviceId, DeviceShortId};
 use skep_protocol::keys::PublicKey;
 
@@ -18,6 +18,15 @@ pub enum DirectoryMessage {
         /// Which device.
         device: DeviceId,
         /// Its short id, if that is known: where older devices put their certificate.
+        short: Option<DeviceShortId>,
+        /// Gets the chain.
+        reply: Reply<Option<VerifiedChain>>,
+    },
+    /// As [`Self::Device`], of one that we want to reach: its chain is kept.
+    Wanted {
+        /// Which device.
+        device: DeviceId,
+        /// Its short id, if that is known.
         short: Option<DeviceShortId>,
         /// Gets the chain.
         reply: Reply<Option<VerifiedChain>>,
@@ -45,6 +54,13 @@ pub enum DirectoryMessage {
         /// Gets the chains.
         reply: Reply<Vec<VerifiedChain>>,
     },
+    /// Our account has made a revocation list: it is kept, and told of as one that was found.
+    Take {
+        /// The account's key.
+        key: PublicKey,
+        /// The list.
+        list: Box<RevocationList>,
+    },
     /// Values that appeared at the key of a person who is followed: revocation lists of that person
     /// among them are kept.
     Seen {
@@ -66,9 +82,11 @@ impl Message for DirectoryMessage {
     fn kind(&self) -> &'static str {
         match self {
             Self::Device { .. } => "device",
+            Self::Wanted { .. } => "wanted",
             Self::Kept { .. } => "kept",
             Self::Devices { .. } => "devices",
             Self::Announced { .. } => "announced",
+            Self::Take { .. } => "take",
             Self::Seen { .. } => "seen",
         }
     }

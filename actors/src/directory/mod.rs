@@ -8,6 +8,7 @@ mod actor;
 pub mod messages;
 mod revocations;
 
+pub(crate) use actor::read_kept;
 pub use actor::{DirectoryActor, DirectoryConfig};
 pub use revocations::Revocations;
 pub(crate) use revocations::write_first;

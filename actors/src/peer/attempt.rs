@@ -7,6 +7,7 @@ use futures::future::{BoxFuture, OptionFuture};
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use skep_protocol::dht::content::Content;
 use skep_protocol::dht::kind::ValueKind;
+use skep_protocol::dht::value::Value;
 use skep_protocol::identity::{DeviceIdentity, VerifiedChain};
 use skep_protocol::link::attempt::{Attempt, AttemptError, CHECK_TIMEOUT, Event, Step};
 use skep_protocol::link::ice_text::IceText;
@@ -177,11 +178,14 @@ async fn put(
     let recipient = remote.device().public_key().clone();
     let keys = RequestKeys::of(recipient.device_id(), recipient.device_short_id());
     let (key, random) = (config.identity.key().clone(), EnvelopeRandom::draw(&config.environment));
+    let push_type = request.connection_type.clone();
     let seal = move || {
         let data = Content::new(ValueKind::UserData.type_number(), request.encode());
         seal(data.with_user_type(USER_TYPE), &key, &recipient, &random)
     };
     let Ok(Ok(value)) = config.pool.run(config.share, Lane::Quick, seal).await else { return false };
+    // Whoever sleeps behind a proxy is woken for that (`spec: connection 2.3`).
+    let value = Value { push_type, ..value };
     let puts = kinds.iter().map(|kind| {
         let (key, value) = (keys.get(*kind), value.clone());
         config.dht.ask(PUT, move |reply| DhtMessage::Put { key, value, permanent: false, reply })

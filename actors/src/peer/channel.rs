@@ -10,6 +10,9 @@ use tokio::sync::{mpsc, oneshot};
 /// most 64 KiB are 4 MiB.
 pub(super) const RECEIVE_QUEUE: usize = 64;
 
+/// The same for a file: what waits here, messages behind it wait for, too.
+pub(super) const FILE_QUEUE: usize = 16;
+
 /// How a channel ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -34,6 +37,8 @@ pub(crate) enum Outbound {
 pub struct ChannelSender {
     pub(crate) number: u16,
     pub(crate) outbound: mpsc::Sender<Outbound>,
+    /// The queue of those that let others go first.
+    pub(crate) bulk: mpsc::Sender<Outbound>,
     /// Held by the link's task as long as the channel is open: its number may be another's after.
     pub(crate) open: mpsc::WeakSender<Bytes>,
 }
@@ -43,6 +48,15 @@ impl ChannelSender {
     #[must_use]
     pub fn is_open(&self) -> bool {
         self.open.upgrade().is_some()
+    }
+
+    /// The same, which lets messages and other short channels of the link go first: for files. To be called
+    /// before anything is sent.
+    #[must_use]
+    pub fn yielding(mut self) -> Self {
+        // The mark of the end goes the same way, so that it comes last.
+        self.outbound = self.bulk.clone();
+        self
     }
 
     /// Sends bytes, waiting while the link is congested.

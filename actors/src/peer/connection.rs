@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!   TLS ──read──► Multiplex ──► channel queues ──► users (Channel)
-//!   TLS ◄─write── Multiplex ◄── one bounded queue ◄── users (ChannelSender)
+//!   TLS ◄─write── Multiplex ◄── two bounded queues ◄── users (ChannelSender)
 //!                     ▲  └──► offers, end ──► peer actor
 //!                     └─────── commands ◄──── peer actor
 //! ```
@@ -22,6 +22,7 @@ use futures::StreamExt as _;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use skep_protocol::ids::{AccountId, DeviceId};
+use skep_protocol::link::channel_name::ChannelName;
 use skep_protocol::link::mux::{
     ChannelNumber, CloseReason, Limits, Multiplex, Output, Patience, Role, ShutdownReason,
 };
@@ -31,7 +32,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::channel::{
-    Channel, ChannelEnd, ChannelOffer, ChannelReceiver, ChannelSender, Outbound, RECEIVE_QUEUE,
+    Channel, ChannelEnd, ChannelOffer, ChannelReceiver, ChannelSender, FILE_QUEUE, Outbound, RECEIVE_QUEUE,
 };
 use super::messages::LinkError;
 use crate::supervision::Environment;
@@ -42,6 +43,10 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Bytes that may wait to be written before users' sends wait, in bytes.
 const WRITE_BUFFER: usize = 1024 * 1024;
 
+/// Bytes that may wait to be written before files wait: enough to keep the line busy, and little that a
+/// message has to wait for.
+const BULK_BUFFER: usize = 128 * 1024;
+
 /// Bytes that may wait to be written before we stop reading: beyond what users may queue there are
 /// only answers to a peer that asks and does not read.
 const ANSWER_BUFFER: usize = 2 * WRITE_BUFFER;
@@ -51,6 +56,9 @@ const READ_BUFFER: usize = 32 * 1024;
 
 /// Frames from users that wait for the write buffer.
 const OUTBOUND_QUEUE: usize = 32;
+
+/// Frames of files that wait for the write buffer: all but a few stay with those who send them.
+const BULK_QUEUE: usize = 4;
 
 /// Commands of the peer actor that wait.
 const COMMAND_QUEUE: usize = 64;
@@ -104,6 +112,8 @@ struct Connection {
     offers: mpsc::Sender<ChannelOffer>,
     outbound: mpsc::Receiver<Outbound>,
     outbound_sender: mpsc::Sender<Outbound>,
+    bulk: mpsc::Receiver<Outbound>,
+    bulk_sender: mpsc::Sender<Outbound>,
     opening: HashMap<ChannelNumber, Opening>,
     open: HashMap<ChannelNumber, Open>,
     decisions: FuturesUnordered<BoxFuture<'static, Decision>>,
@@ -134,6 +144,7 @@ where
     let (commands, command_queue) = mpsc::channel(COMMAND_QUEUE);
     let (offer_queue, offers) = mpsc::channel(Limits::default().offered);
     let (outbound_sender, outbound) = mpsc::channel(OUTBOUND_QUEUE);
+    let (bulk_sender, bulk) = mpsc::channel(BULK_QUEUE);
     let connection = Connection {
         remote,
         environment,
@@ -142,6 +153,8 @@ where
         offers: offer_queue,
         outbound,
         outbound_sender,
+        bulk,
+        bulk_sender,
         opening: HashMap::new(),
         open: HashMap::new(),
         decisions: FuturesUnordered::new(),
@@ -189,6 +202,7 @@ impl Connection {
                 },
                 room = wait_for_room(blocked.clone()), if blocked.is_some() => self.unblock(room),
                 Some(outbound) = self.outbound.recv(), if self.write.len() < WRITE_BUFFER => self.send(outbound),
+                Some(outbound) = self.bulk.recv(), if self.write.len() < BULK_BUFFER => self.send(outbound),
                 command = self.commands.recv() => self.command(command),
                 Some(decision) = self.decisions.next() => self.decide(decision),
                 () = sleep_until(alarm), if alarm.is_some() => {
@@ -254,7 +268,11 @@ impl Connection {
     }
 
     fn channel(&mut self, number: ChannelNumber, name: String) -> Channel {
-        let (queue, inbound) = mpsc::channel(RECEIVE_QUEUE);
+        let room = match name.parse() {
+            Ok(ChannelName::DataTransfer { .. }) => FILE_QUEUE,
+            _ => RECEIVE_QUEUE,
+        };
+        let (queue, inbound) = mpsc::channel(room);
         let end = Arc::default();
         let channel = Channel {
             name,
@@ -263,6 +281,7 @@ impl Connection {
             sender: ChannelSender {
                 number: number.0,
                 outbound: self.outbound_sender.clone(),
+                bulk: self.bulk_sender.clone(),
                 open: queue.downgrade(),
             },
             receiver: ChannelReceiver { inbound, end: Arc::clone(&end) },

@@ -1,5 +1,7 @@
 //! Two connection tasks over a pipe, in virtual time.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use bytes::Bytes;
 use skep_protocol::time::UnixMillis;
 use tokio::io::DuplexStream;
@@ -212,4 +214,38 @@ async fn a_sender_learns_that_the_peer_closed_its_channel() {
     drop(theirs_end);
     assert_eq!(ours_end.receiver.receive().await, Err(ChannelEnd::Closed));
     assert_eq!(ours_end.sender.send(Bytes::from_static(b"late")).await, Err(ChannelEnd::Closed));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_file_lets_messages_go_first() {
+    let (ours, mut theirs) = pair();
+    let (file, mut file_end) = channel(&ours, &mut theirs).await;
+    let (message, mut message_end) = channel(&ours, &mut theirs).await;
+    let sent = Arc::new(AtomicUsize::new(0));
+    let (sender, counter) = (file.sender.yielding(), Arc::clone(&sent));
+    let sending = tokio::spawn(async move {
+        while sender.send(Bytes::from(vec![1; 60_000])).await.is_ok() {
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+    });
+    // Until every queue on the way is full.
+    for _ in 0..10_000 {
+        tokio::task::yield_now().await;
+    }
+    let before = sent.load(Ordering::Relaxed);
+    message.sender.send(Bytes::from_static(b"now")).await.unwrap();
+    let mut read = 0;
+    let arrived = loop {
+        tokio::select! {
+            biased;
+            arrived = message_end.receiver.receive() => break arrived,
+            block = file_end.receiver.receive() => {
+                assert_eq!(block.unwrap().len(), 60_000);
+                read += 1;
+            }
+        }
+    };
+    assert_eq!(arrived.unwrap(), "now");
+    assert!(read + BULK_QUEUE <= before, "{read} of {before} blocks came before the message");
+    sending.abort();
 }

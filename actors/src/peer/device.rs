@@ -53,8 +53,12 @@ pub(super) enum PeerMessage {
     Open { name: String, deadline: Duration, reply: Reply<Result<Channel, LinkError>> },
     /// Deliver a notice.
     Notify { topic: u64, notice: Notice, lasting: bool },
+    /// Deliver a notice to a device that sleeps: one request for a link is to wake it.
+    Wake { topic: u64, notice: Notice },
     /// The device is announced: connect if that has failed before.
     Present,
+    /// This machine got another network.
+    NetworkChanged,
     /// The device wants to connect and may.
     Request { request: PeerRequest, kind: KeyKind },
     /// The device has answered a request of ours.
@@ -72,7 +76,9 @@ impl Message for PeerMessage {
         match self {
             Self::Open { .. } => "open",
             Self::Notify { .. } => "notify",
+            Self::Wake { .. } => "wake",
             Self::Present => "present",
+            Self::NetworkChanged => "network_changed",
             Self::Request { .. } => "request",
             Self::Answer { .. } => "answer",
             Self::Offered(_) => "offered",
@@ -83,7 +89,7 @@ impl Message for PeerMessage {
 
     fn policy(&self) -> Policy {
         match self {
-            Self::Present => Policy::Coalesce(0),
+            Self::Present | Self::NetworkChanged => Policy::Coalesce(0),
             // What a peer sends must not wait in us.
             Self::Request { .. } | Self::Answer { .. } | Self::Offered(_) => Policy::Reject,
             _ => Policy::Wait,
@@ -294,6 +300,7 @@ impl PeerActor {
     fn up(&mut self, scope: &mut Scope<'_, Self>) {
         self.tries = 0;
         self.retry_at = None;
+        self.messages.linked();
         let Remote { device, account } = self.remote();
         tracing::info!(device = %device.short(), account = %account.short(), "a link is up");
         self.tell(LinkEvent::Up { device, account, may_be_legacy: self.may_be_legacy() }, scope);
@@ -471,9 +478,18 @@ impl Actor for PeerActor {
                 });
             }
             PeerMessage::Notify { topic, notice, lasting } => self.notify(topic, notice, lasting, scope),
+            PeerMessage::Wake { topic, notice } => self.wake(topic, notice, scope),
             PeerMessage::Present => {
                 self.tries = 0;
                 self.want_messages();
+            }
+            PeerMessage::NetworkChanged => {
+                // A link that was up over the network before has to prove itself.
+                self.dialer.network_changed();
+                if self.retry_at.is_some() {
+                    self.tries = 0;
+                    self.want_messages();
+                }
             }
             PeerMessage::Request { request, kind } => self.incoming(request, kind, scope),
             PeerMessage::Answer { request, kind } => self.answer(request, kind),

@@ -78,7 +78,8 @@ mod tests {
         let places = Arc::new(Semaphore::new(NOTICE_PLACES));
         let remote = Remote { device: DeviceId([7; 32]), account: AccountId([8; 20]) };
         let mut receiver = ChannelReceiver { inbound, end: Arc::default() };
-        let sender = ChannelSender { number: 1, outbound: mpsc::channel(1).0, open };
+        let (outbound, bulk) = (mpsc::channel(1).0, mpsc::channel(1).0);
+        let sender = ChannelSender { number: 1, outbound, bulk, open };
         let mut read =
             Box::pin(read_notices(&mut receiver, &sender, Dialect::Packed, &events, &places, remote));
         let mut told = 0;

@@ -99,6 +99,8 @@ pub struct LinksConfig {
 pub struct LinksActor {
     config: LinksConfig,
     trust: Trust,
+    /// Devices that may connect for now, and whose they are.
+    guests: BTreeMap<DeviceId, AccountId>,
     peers: BTreeMap<DeviceId, Peer>,
     treated: TreatedRequests,
     saving: bool,
@@ -124,6 +126,7 @@ impl LinksActor {
         Self {
             trust: config.trust.clone(),
             config,
+            guests: BTreeMap::new(),
             peers: BTreeMap::new(),
             treated: TreatedRequests::default(),
             saving: false,
@@ -272,7 +275,8 @@ impl LinksActor {
         if self.refusal(chain).is_some() {
             return false;
         }
-        self.trust.public || chain.chain().short_ids().any(|id| self.trust.allowed.contains(&id))
+        let is_guest = self.guests.contains_key(&chain.device_id());
+        is_guest || self.trust.public || chain.chain().short_ids().any(|id| self.trust.allowed.contains(&id))
     }
 
     /// The actor of a device, started if there is none.
@@ -367,6 +371,39 @@ impl LinksActor {
         }
     }
 
+    /// Wakes a device, whose certificate may have to be looked up first. What finds no place is said again
+    /// with the next news.
+    fn wake(&mut self, device: DeviceId, topic: u64, notice: Notice, scope: &mut Scope<'_, Self>) {
+        if let Some(chain) = self.peers.get(&device).map(|peer| peer.chain.clone()) {
+            return self.wake_peer(&chain, topic, notice, scope);
+        }
+        if !self.may_look_up(device) {
+            tracing::debug!(device = %device.short(), "too many look-ups; a device sleeps on");
+            return;
+        }
+        *self.looking.entry(device).or_default() += 1;
+        let directory = self.config.directory.clone();
+        let find = async move {
+            directory.ask(LOOK_UP, |reply| DirectoryMessage::Device { device, short: None, reply }).await
+        };
+        scope.spawn_background(find, move |links, chain, scope| {
+            links.looked_up(device);
+            match chain {
+                Ok(Some(chain)) => links.wake_peer(&chain, topic, notice, scope),
+                _ => tracing::debug!(device = %device.short(), "a device without certificate is not woken"),
+            }
+        });
+    }
+
+    fn wake_peer(&mut self, chain: &VerifiedChain, topic: u64, notice: Notice, scope: &mut Scope<'_, Self>) {
+        if self.may_connect(chain)
+            && let Some(port) = self.peer(chain, scope)
+        {
+            // A peer that is so busy is awake.
+            let _ = port.try_send(PeerMessage::Wake { topic, notice });
+        }
+    }
+
     fn present(&mut self, account: AccountId, devices: &[VerifiedChain], scope: &mut Scope<'_, Self>) {
         for chain in devices {
             if self.may_connect(chain)
@@ -399,6 +436,7 @@ impl LinksActor {
 
     /// Closes every link to a person.
     fn close(&mut self, account: AccountId, scope: &mut Scope<'_, Self>) {
+        self.guests.retain(|_, guest| *guest != account);
         self.waiting.remove(&account);
         let concerned = self.peers.iter().filter(|(_, peer)| peer.account == account);
         let devices = concerned.map(|(device, _)| *device).collect();
@@ -519,8 +557,24 @@ impl Actor for LinksActor {
             LinksMessage::Open { device, name, deadline, reply } => {
                 self.open_channel(device, name, deadline, reply, scope);
             }
+            LinksMessage::OpenToGuest { chain, name, deadline, reply } => {
+                let device = chain.device_id();
+                self.guests.insert(device, chain.account_id());
+                if self.peer(&chain, scope).is_some() {
+                    self.open_channel(device, name, deadline, reply, scope);
+                } else {
+                    reply.send(Err(LinkError::Busy(device)));
+                }
+            }
             LinksMessage::Notify { to, topic, notice, lasting, except } => {
                 self.notify(&to, topic, &notice, lasting, except, scope);
+            }
+            LinksMessage::Wake { device, topic, notice } => self.wake(device, topic, notice, scope),
+            LinksMessage::NetworkChanged => {
+                for peer in self.peers.values() {
+                    // One that is so busy has a link that works.
+                    let _ = peer.port.try_send(PeerMessage::NetworkChanged);
+                }
             }
             LinksMessage::SetTrust(trust) => self.set_trust(trust, scope),
             LinksMessage::Recheck => self.recheck(scope),

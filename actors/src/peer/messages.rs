@@ -106,6 +106,17 @@ pub enum LinksMessage {
         /// Gets the channel.
         reply: Reply<Result<Channel, LinkError>>,
     },
+    /// Open a channel to a device that may otherwise not connect, until [`Self::Drop`] of its account.
+    OpenToGuest {
+        /// To which device.
+        chain: Box<VerifiedChain>,
+        /// Under which name.
+        name: String,
+        /// How long to try.
+        deadline: Duration,
+        /// Gets the channel.
+        reply: Reply<Result<Channel, LinkError>>,
+    },
     /// Deliver a notice, now or when the device can be reached. A later notice with the same
     /// recipient and topic replaces one that has not gone yet.
     Notify {
@@ -120,8 +131,21 @@ pub enum LinksMessage {
         /// A device that need not be told.
         except: Option<DeviceId>,
     },
+    /// Deliver a notice to a device that sleeps, known or not, if it may connect: it is asked for a link
+    /// once, which wakes it.
+    Wake {
+        /// Which device.
+        device: DeviceId,
+        /// What it is about, as in [`Self::Notify`].
+        topic: u64,
+        /// What to say.
+        notice: Notice,
+    },
     /// Who may connect from now on; links to those banned are closed.
     SetTrust(Trust),
+    /// This machine got another network: links have to prove themselves, and who could not be reached is
+    /// tried anew.
+    NetworkChanged,
     /// Devices were revoked: links to those who may not connect any more are closed.
     Recheck,
     /// These devices of a person are announced: connect to them, and deliver what waits for them.
@@ -212,9 +236,11 @@ impl Place {
 impl Message for LinksMessage {
     fn kind(&self) -> &'static str {
         match self {
-            Self::Open { .. } => "open",
+            Self::Open { .. } | Self::OpenToGuest { .. } => "open",
             Self::Notify { .. } => "notify",
+            Self::Wake { .. } => "wake",
             Self::SetTrust(_) => "set_trust",
+            Self::NetworkChanged => "network_changed",
             Self::Recheck => "recheck",
             Self::Present { .. } => "present",
             Self::Drop { .. } => "drop",
@@ -226,7 +252,7 @@ impl Message for LinksMessage {
 
     fn policy(&self) -> Policy {
         match self {
-            Self::SetTrust(_) | Self::Recheck => Policy::Coalesce(0),
+            Self::SetTrust(_) | Self::NetworkChanged | Self::Recheck => Policy::Coalesce(0),
             Self::Present { account, .. } => {
                 Policy::Coalesce(account.0.iter().take(8).fold(0, |key, byte| key << 8 | u64::from(*byte)))
             }

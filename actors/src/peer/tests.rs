@@ -271,6 +271,25 @@ fn a_request_that_is_not_answered_is_put_again_and_a_new_one_made_after_thirty_s
 }
 
 #[test]
+fn whoever_waits_to_be_tried_again_is_tried_at_once_when_this_machine_gets_another_network() {
+    run(|lab| async move {
+        lab.announce();
+        lab.has_put(2).await;
+        for (repeat, seconds) in [(2, 3), (3, 6), (4, 12)] {
+            pass(seconds).await;
+            lab.has_put(2 * repeat).await;
+        }
+        pass(9).await;
+        // The attempt has failed and the next one is due later; no time passes from here on.
+        until(|| lab.peer().is_some_and(|peer| peer.tasks == 0)).await;
+        assert_eq!(lab.state().await.unwrap(), "down");
+        lab.send(LinksMessage::NetworkChanged);
+        assert_eq!(lab.state().await.unwrap(), "dialling");
+        lab.has_put(10).await;
+    });
+}
+
+#[test]
 fn a_person_that_was_dropped_is_not_dialled_again() {
     run(|lab| async move {
         lab.announce();
@@ -327,6 +346,81 @@ fn a_notice_that_comes_just_as_its_peer_goes_idle_is_not_lost() {
             tokio::time::advance(IDLE).await;
             until(|| lab.peer().is_none()).await;
         }
+    });
+}
+
+#[test]
+fn a_sleeping_device_is_looked_up_and_asked_once_for_a_link_in_a_way_that_wakes_it() {
+    run(|lab| async move {
+        let wake = |number| LinksMessage::Wake {
+            device: lab.bob.device_id(),
+            topic: 1,
+            notice: Notice { kind: "application/im-gitmessage-id".to_owned(), content: format!("{number}") },
+        };
+        for round in 1..=2 {
+            // However much news there is while it is asked.
+            for number in 0..100 {
+                lab.send(wake(number));
+                lab.state().await;
+            }
+            until(|| lab.put_count() >= 8 * (round - 1) + 2).await;
+            for (repeat, seconds) in [(2, 3), (3, 6), (4, 12)] {
+                pass(seconds).await;
+                lab.has_put(8 * (round - 1) + 2 * repeat).await;
+            }
+            // Nor is it asked again later.
+            for _ in 0..10 {
+                pass(60).await;
+                lab.state().await;
+            }
+            until(|| lab.peer().is_none()).await;
+        }
+        lab.has_put(16).await;
+        assert!(lab.asked.look_ups.load(Ordering::Relaxed) <= 8);
+        let letters = lab.letters();
+        assert!(letters.iter().all(|letter| letter.connection_type == "application/im-gitmessage-id"));
+        assert_ne!(letters[0].id, letters[8].id);
+        let puts = lab.asked.puts.lock().unwrap();
+        assert!(puts.iter().all(|value| value.push_type == letters[0].connection_type));
+    });
+}
+
+#[test]
+fn a_sleeping_device_that_may_not_connect_is_not_woken() {
+    run(|lab| async move {
+        lab.send(LinksMessage::SetTrust(Trust::default()));
+        lab.send(LinksMessage::Wake { device: lab.bob.device_id(), topic: 1, notice: notice() });
+        until(|| lab.asked.look_ups.load(Ordering::Relaxed) == 1).await;
+        for _ in 0..20 {
+            lab.state().await;
+        }
+        assert!(lab.peer().is_none());
+        assert_eq!(lab.put_count(), 0);
+    });
+}
+
+#[test]
+fn only_the_first_request_after_a_notice_wakes_whom_it_is_for() {
+    run(|lab| async move {
+        lab.announce();
+        lab.has_put(2).await;
+        let to = Recipient::Device(lab.bob.device_id());
+        lab.send(LinksMessage::Notify { to, topic: 1, notice: notice(), lasting: true, except: None });
+        for request in 1..=2 {
+            for repeat in 2..=4 {
+                pass(3 * (1 << (repeat - 2))).await;
+                until(|| lab.put_count() >= 8 * (request - 1) + 2 * repeat).await;
+            }
+            pass(10).await;
+            until(|| lab.peer().is_some_and(|peer| peer.tasks == 0)).await;
+            lab.state().await;
+            pass(2).await;
+            until(|| lab.put_count() >= 8 * request + 2).await;
+        }
+        lab.has_put(18).await;
+        let kinds: Vec<String> = lab.letters().into_iter().map(|letter| letter.connection_type).collect();
+        let expected = [vec![""; 8], vec!["text/plain"; 8], vec![""; 2]].concat();
+        assert_eq!(kinds, expected);
     });
 }
 

@@ -18,6 +18,7 @@ mod markers;
 mod overlay;
 mod serving;
 mod settling;
+mod syncing;
 #[cfg(test)]
 mod tests;
 
@@ -40,7 +41,8 @@ use self::serving::Serving;
 use super::damage::set_aside;
 use super::founder::Founder;
 use super::messages::{
-    ConversationError, ConversationMessage, ConversationTold, ConversationView, LinkState, MAX_PAGE, Outgoing,
+    ConversationError, ConversationMessage, ConversationTold, ConversationView, LinkState, MAX_PAGE,
+    OfferedIn, Outgoing,
 };
 use super::preferences::Preferences;
 use super::replica::{Moved, Replica, ReplicaError, Sent};
@@ -95,7 +97,7 @@ pub struct ConversationConfig {
     /// Our device.
     pub identity: Arc<DeviceIdentity>,
     /// The account's display name.
-    pub name: String,
+    pub name: watch::Receiver<String>,
     /// The links of the account.
     pub links: Port<LinksMessage>,
     /// Where certificates are found.
@@ -204,7 +206,7 @@ impl ConversationActor {
     fn founder(&self, scope: &Scope<'_, Self>) -> Founder {
         Founder {
             identity: Arc::clone(&self.config.identity),
-            name: self.config.name.clone(),
+            name: self.config.name.borrow().clone(),
             now: scope.wall(),
         }
     }
@@ -291,6 +293,7 @@ impl ConversationActor {
         if cloned {
             self.emit(vec![Event::ConversationReady { conversation: self.config.id }], scope);
         }
+        self.review_markers(scope);
         self.remind_after_start(scope);
         self.join(FIRST_JOIN_PAUSE, scope);
     }
@@ -460,6 +463,25 @@ impl ConversationActor {
         });
     }
 
+    /// Says what file a message offers, to its owner or to a member that wants it.
+    fn file(
+        &self,
+        message: CommitId,
+        asker: Option<(AccountId, DeviceId)>,
+        reply: Reply<Result<OfferedIn, ConversationError>>,
+        scope: &mut Scope<'_, Self>,
+    ) {
+        let has_joined = |(account, device)| {
+            self.may_exchange(account, device)
+                && self.standing.as_ref().is_some_and(|standing| standing.joined().contains(&account))
+        };
+        if asker.is_some_and(|asker| !has_joined(asker)) {
+            return reply.send(Err(ConversationError::NotMember));
+        }
+        let read = move |replica: &Replica| replica.file(message);
+        self.with_replica(Lane::Quick, scope, read, |_, file, _| reply.send(file.and_then(|it| it)));
+    }
+
     /// Runs a job over the preferences on the pool, and answers with what it says.
     fn with_preferences<T: Send + 'static>(
         &self,
@@ -511,6 +533,9 @@ impl Actor for ConversationActor {
     }
 
     fn handle(&mut self, message: ConversationMessage, scope: &mut Scope<'_, Self>) {
+        if let Some(replica) = &self.replica {
+            replica.rename(&self.config.name.borrow());
+        }
         match message {
             ConversationMessage::Send { message, reply } => self.send(message, reply, scope),
             ConversationMessage::Messages { before, limit, reply } => {
@@ -528,6 +553,7 @@ impl Actor for ConversationActor {
                 let read = move |replica: &Replica| replica.log(limit);
                 self.with_replica(Lane::Bulk, scope, read, |_, log, _| reply.send(flatten(log)));
             }
+            ConversationMessage::File { message, asker, reply } => self.file(message, asker, reply, scope),
             ConversationMessage::Export { path, reply } => {
                 let export = move |replica: &Replica| replica.export(&path);
                 self.with_replica(Lane::Bulk, scope, export, |_, done, _| reply.send(done.and_then(|it| it)));
@@ -548,9 +574,10 @@ impl Actor for ConversationActor {
             ConversationMessage::Preferences(reply) => {
                 self.with_preferences(scope, |preferences| preferences.read(), reply);
             }
-            ConversationMessage::Prefer { values, reply } => {
-                self.with_preferences(scope, move |preferences| preferences.change(values), reply);
-            }
+            ConversationMessage::Prefer { values, reply } => self.prefer(values, reply, scope),
+            ConversationMessage::Details(reply) => self.details(reply, scope),
+            ConversationMessage::PreferencesTold(told) => self.preferences_told(told, scope),
+            ConversationMessage::StatusTold(members) => self.status_told(members, scope),
             ConversationMessage::Leave(reply) => self.leave(reply, scope),
             ConversationMessage::CloseUnused(reply) => self.close_unused(reply),
             ConversationMessage::Announced { device, account, commit } => {
@@ -560,14 +587,15 @@ impl Actor for ConversationActor {
             ConversationMessage::Invited => self.invited(scope),
             ConversationMessage::Serve(offer) => self.serve(offer, scope),
             ConversationMessage::Link { device, account, state } => self.link(device, account, state, scope),
+            ConversationMessage::NetworkChanged => drop(self.tell_router(RouterMessage::NetworkChanged)),
             ConversationMessage::OfferOverlay(offer) => self.offered_overlay(offer),
             ConversationMessage::Router(told) => self.router_told(told, scope),
             ConversationMessage::Routes(reply) => self.routes(reply, scope),
-            ConversationMessage::Served { account, commit } => {
+            ConversationMessage::Served { account, device, served } => {
                 self.has_copy(account);
-                self.heard_marker(account, MarkerKind::Fetched, commit, scope);
+                self.heard_marker(account, MarkerKind::Fetched, served.commit(), scope);
                 self.settle(account, scope);
-                self.served(account, commit, scope);
+                self.served(account, device, served, scope);
             }
             ConversationMessage::MarkRead { message, reply } => self.mark_read(message, reply, scope),
             ConversationMessage::ReadBy { member, commit } => self.heard_read(member, commit, scope),

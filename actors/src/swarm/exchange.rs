@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::FutureExt as _;
-use skep_protocol::ids::{AccountId, CommitId, ConversationId, DeviceId};
+use skep_protocol::ids::{CommitId, ConversationId, DeviceId};
 use skep_protocol::link::channel_name::ChannelName;
 use skep_protocol::swarm::git::download::DownloadError;
 use skep_protocol::time::UnixMillis;
@@ -363,10 +363,10 @@ pub(super) async fn serve(
     replica: Arc<Replica>,
     pool: BlockingPool,
     share: Share,
-    told: Outlet<(AccountId, CommitId)>,
+    told: Outlet<Served>,
     idle: watch::Sender<Option<Instant>>,
 ) {
-    let (device, account) = (offer.device, offer.account);
+    let device = offer.device;
     let Ok(mut channel) = offer.accept().await else { return };
     let mut serve = Serve::default();
     let mut sent = None;
@@ -376,7 +376,7 @@ pub(super) async fn serve(
         idle.send_replace(None);
         if !matches!(received, Err(ChannelEnd::Lost))
             && let Some(commit) = sent.take()
-            && told.send((account, commit)).await.is_err()
+            && told.send(Served::Sent(commit)).await.is_err()
         {
             return;
         }
@@ -406,8 +406,8 @@ pub(super) async fn serve(
             for served in step.served {
                 match served {
                     Served::Sent(commit) => sent = Some(commit),
-                    Served::UpToDate(commit) => {
-                        if told.send((account, commit)).await.is_err() {
+                    Served::UpToDate(_) => {
+                        if told.send(served).await.is_err() {
                             return;
                         }
                     }

@@ -1,6 +1,6 @@
 //! Peers that stop talking in the middle of an exchange, in virtual time.
 
-use skep_protocol::ids::{BlobId, ObjectId};
+use skep_protocol::ids::{AccountId, BlobId, ObjectId};
 use skep_protocol::swarm::git::download::{DownloadOutput, DownloadSession};
 use skep_protocol::swarm::object::{EntryKind, NewObject, ObjectKind, Tree};
 use tokio::sync::oneshot;

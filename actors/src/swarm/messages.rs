@@ -8,10 +8,11 @@ use serde::{Deserialize, Serialize};
 use skep_protocol::ids::{AccountId, CommitId, ConversationId, DeviceId};
 use skep_protocol::profile::MAX_PICTURE;
 use skep_protocol::swarm::layout::VoteAction;
-use skep_protocol::swarm::message::Target;
-use skep_protocol::sync::MessageStatus;
+use skep_protocol::swarm::message::{FileOffer, Target};
+use skep_protocol::sync::{MemberStatus, MessageStatus, Preferences};
 use skep_protocol::time::UnixMillis;
 
+use super::repository::serve::Served;
 use super::router::messages::{RouterTold, RoutesView};
 use super::standing::describe;
 use crate::peer::messages::ChannelOffer;
@@ -45,12 +46,15 @@ pub enum Outgoing {
         /// The new text.
         body: String,
     },
-    /// Takes a message or a reaction of one's own back.
+    /// Takes a message, a reaction or a file of one's own back.
     Delete {
         /// The original message.
         #[schemars(with = "String")]
         message: CommitId,
     },
+    /// The offer of a file; only the files of the account make one, which have it at hand.
+    #[serde(skip)]
+    File(FileOffer),
     /// A reaction to a message.
     React {
         /// The message.
@@ -122,6 +126,15 @@ pub struct Changed {
     pub decided: bool,
 }
 
+/// The offer of a file, as a message has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OfferedIn {
+    /// What is offered.
+    pub offer: FileOffer,
+    /// Who offers it.
+    pub author: AccountId,
+}
+
 /// A conversation that was written to a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Exported {
@@ -151,6 +164,12 @@ pub enum ConversationError {
     /// Only the author may edit or delete.
     #[error("message {message} was written by somebody else; only its author can change it")]
     NotYours {
+        /// The message named.
+        message: CommitId,
+    },
+    /// The entry offers no file.
+    #[error("message {message} offers no file")]
+    NoFile {
         /// The message named.
         message: CommitId,
     },
@@ -489,6 +508,15 @@ pub enum ConversationMessage {
         /// Gets their ids, newest first, merges included.
         reply: Reply<Result<Vec<CommitId>, ConversationError>>,
     },
+    /// What file a message offers.
+    File {
+        /// The message.
+        message: CommitId,
+        /// The person and device that want the file from us: they have to have joined.
+        asker: Option<(AccountId, DeviceId)>,
+        /// Gets the offer.
+        reply: Reply<Result<OfferedIn, ConversationError>>,
+    },
     /// Write the whole history into a new file as a git bundle.
     Export {
         /// The file.
@@ -505,7 +533,7 @@ pub enum ConversationMessage {
     },
     /// The whole profile.
     Profile(Reply<Result<ProfileView, ConversationError>>),
-    /// What the owner prefers of this conversation, here only.
+    /// What the owner prefers of this conversation.
     Preferences(Reply<Result<BTreeMap<String, String>, ConversationError>>),
     /// Prefer something; an empty value takes it away. Answered when it is durable.
     Prefer {
@@ -514,6 +542,12 @@ pub enum ConversationMessage {
         /// Told when it is durable.
         reply: Reply<Result<(), ConversationError>>,
     },
+    /// What other devices of the account are to know beside the history.
+    Details(Reply<Result<ConversationDetails, ConversationError>>),
+    /// Another device of the account tells what the owner prefers.
+    PreferencesTold(Preferences),
+    /// Another device of the account tells how far members have fetched and read.
+    StatusTold(BTreeMap<AccountId, MemberStatus>),
     /// Leave; answered when the commit is durable. Asked again, it says the same. The actor goes on
     /// serving, and nothing else.
     Leave(Reply<Result<Left, ConversationError>>),
@@ -547,6 +581,8 @@ pub enum ConversationMessage {
         /// How it is now.
         state: LinkState,
     },
+    /// This machine got another network: who could not be reached may be now.
+    NetworkChanged,
     /// A device asks for a channel of the overlay.
     OfferOverlay(ChannelOffer),
     /// What the overlay tells; from the actor's child.
@@ -557,8 +593,10 @@ pub enum ConversationMessage {
     Served {
         /// Whose device it is.
         account: AccountId,
-        /// The commit.
-        commit: CommitId,
+        /// The device.
+        device: DeviceId,
+        /// The commit, and whether the peer had it before.
+        served: Served,
     },
     /// The owner has read up to a message; answered when that is durable. Members who are connected
     /// are told.
@@ -599,11 +637,15 @@ impl Message for ConversationMessage {
             Self::Search { .. } => "search",
             Self::Describe(_) => "describe",
             Self::Log { .. } => "log",
+            Self::File { .. } => "file",
             Self::Export { .. } => "export",
             Self::Change { .. } => "change",
             Self::Profile(_) => "profile",
             Self::Preferences(_) => "preferences",
             Self::Prefer { .. } => "prefer",
+            Self::Details(_) => "details",
+            Self::PreferencesTold(_) => "preferences_told",
+            Self::StatusTold(_) => "status_told",
             Self::Leave(_) => "leave",
             Self::CloseUnused(_) => "close_unused",
             Self::Announced { .. } => "announced",
@@ -611,6 +653,7 @@ impl Message for ConversationMessage {
             Self::Invited => "invited",
             Self::Serve(_) => "serve",
             Self::Link { .. } => "link",
+            Self::NetworkChanged => "network_changed",
             Self::OfferOverlay(_) => "offer_overlay",
             Self::Router(_) => "router",
             Self::Routes(_) => "routes",
@@ -628,7 +671,7 @@ impl Message for ConversationMessage {
                 Policy::Coalesce(device_key(device))
             }
             Self::Clone { devices } => Policy::Coalesce(devices.first().map(device_key).unwrap_or_default()),
-            Self::Invited => Policy::Coalesce(0),
+            Self::Invited | Self::NetworkChanged => Policy::Coalesce(0),
             Self::ReadBy { member, .. } | Self::TypedBy { member, .. } => {
                 Policy::Coalesce(member.0.iter().take(8).fold(0, |key, byte| key << 8 | u64::from(*byte)))
             }
@@ -644,6 +687,15 @@ impl Message for ConversationMessage {
             *commit = commit.filter(|commit| before == Some(*commit));
         }
     }
+}
+
+/// What other devices of the account are told of a conversation beside its history.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ConversationDetails {
+    /// What the owner prefers.
+    pub preferences: Preferences,
+    /// How far its members have fetched and read.
+    pub status: BTreeMap<AccountId, MemberStatus>,
 }
 
 /// What is to be done after leaving (`spec: swarm 12`).
@@ -683,6 +735,10 @@ pub enum ConversationTold {
     Wanted,
     /// We have left, and somebody else's device has the commit that says so.
     LeaveFetched,
+    /// The owner prefers something else now.
+    Preferred,
+    /// It is known here that a member has fetched or read more.
+    Marked(AccountId),
 }
 
 pub(super) fn device_key(device: &DeviceId) -> u64 {

@@ -26,7 +26,7 @@ mod schedules;
 mod shared_repository;
 mod standing;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod timeline;
 
 use actor::topic;

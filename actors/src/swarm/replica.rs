@@ -30,7 +30,7 @@ use skep_protocol::time::UnixMillis;
 
 use super::damage::refusal_of_system;
 use super::founder::Founder;
-use super::messages::{ConversationError, Exported, MAX_TEXT, MessageView, Outgoing, Page};
+use super::messages::{ConversationError, Exported, MAX_TEXT, MessageView, OfferedIn, Outgoing, Page};
 use super::newest::Unreadable;
 use super::open_copies;
 use super::repository::fetch::{Fetch, FetchError, FetchStep};
@@ -141,7 +141,8 @@ pub(super) struct Sent {
 pub(super) struct Replica {
     id: ConversationId,
     account: AccountId,
-    local: LocalDevice,
+    /// Who writes, by the name of today.
+    local: Mutex<Arc<LocalDevice>>,
     identity: Arc<DeviceIdentity>,
     writer: Mutex<()>,
     timeline: Timeline,
@@ -182,6 +183,7 @@ impl Replica {
             return Ok(None);
         }
         if let Some(open) = open_copies::find(path) {
+            open.rename(&founder.name);
             let standing = open.standing(open.head()?)?;
             return Ok(Some((open, standing)));
         }
@@ -234,10 +236,11 @@ impl Replica {
         let founding = Validator::new(&repository, id).founding()?;
         let tree = repository.commit_at(head)?.tree;
         let standing = read_standing(&repository, tree, &founding, head)?;
+        let local = LocalDevice::new(founder.identity.chain().chain(), &founder.name)?;
         let replica = Self {
             id,
             account: founder.identity.account_id(),
-            local: LocalDevice::new(founder.identity.chain().chain(), &founder.name)?,
+            local: Mutex::new(Arc::new(local)),
             identity: Arc::clone(&founder.identity),
             writer: Mutex::new(()),
             timeline: Timeline::new(head),
@@ -261,6 +264,19 @@ impl Replica {
         let standing = read_standing(&self.repository, tree, &self.founding, head)?;
         *lock(&self.known) = (tree, standing.clone());
         Ok(standing)
+    }
+
+    /// Who writes what is made from now on.
+    fn local(&self) -> Arc<LocalDevice> {
+        Arc::clone(&lock(&self.local))
+    }
+
+    /// Commits carry this display name from now on. Waits for nothing.
+    pub(super) fn rename(&self, name: &str) {
+        let mut local = lock(&self.local);
+        if local.name() != name {
+            *local = Arc::new(local.renamed(name));
+        }
     }
 
     pub(super) fn head(&self) -> Result<CommitId, ReplicaError> {
@@ -314,12 +330,12 @@ impl Replica {
         head: CommitId,
         now: UnixMillis,
     ) -> Result<((CommitId, HistoryCommit), Vec<NewObject>), ConversationError> {
-        let (body, relation) = self.relation(message)?;
-        if body.len() > MAX_TEXT {
-            return Err(ConversationError::TooLong { length: body.len() });
-        }
-        let draft = Writer::new(source, &self.local, head, now)
-            .and_then(|writer| writer.text(body, relation))
+        let said = self.said(message)?;
+        let draft = Writer::new(source, &self.local(), head, now)
+            .and_then(|writer| match &said {
+                Said::Text(body, relation) => writer.text(body, *relation),
+                Said::Other(message) => writer.say(message),
+            })
             .map_err(|error| match error {
                 CreateError::UnknownCommit(message) => ConversationError::UnknownMessage { message },
                 CreateError::NotMember => ConversationError::NotMember,
@@ -337,27 +353,43 @@ impl Replica {
         };
         let (parents, seconds) = (draft.commit.parents.clone(), draft.commit.seconds);
         let (commit, objects) = sign(draft, self.identity.key())?;
-        let (author, device) = (self.account, self.local.device());
+        let (author, device) = (self.account, self.identity.device_id());
         Ok((HistoryCommit { id: commit.id, parents, author, device, seconds, message }, objects))
     }
 
     /// What a message says and refers to, after checking that it may.
-    fn relation<'m>(&self, message: &'m Outgoing) -> Result<(&'m str, Relation), ConversationError> {
-        Ok(match message {
-            Outgoing::Text { body, reply_to } => (body, reply_to.map_or(Relation::None, Relation::Reply)),
+    fn said<'m>(&self, message: &'m Outgoing) -> Result<Said<'m>, ConversationError> {
+        let (body, relation) = match message {
+            Outgoing::Text { body, reply_to } => {
+                (body.as_str(), reply_to.map_or(Relation::None, Relation::Reply))
+            }
+            Outgoing::File(offer) => return said(&Content::File(offer.clone())),
             Outgoing::React { message, body } => {
                 self.existing(*message)?;
-                (body, Relation::React(*message))
+                (body.as_str(), Relation::React(*message))
             }
-            Outgoing::Edit { message, body } => {
-                self.own_text(*message)?;
-                (body, Relation::Edit(*message))
-            }
-            Outgoing::Delete { message } => {
-                self.own_text(*message)?;
-                ("", Relation::Edit(*message))
-            }
-        })
+            Outgoing::Edit { message, body } => match self.own(*message)? {
+                Content::Text { .. } => (body.as_str(), Relation::Edit(*message)),
+                _ => return Err(ConversationError::NotEditable { message: *message }),
+            },
+            Outgoing::Delete { message } => match self.own(*message)? {
+                Content::Text { .. } => ("", Relation::Edit(*message)),
+                Content::File(_) => return said(&Content::FileRemoved { edit: *message }),
+                _ => return Err(ConversationError::NotEditable { message: *message }),
+            },
+        };
+        if body.len() > MAX_TEXT {
+            return Err(ConversationError::TooLong { length: body.len() });
+        }
+        Ok(Said::Text(body, relation))
+    }
+
+    /// What file a message offers.
+    pub(super) fn file(&self, message: CommitId) -> Result<OfferedIn, ConversationError> {
+        match self.existing(message)? {
+            (author, Content::File(offer)) => Ok(OfferedIn { offer, author }),
+            _ => Err(ConversationError::NoFile { message }),
+        }
     }
 
     /// The author and the content of a commit that is part of the history.
@@ -368,15 +400,10 @@ impl Replica {
         self.timeline.record(&self.repository, message).map_err(|error| storage(&error))
     }
 
-    fn own_text(&self, message: CommitId) -> Result<(), ConversationError> {
+    /// What a message of our own says.
+    fn own(&self, message: CommitId) -> Result<Content, ConversationError> {
         let (author, content) = self.existing(message)?;
-        if author != self.account {
-            return Err(ConversationError::NotYours { message });
-        }
-        match content {
-            Content::Text { .. } => Ok(()),
-            _ => Err(ConversationError::NotEditable { message }),
-        }
+        if author == self.account { Ok(content) } else { Err(ConversationError::NotYours { message }) }
     }
 
     /// Writes objects and moves the head; the writer's lock is held.
@@ -414,7 +441,7 @@ impl Replica {
         if standing.members.role(self.account) != Some(Role::Invited) {
             return Ok(None);
         }
-        let draft = Writer::new(&self.repository, &self.local, head, now)?.join()?;
+        let draft = Writer::new(&self.repository, &self.local(), head, now)?.join()?;
         self.commit(head, draft).map(Some)
     }
 
@@ -426,7 +453,7 @@ impl Replica {
         if !matches!(standing.members.role(self.account), Some(Role::Admin | Role::Member)) {
             return Ok(None);
         }
-        let draft = Writer::new(&self.repository, &self.local, head, now)?.leave()?;
+        let draft = Writer::new(&self.repository, &self.local(), head, now)?.leave()?;
         self.commit(head, draft).map(Some)
     }
 
@@ -509,6 +536,17 @@ impl Replica {
     pub(super) fn consolidate(&self) -> Result<Consolidation, ReplicaError> {
         Ok(consolidate(&self.repository)?)
     }
+}
+
+/// What a message says, before it is written.
+enum Said<'m> {
+    Text(&'m str, Relation),
+    Other(CommitMessage),
+}
+
+fn said<'m>(content: &Content) -> Result<Said<'m>, ConversationError> {
+    let message = CommitMessage::from_content(content);
+    message.map(Said::Other).ok_or_else(|| ConversationError::Storage("it cannot be written".to_owned()))
 }
 
 /// Signs a draft: the commit, and all new objects with it.

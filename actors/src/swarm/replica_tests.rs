@@ -10,7 +10,7 @@ use super::*;
 use crate::recorded::{NOW, Recorded};
 use crate::swarm::repository::fetch::{Fetched, FetchedPack, NewCommits};
 use crate::swarm::repository::{Access, Exclusive};
-use crate::swarm::testing::founder;
+use crate::swarm::testing::{forge, founder};
 
 const OTHER: AccountId = AccountId([7; 20]);
 
@@ -72,7 +72,7 @@ impl Copies {
 
 /// What `ours` fetches from `theirs`.
 fn fetch(ours: &Replica, theirs: &Replica) -> FetchedPack {
-    let device = theirs.local.device();
+    let device = theirs.local().device();
     let (mut fetch, mut serve) = (Fetch::new(ours.id, device), Serve::default());
     let mut answers: Vec<Bytes> = vec![Bytes::new()];
     loop {
@@ -266,6 +266,27 @@ fn clocks_that_are_a_day_apart_do_not_hide_what_is_known() {
     let new = fetch(theirs, ours).store(&theirs.repository).unwrap();
     let followed = theirs.integrate_stored(new, NOW).unwrap().unwrap();
     assert_eq!((followed.adopted, followed.standing.head), (true, merged.standing.head));
+}
+
+#[test]
+fn a_clone_that_breaks_the_rules_leaves_the_copy_that_is_there_alone() {
+    let place = tempfile::tempdir().unwrap();
+    let founder = founder();
+    let id = founder.begin(place.path(), OTHER, |_| false).unwrap();
+    let (path, unfinished) = (place.path().join(id.to_hex()), place.path().join("late.clone"));
+    let before = {
+        let (replica, standing) = Replica::open(id, &path, &founder).unwrap().unwrap();
+        assert!(Command::new("cp").arg("-r").args([&path, &unfinished]).status().unwrap().success());
+        drop(replica);
+        standing.head
+    };
+    let repository = Repository::open(&unfinished).unwrap();
+    let stranger = Recorded::new("jami-13.11.0", "alice").identity();
+    let head = forge(&repository, &stranger, NOW.seconds(), "I was never here");
+    let refused = Replica::adopt(id, repository, head, &path, &founder);
+    assert!(matches!(refused, Err(ReplicaError::Invalid(_))), "{refused:?}");
+    let (_, standing) = Replica::open(id, &path, &founder).unwrap().unwrap();
+    assert_eq!(standing.head, before);
 }
 
 #[test]

@@ -74,6 +74,11 @@ impl Standing {
             && others.into_iter().any(|person| self.members.may_fetch(*person))
     }
 
+    /// Whether a device can keep what it fetches beside what it has, for it has written and can merge.
+    pub(super) fn has_written(&self, device: DeviceId) -> bool {
+        self.members.devices.contains(&device)
+    }
+
     /// Those who have joined.
     pub(super) fn joined(&self) -> BTreeSet<AccountId> {
         let joined =

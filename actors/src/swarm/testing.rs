@@ -3,11 +3,14 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use skep_protocol::ids::{AccountId, DeviceId};
+use skep_protocol::identity::DeviceIdentity;
+use skep_protocol::ids::{AccountId, CommitId, DeviceId};
+use skep_protocol::swarm::object::{NewObject, ObjectKind, UnsignedCommit};
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
 use super::founder::Founder;
+use super::repository::Repository;
 use crate::peer::channel::Outbound;
 use crate::peer::messages::{Channel, ChannelReceiver, ChannelSender};
 use crate::recorded::{NOW, Recorded};
@@ -18,17 +21,37 @@ pub(super) fn founder() -> Founder {
     Founder { identity: Arc::new(identity), name: "Alice".to_owned(), now: NOW }
 }
 
+/// Writes a text past all rules, as a changed program would, and moves the head to it.
+pub(super) fn forge(repository: &Repository, author: &DeviceIdentity, seconds: i64, body: &str) -> CommitId {
+    let head = repository.head().unwrap().unwrap();
+    let commit = UnsignedCommit {
+        tree: repository.commit_at(head).unwrap().tree,
+        parents: vec![head],
+        name: "forger".to_owned(),
+        device: author.device_id(),
+        seconds,
+        message: format!(r#"{{"body":"{body}","type":"text/plain"}}"#).into_bytes(),
+    };
+    let commit = commit.sign(author.key()).unwrap();
+    let object = NewObject { kind: ObjectKind::Commit, id: commit.id.0, content: commit.content };
+    repository.write_objects(&[object]).unwrap();
+    repository.move_main(Some(head), commit.id).unwrap();
+    commit.id
+}
+
 /// The other end of a channel, at which nobody is unless the test plays it.
-pub(super) struct Silent {
-    pub(super) outbound: mpsc::Receiver<Outbound>,
-    pub(super) inbound: mpsc::Sender<Bytes>,
+pub(crate) struct Silent {
+    pub(crate) outbound: mpsc::Receiver<Outbound>,
+    pub(crate) inbound: mpsc::Sender<Bytes>,
 }
 
 /// A channel that takes `room` frames until the peer reads.
-pub(super) fn channel(account: AccountId, device: DeviceId, room: usize) -> (Channel, Silent) {
+pub(crate) fn channel(account: AccountId, device: DeviceId, room: usize) -> (Channel, Silent) {
     let (outbound_sender, outbound) = mpsc::channel(room);
     let (inbound_sender, inbound) = mpsc::channel(64);
-    let sender = ChannelSender { number: 1, outbound: outbound_sender, open: inbound_sender.downgrade() };
+    let bulk = outbound_sender.clone();
+    let sender =
+        ChannelSender { number: 1, outbound: outbound_sender, bulk, open: inbound_sender.downgrade() };
     let receiver = ChannelReceiver { inbound, end: Arc::default() };
     let channel = Channel { name: String::new(), device, account, sender, receiver };
     (channel, Silent { outbound, inbound: inbound_sender })

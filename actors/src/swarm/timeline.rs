@@ -16,6 +16,7 @@ use skep_protocol::swarm::layout::TreePath;
 use skep_protocol::swarm::message::{CommitMessage, Content, Relation};
 use skep_protocol::swarm::object::{Commit, ObjectSource};
 use skep_protocol::time::UnixMillis;
+use skep_protocol::transfer::safe_name;
 
 use super::messages::{MessageView, Page, ReactionView};
 use super::newest::{Newest, Unreadable, newest, read_commit};
@@ -429,11 +430,16 @@ fn view(entry: &Entry) -> MessageView {
             let reply_to = if let Relation::Reply(target) = relation { Some(*target) } else { None };
             (body.clone(), reply_to)
         }
+        Content::File(offer) => (String::new(), offer.reply_to),
         _ => (String::new(), None),
     };
     let mut details = message.as_ref().map(CommitMessage::text_fields).unwrap_or_default();
     for shown_elsewhere in ["type", "body", "reply-to"] {
         details.remove(shown_elsewhere);
+    }
+    if let Content::File(offer) = &entry.content {
+        // Names can turn round what follows them.
+        details.insert("displayName".to_owned(), safe_name(&offer.display_name));
     }
     MessageView {
         id: entry.id,

@@ -16,7 +16,6 @@ use skep_protocol::time::Moment;
 use tokio::sync::mpsc;
 
 use super::bootstrap::{Bootstrap, MAX_BOOTSTRAP};
-use super::interfaces::Interfaces;
 use super::known_nodes;
 use super::local_network::LocalNetwork;
 use super::network::OpenDhtNetwork;
@@ -25,6 +24,7 @@ use crate::dht::host_address::HostAddress;
 use crate::dht::messages::{DhtError, DhtMessage, Found, Health, ListenEvent, ListenId, PutReport};
 use crate::dht::network::{EngineStart, NetworkError};
 use crate::dht::subscribers::Subscribers;
+use crate::interfaces::Interfaces;
 use crate::supervision::{Environment, Reply};
 
 /// How often the good nodes are written to their file, if they changed.

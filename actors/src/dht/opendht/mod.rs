@@ -8,12 +8,10 @@
 //!                  bootstrap       names to join through, looked up off the engine's thread
 //!                  known_nodes     the file of nodes that were good
 //!                  local_network   nodes nearby, found by multicast
-//!                  interfaces      whether this machine got another network
 //! ```
 
 mod bootstrap;
 mod engine;
-mod interfaces;
 mod known_nodes;
 mod local_network;
 mod network;

@@ -57,6 +57,10 @@ pub(super) struct MessageChannels {
     /// Places of the device's notices in its account.
     places: Arc<Semaphore>,
     waiting: Vec<Waiting>,
+    /// What the next request for a link is for: it wakes a device that sleeps behind a proxy.
+    reason: Option<String>,
+    /// Whether the device sleeps, and is being woken.
+    waking: bool,
 }
 
 impl Default for MessageChannels {
@@ -70,6 +74,8 @@ impl Default for MessageChannels {
             readers: 0,
             places: Arc::new(Semaphore::new(NOTICE_PLACES)),
             waiting: Vec::new(),
+            reason: None,
+            waking: false,
         }
     }
 }
@@ -78,6 +84,12 @@ impl MessageChannels {
     /// Forgets what waits.
     pub(super) fn clear(&mut self) {
         self.waiting.clear();
+    }
+
+    /// There is a link: the device is awake.
+    pub(super) fn linked(&mut self) {
+        self.reason = None;
+        self.waking = false;
     }
 
     /// The link is gone, and with it what only made sense now.
@@ -150,7 +162,8 @@ impl PeerActor {
             Dialect::Packed => ChannelName::Message { device: self.remote().device },
             Dialect::Sip => ChannelName::Sip,
         };
-        self.wish(name.to_string(), "", Wish::Messages(dialect));
+        let reason = self.messages.reason.take().unwrap_or_default();
+        self.wish(name.to_string(), &reason, Wish::Messages(dialect));
     }
 
     /// A channel that was wished for is there, or not to be had.
@@ -204,6 +217,10 @@ impl PeerActor {
         if self.messages.fall_back() {
             self.tell_legacy(scope);
             self.send_notices(scope);
+        } else if self.messages.waking && self.messages.reason.is_some() {
+            self.want_messages();
+        } else if std::mem::take(&mut self.messages.waking) && self.connections.is_empty() {
+            tracing::debug!(device = %self.remote().device.short(), "a device sleeps on until there is news");
         } else {
             self.retry_later(scope);
         }
@@ -230,8 +247,11 @@ impl PeerActor {
 
     /// Something to tell the device. What is not `lasting` is told only if there is a link.
     pub(super) fn notify(&mut self, topic: u64, notice: Notice, lasting: bool, scope: &mut Scope<'_, Self>) {
-        if !lasting && self.connections.is_empty() {
-            return;
+        if self.connections.is_empty() {
+            if !lasting {
+                return;
+            }
+            self.messages.reason = Some(notice.kind.clone());
         }
         self.messages.push(Waiting { topic, notice, lasting });
         if self.messages.speaker.is_some() {
@@ -239,6 +259,19 @@ impl PeerActor {
         } else if self.retry_at.is_none() {
             self.want_messages();
         }
+    }
+
+    /// Something to tell a device that sleeps. Being asked for a link wakes it, so it is asked once; whatever
+    /// else there is to tell meanwhile is told then, too.
+    pub(super) fn wake(&mut self, topic: u64, notice: Notice, scope: &mut Scope<'_, Self>) {
+        if !self.connections.is_empty() {
+            return self.notify(topic, notice, true, scope);
+        }
+        if !std::mem::replace(&mut self.messages.waking, true) {
+            self.messages.reason = Some(notice.kind.clone());
+        }
+        self.messages.push(Waiting { topic, notice, lasting: true });
+        self.want_messages();
     }
 
     /// Forgets a message channel that has ended while there is a link, and wants another one if

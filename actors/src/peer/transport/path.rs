@@ -18,6 +18,7 @@ use std::time::Duration;
 use rustix::net::sockopt::set_socket_keepalive;
 use skep_protocol::link::framing::{EarlyData, Frame};
 use skep_protocol::link::stun::{BINDING_ERROR, BINDING_SUCCESS, Message, USE_CANDIDATE};
+use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, OwnedSemaphorePermit};
 use tokio::time::{Instant, sleep, timeout};
@@ -38,6 +39,9 @@ const STRANGER_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often the agent's checks go out on one path. TCP does not lose them; the agent, made for
 /// datagrams, repeats them far more often.
 const CHECK_INTERVAL: Duration = Duration::from_millis(500);
+/// Bytes that the system may hold of what it cannot send yet. More would only stand before what is written
+/// later, such as a message behind a file; on a slow line it holds seconds of them otherwise.
+const UNSENT: u32 = 128 * 1024;
 /// Longest STUN message that is a check or a response to one, in bytes.
 const MAX_CHECK: usize = 1500;
 
@@ -206,6 +210,10 @@ impl Path {
     async fn serve(&self, socket: TcpStream, mux: &PathMux) -> io::Result<Option<Taken>> {
         socket.set_nodelay(true)?;
         set_socket_keepalive(&socket, true)?;
+        // Old kernels and sandboxes do not know it; then messages wait behind files for longer.
+        if let Err(error) = SockRef::from(&socket).set_tcp_notsent_lowat(UNSENT) {
+            tracing::debug!(%error, "the system does not bound what it has not sent yet");
+        }
         let mut socket = FramedSocket::new(socket);
         let mut early = EarlyData::default();
         let stranger = sleep(STRANGER_TIMEOUT);

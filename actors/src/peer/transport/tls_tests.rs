@@ -88,6 +88,18 @@ async fn devices_of_2023_with_negative_serial_numbers_are_accepted() {
 }
 
 #[tokio::test]
+async fn a_device_of_today_that_has_no_account_yet_is_accepted_as_client_and_as_server() {
+    let (known, mut waiting) = (Device::bob(), Device::alice());
+    let chain = include_bytes!("../../../../tests/data/spec/identity/temporary-chain.pem");
+    waiting.chain = Chain::parse(chain).unwrap();
+    waiting.identity = TlsIdentity::new(&waiting.chain, &waiting.key).unwrap();
+    for (client, server) in [(&waiting, &known), (&known, &waiting)] {
+        let (client, server) = shake(Side::new(client, server), Side::new(server, client)).await;
+        assert!(client.is_ok() && server.is_ok(), "{client:?} {server:?}");
+    }
+}
+
+#[tokio::test]
 async fn peers_with_one_version_of_tls_are_served() {
     let (alice, bob) = (Device::alice(), Device::bob());
     for versions in ONE_VERSION {

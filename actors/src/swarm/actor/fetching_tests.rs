@@ -179,7 +179,7 @@ fn whoever_fetches_for_the_first_time_is_looked_at_again() {
         }
         for (tries, number) in [(1, 100), (0, 101)] {
             lab.decline_all().await;
-            lab.tell(ConversationMessage::Served { account: OTHER, commit: head });
+            lab.tell(served_to_other(head));
             lab.settled().await;
             lab.tell(announced_by(1, number));
             assert_eq!(lab.decline_all().await, tries);

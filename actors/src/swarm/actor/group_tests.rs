@@ -10,7 +10,7 @@ use crate::swarm::actor::leaving::LEAVE_GRACE;
 use crate::swarm::exchange::serve;
 use crate::swarm::messages::{GroupChange, Left};
 use crate::swarm::schedules::cast;
-use crate::swarm::testing::channel_pair;
+use crate::swarm::testing::{channel_pair, forge};
 
 /// Alice, Bob and Carla, with a device each.
 fn person(number: usize) -> Founder {
@@ -78,8 +78,12 @@ impl Lab {
 
     /// Somebody fetches our head.
     async fn fetched_by(&self, number: usize) {
-        let (account, commit) = (account_of(number), self.head().await);
-        self.tell(ConversationMessage::Served { account, commit });
+        let served = Served::Sent(self.head().await);
+        self.served(account_of(number), device_of(number), served).await;
+    }
+
+    async fn served(&self, account: AccountId, device: DeviceId, served: Served) {
+        self.tell(ConversationMessage::Served { account, device, served });
         self.settled().await;
     }
 
@@ -103,6 +107,19 @@ impl Lab {
 
     /// Serves the channel that is asked for, until we have what there is.
     async fn serve_once(&self, bob: &Arc<Replica>) {
+        let before = self.head().await;
+        self.serve_until(bob, async || self.head().await != before).await;
+    }
+
+    /// Serves the channel that is asked for, until what there is was refused.
+    async fn serve_in_vain(&self, bob: &Arc<Replica>) {
+        let refusals =
+            async || self.conversation.ask(SOON, ConversationMessage::Describe).await.unwrap().refusals.len();
+        let before = refusals().await;
+        self.serve_until(bob, async || refusals().await > before).await;
+    }
+
+    async fn serve_until(&self, bob: &Arc<Replica>, is_over: impl AsyncFn() -> bool) {
         until(|| !self.opening.lock().unwrap().is_empty()).await;
         let (_, reply) = self.opening.lock().unwrap().remove(0);
         let peers = [(account_of(BOB), device_of(BOB)), (account_of(0), device_of(0))];
@@ -120,9 +137,9 @@ impl Lab {
             idle,
         ));
         let _ = accepted.await.unwrap().send(theirs);
-        let (before, begun) = (self.head().await, std::time::Instant::now());
+        let begun = std::time::Instant::now();
         reply.send(Ok(ours));
-        while self.head().await == before {
+        while !is_over().await {
             assert!(begun.elapsed() < Duration::from_secs(30), "nothing came");
         }
         self.settled().await;
@@ -242,6 +259,71 @@ fn a_daemon_of_2023_is_not_looked_at_when_we_have_not_merged_or_its_link_is_gone
 }
 
 #[test]
+fn a_commit_that_is_announced_and_not_there_is_looked_for_once_and_passed_on_to_nobody() {
+    in_group(|lab, bob| async move {
+        lab.link(BOB, LinkState::Up);
+        lab.link(CARLA, LinkState::Up);
+        let (head, fake) = (lab.head().await, CommitId([7; 20]));
+        let (device, account) = (device_of(BOB), account_of(BOB));
+        lab.tell(ConversationMessage::Announced { device, account, commit: Some(fake) });
+        until(|| !lab.opening.lock().unwrap().is_empty()).await;
+        let tree = lab.root.environment().tree();
+        let is_idle =
+            || tree.rows().iter().filter(|row| row.kind == "conversation").all(|row| row.tasks == 0);
+        let is_over = async || {
+            lab.settled().await;
+            is_idle()
+        };
+        lab.serve_until(&bob, is_over).await;
+        pass(3600).await;
+        lab.waits_for_channels().await;
+        assert!(lab.opening.lock().unwrap().is_empty());
+        assert_eq!(lab.head().await, head);
+        let names = |commit: CommitId| {
+            lab.told.lock().unwrap().iter().any(|(_, notice, _)| notice.content.contains(&commit.to_hex()))
+        };
+        assert!(!names(fake));
+    });
+}
+
+#[test]
+fn a_new_link_each_second_forgives_nobody_who_serves_another_history_that_breaks_the_rules_each_time() {
+    virtual_time::run(async {
+        let Group { id, folder, bob, _place: place } = group();
+        drop(bob);
+        let lab = Lab::start_over(person(0), folder, id).await;
+        until(|| lab.root.environment().tree().rows().iter().any(|row| row.kind == "router")).await;
+        let (copy, stranger) = (place.path().join("bob"), cast::identity(3, 4));
+        let head = lab.head().await;
+        let mut tries = 0;
+        for second in 0..600 {
+            lab.link(BOB, LinkState::Down);
+            lab.link(BOB, LinkState::Up);
+            lab.tell(ConversationMessage::Announced {
+                device: device_of(BOB),
+                account: account_of(BOB),
+                commit: None,
+            });
+            lab.waits_for_channels().await;
+            if !lab.opening.lock().unwrap().is_empty() {
+                let repository = Repository::open(&copy).unwrap();
+                let served = repository.head().unwrap().unwrap();
+                repository.move_main(Some(served), head).unwrap();
+                forge(&repository, &stranger, NOW.seconds(), &second.to_string());
+                drop(repository);
+                let (forged, _) = Replica::open(id, &copy, &person(BOB)).unwrap().unwrap();
+                lab.serve_in_vain(&forged).await;
+                tries += 1;
+            }
+            pass(1).await;
+        }
+        assert_eq!(lab.head().await, head);
+        // After pauses of 1, 2, 4 and up to 512 seconds.
+        assert!((5..=10).contains(&tries), "{tries}");
+    });
+}
+
+#[test]
 fn whoever_leaves_stays_until_all_who_are_linked_know_of_it() {
     in_group(|mut lab, _| async move {
         lab.link(BOB, LinkState::Up);
@@ -284,6 +366,23 @@ fn whoever_leaves_does_not_wait_for_those_without_a_link() {
         lab.link(CARLA, LinkState::Down);
         lab.leave().await;
         lab.fetched_by(BOB).await;
+        assert_eq!(lab.told_account(), [ConversationTold::LeaveFetched]);
+    });
+}
+
+#[test]
+fn a_device_that_has_never_written_counts_when_it_says_that_it_has_what_we_have() {
+    in_group(|mut lab, _| async move {
+        let (account, device) = (account_of(BOB), DeviceId([9; 32]));
+        lab.link(BOB, LinkState::Up);
+        lab.leave().await;
+        let head = lab.head().await;
+        // It cannot merge that with what it may have itself.
+        lab.served(account, device, Served::Sent(head)).await;
+        pass(3600).await;
+        lab.settled().await;
+        assert!(lab.told_account().is_empty());
+        lab.served(account, device, Served::UpToDate(head)).await;
         assert_eq!(lab.told_account(), [ConversationTold::LeaveFetched]);
     });
 }

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use skep_protocol::ids::{AccountId, CommitId};
+use skep_protocol::ids::{AccountId, DeviceId};
 
 use super::ConversationActor;
 use crate::blocking::Lane;
 use crate::supervision::{Reply, Scope};
 use crate::swarm::messages::{ConversationError, ConversationTold, Left};
 use crate::swarm::replica::Moved;
+use crate::swarm::repository::serve::Served;
 use crate::swarm::standing::Standing;
 
 /// How long the linked members may take to fetch that we have left, once one of them has.
@@ -55,8 +56,18 @@ impl ConversationActor {
         }
     }
 
-    pub(super) fn served(&mut self, account: AccountId, commit: CommitId, scope: &mut Scope<'_, Self>) {
-        if self.standing.as_ref().is_some_and(|standing| standing.head == commit) {
+    /// A device was served. What it was sent and cannot merge with what it has it does not keep, and asks for
+    /// again at the next link.
+    pub(super) fn served(
+        &mut self,
+        account: AccountId,
+        device: DeviceId,
+        served: Served,
+        scope: &mut Scope<'_, Self>,
+    ) {
+        let Some(standing) = &self.standing else { return };
+        let keeps = matches!(served, Served::UpToDate(_)) || standing.has_written(device);
+        if keeps && standing.head == served.commit() {
             self.leave_fetched(account, scope);
         }
     }

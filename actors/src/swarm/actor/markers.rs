@@ -49,7 +49,9 @@ pub(super) struct Markers {
     /// fast a member tells, one look-up of each runs.
     looking: BTreeMap<(AccountId, MarkerKind), Option<CommitId>>,
     /// The last marker of each member at a commit that is not here yet.
-    early: BTreeMap<(AccountId, MarkerKind), CommitId>,
+    pub(super) early: BTreeMap<(AccountId, MarkerKind), CommitId>,
+    /// What other devices of ours have told last of each member.
+    pub(super) told: BTreeMap<(AccountId, MarkerKind), CommitId>,
     /// Whether a timer runs after which they are saved.
     saving: bool,
     /// Whether they are being written.
@@ -67,6 +69,7 @@ impl Markers {
             typing: Typing::default(),
             looking: BTreeMap::new(),
             early: BTreeMap::new(),
+            told: BTreeMap::new(),
             saving: false,
             writing: false,
             unsaved: Vec::new(),
@@ -249,6 +252,7 @@ impl ConversationActor {
                 MarkerKind::Read => Event::Read { conversation, member, message: commit },
             };
             self.emit(vec![event], scope);
+            self.tell_marker(member, kind, commit, scope);
         }
         moved
     }

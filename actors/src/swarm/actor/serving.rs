@@ -42,7 +42,7 @@ impl ConversationActor {
         let ((stop, mut stopped), (waits, idle)) = (watch::channel(()), watch::channel(None));
         self.served.insert(number, Serving { account, device, idle, _stop: stop });
         let (pool, share) = (self.config.pool.clone(), self.config.share);
-        let told = scope.port().outlet(|(account, commit)| ConversationMessage::Served { account, commit });
+        let told = scope.port().outlet(move |served| ConversationMessage::Served { account, device, served });
         let served = async move {
             tokio::select! {
                 () = serve(offer, replica, pool, share, told, waits) => {}

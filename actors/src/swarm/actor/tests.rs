@@ -11,6 +11,8 @@ use super::*;
 use crate::peer::messages::{ChannelOffer, LinkError, Notice, Recipient};
 use crate::recorded::NOW;
 use crate::supervision::{ActorRow, ChildSpec, Environment, Message, Policy, RootHandle, start_root};
+use crate::swarm::repository::Repository;
+use crate::swarm::repository::serve::Served;
 use crate::swarm::testing::{channel, founder};
 use crate::virtual_time::{self, pass, until};
 
@@ -26,6 +28,12 @@ const SOON: Duration = Duration::from_secs(5);
 
 /// Who is invited.
 const OTHER: AccountId = AccountId([7; 20]);
+
+/// A device of the other one, which has never written, was sent our history up to a commit.
+fn served_to_other(commit: CommitId) -> ConversationMessage {
+    let (device, served) = (DeviceId([7; 32]), Served::Sent(commit));
+    ConversationMessage::Served { account: OTHER, device, served }
+}
 
 /// What the links were to deliver.
 type Told = Arc<Mutex<Vec<(Recipient, Notice, bool)>>>;
@@ -73,6 +81,7 @@ struct Root {
     folder: tempfile::TempDir,
     id: ConversationId,
     links: Links,
+    name: watch::Receiver<String>,
     settings: watch::Receiver<AccountSettings>,
     events: Outlet<NodeEvent>,
     account: Outlet<ConversationTold>,
@@ -106,7 +115,7 @@ impl Actor for Root {
             preferences_file: self.folder.path().join("preferences"),
             mobiles_file: self.folder.path().join("mobiles"),
             identity: Arc::clone(&self.founder.identity),
-            name: self.founder.name.clone(),
+            name: self.name.clone(),
             links,
             directory,
             settings: self.settings.clone(),
@@ -129,7 +138,11 @@ struct Lab {
     conversation: Port<ConversationMessage>,
     told: Told,
     opening: Opening,
+    /// Our display name.
+    name: watch::Sender<String>,
     settings: watch::Sender<AccountSettings>,
+    /// Where our copy is.
+    copy: std::path::PathBuf,
     events: mpsc::Receiver<NodeEvent>,
     /// What the account is told.
     account: mpsc::Receiver<ConversationTold>,
@@ -169,16 +182,18 @@ impl Lab {
             (links.clone(), watch::channel(AccountSettings::default()));
         let ((outlet, events), (account_outlet, account)) =
             (Outlet::channel("events", 1024), Outlet::channel("account", 1024));
+        let (name, named) = watch::channel(founder.name.clone());
+        let copy = folder.path().join(id.to_hex());
         let parts = Mutex::new(Some((founder, folder)));
         let root = start_root(Environment::single_thread(NOW, 1), move || {
             let (founder, folder) = parts.lock().unwrap().take().unwrap();
-            let (links, settings) = (links.clone(), watched.clone());
+            let (links, name, settings) = (links.clone(), named.clone(), watched.clone());
             let (events, account) = (outlet.clone(), account_outlet.clone());
-            Root { founder, folder, id, links, settings, events, account, conversation: None }
+            Root { founder, folder, id, links, name, settings, events, account, conversation: None }
         });
         let conversation = root.port().ask(SOON, Conversation).await.unwrap();
         let hello = CommitId([0; 20]);
-        Self { conversation, told, opening, settings, events, account, hello, root }
+        Self { conversation, told, opening, name, settings, copy, events, account, hello, root }
     }
 
     async fn send(&self, body: &str) -> CommitId {
@@ -281,10 +296,22 @@ fn a_head_that_the_other_one_does_not_fetch_is_told_five_times_more_and_never_ag
 }
 
 #[test]
+fn what_is_written_after_a_renaming_carries_the_new_name() {
+    run(|lab| async move {
+        let before = lab.send("hello").await;
+        lab.name.send_replace("Alice in Wonderland".to_owned());
+        let after = lab.send("hello again").await;
+        let copy = Repository::open(&lab.copy).unwrap();
+        let name = |commit| copy.commit_at(commit).unwrap().author.name;
+        assert_eq!([name(before), name(after)], [&b"Alice"[..], b"Alice in Wonderland"]);
+    });
+}
+
+#[test]
 fn a_head_that_was_fetched_is_told_once() {
     run(|mut lab| async move {
         let head = lab.send("hello").await;
-        lab.tell(ConversationMessage::Served { account: OTHER, commit: head });
+        lab.tell(served_to_other(head));
         assert!(matches!(lab.next_sign().await, Event::Fetched { message, .. } if message == head));
         for _ in 0..10 {
             pass(30).await;
@@ -331,7 +358,7 @@ fn who_does_not_tell_how_far_he_reads_and_that_he_types_hears_it_of_nobody() {
         lab.tell(ConversationMessage::TypedBy { member: OTHER, active: true });
         lab.settled().await;
         // What was fetched is told all the same, and nothing before it.
-        lab.tell(ConversationMessage::Served { account: OTHER, commit: head });
+        lab.tell(served_to_other(head));
         assert!(matches!(lab.next_sign().await, Event::Fetched { message, .. } if message == head));
         lab.settings.send_replace(AccountSettings { read_receipts: false, typing: true });
         lab.tell(ConversationMessage::ReadBy { member: OTHER, commit: head });
@@ -453,7 +480,7 @@ fn markers_that_cannot_be_read_now_are_read_later_and_not_written_over() {
         let read = |reply| ConversationMessage::MarkRead { message: head, reply };
         let busy = lab.conversation.ask(SOON, read).await.unwrap();
         assert!(matches!(busy, Err(ConversationError::Busy(_))), "{busy:?}");
-        lab.tell(ConversationMessage::Served { account: OTHER, commit: head });
+        lab.tell(served_to_other(head));
         lab.settled().await;
         pass(60).await;
         assert!(status.is_dir());

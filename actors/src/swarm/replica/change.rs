@@ -1,9 +1,11 @@
 //! Changes of members and profile: the commits of one change, with one move of the head
 //! (`spec: swarm 6.2, 6.5, 6.6`).
 
+use std::sync::Arc;
+
 use skep_protocol::ids::{AccountId, CommitId, DeviceId};
 use skep_protocol::profile::{ConversationProfile, Picture};
-use skep_protocol::swarm::create::{CreateError, Draft, Writer};
+use skep_protocol::swarm::create::{CreateError, Draft, LocalDevice, Writer};
 use skep_protocol::swarm::history::HistoryCommit;
 use skep_protocol::swarm::layout::{Role, VoteAction};
 use skep_protocol::swarm::message::Target;
@@ -19,6 +21,7 @@ use crate::swarm::timeline::News;
 /// Commits that are signed and not written yet, each upon the one before.
 struct Chain<'r> {
     replica: &'r Replica,
+    local: Arc<LocalDevice>,
     overlay: Overlay<'r, SharedRepository>,
     head: CommitId,
     commits: Vec<HistoryCommit>,
@@ -28,7 +31,7 @@ struct Chain<'r> {
 
 impl Chain<'_> {
     fn writer(&self) -> Result<Writer<'_, Overlay<'_, SharedRepository>>, CreateError> {
-        Writer::new(&self.overlay, &self.replica.local, self.head, self.now)
+        Writer::new(&self.overlay, &self.local, self.head, self.now)
     }
 
     fn add(&mut self, draft: Draft) -> Result<(), ReplicaError> {
@@ -52,6 +55,7 @@ impl Replica {
         let old = self.head().map_err(|error| storage(&error))?;
         let mut chain = Chain {
             replica: self,
+            local: self.local(),
             overlay: Overlay { new: MemoryObjects::default(), base: &self.repository },
             head: old,
             commits: Vec::new(),

@@ -231,7 +231,7 @@ impl Replica {
             Merge::Merged { tree, objects } => {
                 let mut known = Overlay { new: MemoryObjects::default(), base: &quarantine };
                 known.new.extend(objects.iter().cloned());
-                Writer::new(&known, &self.local, ours, now)?.merge(theirs, tree, objects)?
+                Writer::new(&known, &self.local(), ours, now)?.merge(theirs, tree, objects)?
             }
             // Neither can be: both sides have commits of their own.
             Merge::UpToDate | Merge::FastForward => return Err(MergeError::Unrelated.into()),

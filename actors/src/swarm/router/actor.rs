@@ -263,6 +263,7 @@ impl Actor for RouterActor {
                 let follows = self.overlay.link(device, account, state);
                 self.follow(follows, scope);
             }
+            RouterMessage::NetworkChanged => self.happen(Event::ConnectivityChanged, scope),
             RouterMessage::Offer(offer) => self.offered(offer, scope),
             RouterMessage::Head(head) => self.head(head, scope),
             RouterMessage::Heard { device, commit } => self.heard(device, commit),

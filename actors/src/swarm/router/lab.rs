@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use skep_protocol::drt::message::MobileInfo;
+use skep_protocol::drt::mobiles::encode_list;
 use skep_protocol::drt::random::Random;
 use skep_protocol::drt::telling::Head;
 use skep_protocol::ids::{AccountId, CommitId, ConversationId, DeviceId};
@@ -70,6 +72,8 @@ pub(super) struct Place {
     pub(super) unanswered: Vec<Reply<Result<Channel, LinkError>>>,
     /// Announcements for people without a link to it.
     pub(super) kept: Vec<AccountId>,
+    /// Devices that it has woken, and for which commit.
+    pub(super) woken: Vec<(DeviceId, CommitId)>,
 }
 
 /// All of them, and what is between them.
@@ -180,6 +184,14 @@ impl Actor for Links {
                     other => panic!("{other:?}"),
                 }
             }
+            LinksMessage::Wake { device, notice, .. } => {
+                match SwarmNotice::parse(&notice.kind, &notice.content) {
+                    Ok(SwarmNotice::Announcement(told)) => {
+                        self.1.world().places[self.0].woken.push((device, told.commit));
+                    }
+                    other => panic!("{other:?}"),
+                }
+            }
             LinksMessage::Open { device, name, reply, .. } => self.1.open(self.0, device, name, reply),
             _ => {}
         }
@@ -210,6 +222,8 @@ struct Root {
     shared: Shared,
     folder: tempfile::TempDir,
     legacy: usize,
+    /// The mobile devices that all remember.
+    mobiles: Vec<MobileInfo>,
 }
 
 pub(super) struct Ready(Reply<()>);
@@ -236,12 +250,14 @@ impl Actor for Root {
             let shared = self.shared.clone();
             let spec = ChildSpec::new("links").capacity(4096);
             let links = scope.start_child(spec, move || Links(place, shared.clone()));
+            let mobiles_file = self.folder.path().join(place.to_string());
+            std::fs::write(&mobiles_file, encode_list(&self.mobiles)).unwrap();
             let config = RouterActorConfig {
                 id: CONVERSATION,
                 device: device(place),
                 account: account(place),
                 identity: Arc::clone(&identity),
-                mobiles_file: self.folder.path().join(place.to_string()),
+                mobiles_file,
                 links,
                 directory: directory.clone(),
                 pool: pool.clone(),
@@ -269,6 +285,11 @@ pub(super) struct Lab {
 impl Lab {
     /// The last `legacy` devices are of 2023: they have no overlay, and pass nothing on here.
     pub(super) async fn start(count: usize, legacy: usize) -> Self {
+        Self::start_beside(count, legacy, Vec::new()).await
+    }
+
+    /// The same, beside mobile devices that all of them remember.
+    pub(super) async fn start_beside(count: usize, legacy: usize, mobiles: Vec<MobileInfo>) -> Self {
         let shared = Shared::default();
         for place in 0..count {
             let is_legacy = place >= count - legacy;
@@ -280,12 +301,13 @@ impl Lab {
                 asked: 0,
                 unanswered: Vec::new(),
                 kept: Vec::new(),
+                woken: Vec::new(),
             });
         }
         let (world, folder) = (shared.clone(), Mutex::new(Some(tempfile::tempdir().unwrap())));
         let root = start_root(Environment::single_thread(NOW, 1), move || {
             let folder = folder.lock().unwrap().take().unwrap();
-            Root { shared: world.clone(), folder, legacy }
+            Root { shared: world.clone(), folder, legacy, mobiles: mobiles.clone() }
         });
         root.port().ask(SOON, Ready).await.unwrap();
         let lab = Self { shared, count, root };

@@ -58,6 +58,8 @@ pub(in crate::swarm) enum RouterMessage {
     Overview { members: Membership, linked: BTreeMap<DeviceId, (AccountId, LinkState)> },
     /// A link to a member's device has changed.
     Link { device: DeviceId, account: AccountId, state: LinkState },
+    /// This machine got another network.
+    NetworkChanged,
     /// A member's device asks for a channel.
     Offer(ChannelOffer),
     /// There is something to tell.
@@ -75,6 +77,7 @@ impl Message for RouterMessage {
         match self {
             Self::Overview { .. } => "overview",
             Self::Link { .. } => "link",
+            Self::NetworkChanged => "network_changed",
             Self::Offer(_) => "offer",
             Self::Head(_) => "head",
             Self::Heard { .. } => "heard",
@@ -85,7 +88,7 @@ impl Message for RouterMessage {
 
     fn policy(&self) -> Policy {
         match self {
-            Self::Overview { .. } | Self::Head(_) => Policy::Coalesce(0),
+            Self::Overview { .. } | Self::NetworkChanged | Self::Head(_) => Policy::Coalesce(0),
             Self::Link { device, .. } | Self::Heard { device, .. } => Policy::Coalesce(device_key(device)),
             // An offer that finds no room is dropped, and so declined.
             Self::Offer(_) => Policy::Reject,

@@ -51,12 +51,16 @@ impl RouterActor {
         let notice = SwarmNotice::Announcement(announcement);
         let notice = Notice { kind: notice.mime_type().to_owned(), content: notice.to_text() };
         let topic = topic(self.config.id);
-        let devices = devices.into_iter().chain(wake).map(Recipient::Device);
+        let devices = devices.into_iter().map(Recipient::Device);
         for to in devices.chain(accounts.into_iter().map(Recipient::Account)) {
             self.outbox.told_count += 1;
             let notice = notice.clone();
             let notify = LinksMessage::Notify { to, topic, notice, lasting: true, except: head.source };
             self.outbox.waiting.push_back(notify);
+        }
+        for device in wake {
+            self.outbox.told_count += 1;
+            self.outbox.waiting.push_back(LinksMessage::Wake { device, topic, notice: notice.clone() });
         }
         self.send_announcements(scope);
     }

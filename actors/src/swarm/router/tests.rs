@@ -1,9 +1,13 @@
 //! Overlays of some devices, and how commits spread in them.
 
+use skep_protocol::drt::lease::{Lease, MAX_DURATION, Statement};
+use skep_protocol::drt::message::MobileInfo;
 use skep_protocol::drt::telling::FEW_MEMBERS;
+use skep_protocol::ids::DeviceId;
 
 use super::lab::*;
 use super::messages::{RouteState, RouterMessage};
+use crate::recorded::NOW;
 use crate::swarm::messages::LinkState;
 use crate::virtual_time::{self, pass};
 
@@ -41,6 +45,63 @@ fn who_is_not_linked_to_the_author_hears_of_it_over_a_third() {
         assert_eq!(lab.times_told(2, commit(1)), 1);
         // It waits for the one who cannot be reached, too, in case nobody passes it on.
         assert_eq!(lab.shared.world().places[0].kept, [account(2)]);
+    });
+}
+
+fn distance(one: DeviceId, other: DeviceId) -> [u8; 32] {
+    std::array::from_fn(|at| one.0[at] ^ other.0[at])
+}
+
+/// A mobile device that sleeps, as others remember it.
+fn sleeper(place: usize) -> MobileInfo {
+    let issued_at = NOW.seconds();
+    let statement = Statement {
+        conversation: CONVERSATION,
+        issuer: account(place),
+        device: device(place),
+        issued_at,
+        expires_at: issued_at + MAX_DURATION,
+    };
+    MobileInfo {
+        device: device(place),
+        lease: Some(Box::new(Lease { statement, signature: vec![1].into() })),
+    }
+}
+
+#[test]
+fn sleeping_devices_are_woken_once_for_each_commit_by_the_two_who_are_closest() {
+    virtual_time::run(async {
+        let sleepers = [20, 21, 22];
+        let lab = Lab::start_beside(6, 0, sleepers.map(sleeper).to_vec()).await;
+        lab.link_all();
+        lab.settled().await;
+        for number in 0..3 {
+            for _ in 0..100 {
+                lab.publish(usize::from(number), commit(number));
+                lab.settled().await;
+            }
+            for asleep in sleepers.map(device) {
+                let world = lab.shared.world();
+                let woken = |place: &&usize| world.places[**place].woken.contains(&(asleep, commit(number)));
+                let mut closest: Vec<usize> = (0..6).collect();
+                closest.sort_by_key(|place| distance(asleep, device(*place)));
+                let wakers: Vec<usize> = closest.iter().filter(woken).copied().collect();
+                assert_eq!(wakers, closest[..2]);
+            }
+        }
+        let woken: usize = lab.shared.world().places.iter().map(|place| place.woken.len()).sum();
+        assert_eq!(woken, 3 * 3 * 2);
+    });
+}
+
+#[test]
+fn in_a_conversation_of_two_the_sleeping_device_of_the_other_one_is_woken_by_whoever_writes() {
+    virtual_time::run(async {
+        let lab = Lab::start_beside(2, 0, vec![sleeper(20)]).await;
+        lab.link_all();
+        lab.publish(0, commit(1));
+        lab.settled().await;
+        assert!(lab.shared.world().places[0].woken.contains(&(device(20), commit(1))));
     });
 }
 

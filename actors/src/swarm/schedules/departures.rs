@@ -16,10 +16,8 @@ pub(super) fn check(world: &World, history: &History, acknowledged: &Acknowledge
     let mut wrong = Vec::new();
     for departure in &acknowledged.left {
         let device = departure.device;
-        // What somebody forged upon it may have kept it from being taken, and whoever cannot merge forgets
-        // what is served to them for good, for who has left does not wait longer.
-        let it = &world.devices[device];
-        if acknowledged.banned.contains(&departure.person) || it.forged || it.in_vain {
+        // What somebody forged upon it may have kept it from being taken.
+        if acknowledged.banned.contains(&departure.person) || world.devices[device].forged {
             continue;
         }
         if !history.has(departure.commit) {

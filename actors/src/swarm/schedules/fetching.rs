@@ -7,7 +7,6 @@ use bytes::Bytes;
 use rand::Rng as _;
 use skep_protocol::ids::{AccountId, CommitId};
 use skep_protocol::swarm::layout::Role;
-use skep_protocol::swarm::object::{NewObject, ObjectKind, UnsignedCommit};
 
 use super::world::{Event, World};
 use crate::swarm::actor::leaving::LEAVE_GRACE;
@@ -15,6 +14,7 @@ use crate::swarm::replica::{Replica, ReplicaError};
 use crate::swarm::repository::Repository;
 use crate::swarm::repository::fetch::{Fetch, FetchStep, Fetched, FetchedPack};
 use crate::swarm::repository::serve::Serve;
+use crate::swarm::testing::forge;
 
 /// A git session, in milliseconds.
 const FETCH: std::ops::Range<u64> = 5..200;
@@ -38,22 +38,29 @@ impl World {
         let Some(again) = self.devices[to].fetching.remove(&from) else { return };
         if self.linked(to, from) && self.admits(from, to) {
             self.counts.fetches += 1;
-            match self.devices[to].replica.clone() {
-                Some(replica) => self.pull(to, from, &replica),
-                None => self.clone_from(to, from),
+            let had_it = match self.devices[to].replica.clone() {
+                Some(replica) => !self.pull(to, from, &replica),
+                None => {
+                    self.clone_from(to, from);
+                    false
+                }
+            };
+            let standing = self.devices[from].standing.as_ref();
+            if had_it || standing.is_some_and(|it| it.has_written(self.id_of(to))) {
+                self.leave_fetched(from, self.devices[to].person);
             }
-            self.leave_fetched(from, self.devices[to].person);
         }
         if again {
             self.look_for_news(to, from);
         }
     }
 
-    fn pull(&mut self, to: usize, from: usize, replica: &Replica) {
+    /// Fetches; false if there was nothing new.
+    fn pull(&mut self, to: usize, from: usize, replica: &Replica) -> bool {
         let server = self.devices[from].replica.clone().unwrap();
         let mut fetch = Fetch::new(self.id, self.devices[from].identity.device_id());
         let Some(pack) = session(|bytes| replica.fetch_step(&mut fetch, bytes).unwrap(), &server) else {
-            return;
+            return false;
         };
         let now = self.clock(to);
         match replica.integrate(pack, now) {
@@ -63,12 +70,10 @@ impl World {
                 self.tell(|| format!("{to} takes {:?} from {from}", moved.standing.head.short()));
                 self.has_moved(to, moved, source);
             }
-            Ok(None) => {
-                self.devices[from].in_vain |= self.devices[from].left;
-                self.tell(|| format!("{to} keeps what it has beside that of {from}"));
-            }
+            Ok(None) => self.tell(|| format!("{to} keeps what it has beside that of {from}")),
             Err(error) => self.refuses(to, from, &error),
         }
+        true
     }
 
     fn clone_from(&mut self, to: usize, from: usize) {
@@ -176,29 +181,17 @@ impl World {
         let it = &mut self.devices[device];
         it.forged = true;
         let repository = Repository::open(&it.folder).unwrap();
-        let head = repository.head().unwrap().unwrap();
-        let commit = UnsignedCommit {
-            tree: repository.commit_at(head).unwrap().tree,
-            parents: vec![head],
-            name: device.to_string(),
-            device: it.identity.device_id(),
-            seconds,
-            message: br#"{"body":"I am still here","type":"text/plain"}"#.to_vec(),
-        };
-        let commit = commit.sign(it.identity.key()).unwrap();
-        let object = NewObject { kind: ObjectKind::Commit, id: commit.id.0, content: commit.content };
-        repository.write_objects(&[object]).unwrap();
-        repository.move_main(Some(head), commit.id).unwrap();
+        let commit = forge(&repository, &it.identity, seconds, "I am still here");
         drop(repository);
         let opened = Replica::open(self.id, &self.devices[device].folder, &self.founder(device)).unwrap();
         let (replica, standing) = opened.unwrap();
         self.devices[device].replica = Some(replica);
         self.devices[device].standing = Some(standing);
-        self.step(device, || format!("forges {}", commit.id.short()));
+        self.step(device, || format!("forges {}", commit.short()));
         for peer in self.peers(device) {
-            self.notify(device, peer, commit.id);
+            self.notify(device, peer, commit);
         }
-        Some(commit.id)
+        Some(commit)
     }
 }
 

@@ -200,7 +200,7 @@ impl World {
         }
     }
 
-    fn id_of(&self, device: usize) -> DeviceId {
+    pub(super) fn id_of(&self, device: usize) -> DeviceId {
         self.devices[device].identity.device_id()
     }
 

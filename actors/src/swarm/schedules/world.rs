@@ -75,8 +75,6 @@ pub(super) struct Device {
     pub(super) left: bool,
     /// Who has fetched that it has left.
     pub(super) know_of_leave: BTreeSet<AccountId>,
-    /// Whether somebody has fetched that it has left and did not keep it, for want of a way to merge.
-    pub(super) in_vain: bool,
     /// Whether it has written what honest devices never write.
     pub(super) forged: bool,
     /// How often each commit was told as new.
@@ -193,7 +191,6 @@ impl World {
                     invited: BTreeSet::new(),
                     left: false,
                     know_of_leave: BTreeSet::new(),
-                    in_vain: false,
                     forged: false,
                     told: BTreeMap::new(),
                     cloned: BTreeSet::new(),

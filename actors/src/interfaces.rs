@@ -11,24 +11,24 @@ const INTERVAL: Duration = Duration::from_secs(5);
 
 /// The addresses of this machine when they were looked at last.
 #[derive(Debug)]
-pub(super) struct Interfaces {
+pub(crate) struct Interfaces {
     addresses: BTreeSet<IpAddr>,
     next: Moment,
 }
 
 impl Interfaces {
-    pub(super) fn new(now: Moment) -> Self {
+    pub(crate) fn new(now: Moment) -> Self {
         Self { addresses: addresses().unwrap_or_default(), next: now.plus(INTERVAL) }
     }
 
     /// When to look next.
-    pub(super) const fn next_deadline(&self) -> Moment {
+    pub(crate) const fn next_deadline(&self) -> Moment {
         self.next
     }
 
     /// Looks, if it is time to; tells whether an address was added. Those that are gone are no news:
     /// what was sent from them is lost in any case.
-    pub(super) fn have_grown(&mut self, now: Moment) -> bool {
+    pub(crate) fn have_grown(&mut self, now: Moment) -> bool {
         if now < self.next {
             return false;
         }
