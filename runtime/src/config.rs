@@ -75,6 +75,8 @@ pub struct NodeConfig {
     pub log: LogConfig,
     /// Limits.
     pub limits: LimitsConfig,
+    /// Files.
+    pub files: FilesConfig,
     /// Accounts made when the node starts and has none.
     pub account: Vec<FirstAccount>,
     /// For tests of the node.
@@ -160,7 +162,7 @@ pub struct MetricsConfig {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LogConfig {
-    /// In the notation of `RUST_LOG`.
+    /// A level, or `part=level` separated by commas.
     pub filter: String,
     /// For people or for programs.
     pub format: LogFormat,
@@ -186,6 +188,16 @@ pub struct LimitsConfig {
     pub event_buffer: usize,
     /// Jobs of disk, git and RSA at once.
     pub blocking_workers: usize,
+}
+
+/// How much files may take.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct FilesConfig {
+    /// Longest file that is fetched, in bytes.
+    pub largest: Option<u64>,
+    /// Most bytes that the fetched files of an account may take together.
+    pub quota: Option<u64>,
 }
 
 /// An account made when the node starts and has none.
@@ -220,6 +232,7 @@ impl Default for NodeConfig {
             metrics: MetricsConfig::default(),
             log: LogConfig::default(),
             limits: LimitsConfig::default(),
+            files: FilesConfig::default(),
             account: Vec::new(),
             debug: DebugConfig::default(),
         }
@@ -299,6 +312,8 @@ const VARIABLES: &[(&str, Kind)] = &[
     ("limits.rpc_connections", Kind::Number),
     ("limits.event_buffer", Kind::Number),
     ("limits.blocking_workers", Kind::Number),
+    ("files.largest", Kind::Number),
+    ("files.quota", Kind::Number),
     ("debug.fault_injection", Kind::Flag),
 ];
 

@@ -6,6 +6,7 @@ use skep_actors::account::messages::AccountError;
 use skep_actors::dht::messages::DhtError;
 use skep_actors::supervision::{AskError, SendError};
 use skep_actors::swarm::messages::ConversationError;
+use skep_actors::transfer::messages::TransferError;
 use skep_protocol::ids::{AccountId, LocalAccountId};
 use skep_protocol::names::{self, Name, RegisterError, ServerUrl, TypedError};
 
@@ -30,6 +31,9 @@ pub enum NodeError {
     /// The conversation could not do it.
     #[error(transparent)]
     Conversation(#[from] ConversationError),
+    /// A file could not be offered, fetched or removed.
+    #[error(transparent)]
+    Transfer(#[from] TransferError),
     /// The actor asked did not answer.
     #[error(transparent)]
     Unanswered(#[from] AskError),

@@ -50,13 +50,17 @@ pub mod rpc;
 pub use config::NodeConfig;
 pub use error::NodeError;
 pub use node::{Account, Conversation, EventStream, NamedView, Node};
-pub use skep_actors::account::messages::{AccountView, ContactView, LinkView, Password, RequestView};
+pub use skep_actors::account::messages::{
+    AccountView, ContactView, DeviceView, LinkView, Password, RequestView,
+};
 pub use skep_actors::event::{Event, NodeEvent};
+pub use skep_actors::linking::messages::{LinkStage, NumberedStage};
 pub use skep_actors::swarm::messages::{
     Changed, ConversationView, Exported, MemberView, MessageView, Outgoing, Page, ProfileChange, ProfileView,
     RefusalView, VoteView,
 };
 pub use skep_actors::swarm::router::messages::{DirectView, RouteState, RouteView, RoutesView};
+pub use skep_actors::transfer::messages::{Direction, OfferedView, TransferState, TransferView};
 pub use skep_protocol::ids::{AccountId, CommitId, ConversationId, DeviceId, LocalAccountId};
 pub use skep_protocol::names::Name;
 pub use skep_protocol::swarm::message::{Mode, Target};

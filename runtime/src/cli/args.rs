@@ -45,12 +45,16 @@ pub(crate) enum Command {
     /// Accounts of the node
     #[command(subcommand)]
     Account(AccountCommand),
+    /// Devices of an account
+    Device(DeviceArgs),
     /// Contacts and contact requests
     Contact(ContactArgs),
     /// Conversations
     Conversation(ConversationArgs),
     /// Messages of a conversation
     Message(MessageArgs),
+    /// Files of a conversation
+    File(FileArgs),
     /// The DHT by hand: values that everybody can read, at keys that are 40 hexadecimal digits or any text
     #[command(subcommand)]
     Dht(DhtCommand),
@@ -137,6 +141,18 @@ pub(crate) enum AccountCommand {
         #[command(flatten)]
         password: PasswordFile,
     },
+    /// Make this node a device of an account that you have on another device
+    Link {
+        /// The PIN that the other device shows, as skep device pin does; without it, an invitation is shown
+        /// here, for skep device add there
+        #[arg(long)]
+        pin: Option<String>,
+        /// The account has a password, which is asked for on the terminal
+        #[arg(long, requires = "pin")]
+        protected: bool,
+        #[command(flatten)]
+        password: PasswordFile,
+    },
     /// Write the archive of an account to a file
     Export {
         /// The file to write; it must not exist
@@ -200,6 +216,50 @@ pub(crate) enum AccountCommand {
 pub(crate) enum Switch {
     On,
     Off,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DeviceArgs {
+    #[command(flatten)]
+    pub(crate) account: AccountChoice,
+    #[command(subcommand)]
+    pub(crate) command: DeviceCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DeviceCommand {
+    /// List the devices of the account
+    List,
+    /// Give this device another name
+    Rename {
+        /// The new name
+        name: String,
+    },
+    /// Revoke another device, for ever: nobody has anything to do with it any more
+    Revoke {
+        /// The device's id or name, or the beginning of one
+        device: String,
+        #[command(flatten)]
+        password: PasswordFile,
+        /// Do it without asking on the terminal
+        #[arg(long, short)]
+        yes: bool,
+    },
+    /// Let a new device in: it gets the account, with its keys
+    Add {
+        /// What the new device shows, as skep account link does: jami-auth://…
+        invitation: String,
+        /// Do it without asking on the terminal
+        #[arg(long, short)]
+        yes: bool,
+    },
+    /// Call off what skep device add began
+    Cancel,
+    /// Put the account on the DHT for ten minutes, for another device that is given the PIN
+    Pin {
+        #[command(flatten)]
+        password: PasswordFile,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -459,6 +519,54 @@ pub(crate) enum MessageCommand {
     Follow {
         /// The conversation's id, or its beginning
         conversation: Option<String>,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct FileArgs {
+    #[command(flatten)]
+    pub(crate) account: AccountChoice,
+    #[command(subcommand)]
+    pub(crate) command: FileCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum FileCommand {
+    /// Offer a file; it stays where it is, and is served from there
+    Send {
+        /// The conversation's id, or its beginning
+        conversation: String,
+        /// The file, on the node's machine
+        file: PathBuf,
+    },
+    /// Fetch a file, and wait until it is here; Ctrl-C stops waiting, not fetching
+    Fetch {
+        /// The conversation's id, or its beginning
+        conversation: String,
+        /// The id of the message that offers it
+        message: String,
+        /// The folder to save it in, on the node's machine; the account's own without it
+        #[arg(long, value_name = "FOLDER")]
+        to: Option<PathBuf>,
+        /// Do not wait
+        #[arg(long)]
+        no_wait: bool,
+    },
+    /// List the files that are on their way, or waited for
+    List,
+    /// Fetch a file no more; what came of it is removed
+    Cancel {
+        /// The conversation's id, or its beginning
+        conversation: String,
+        /// The id of the message that offers it
+        message: String,
+    },
+    /// Remove a file from the account, and take the offer back if it is yours
+    Remove {
+        /// The conversation's id, or its beginning
+        conversation: String,
+        /// The id of the message that offers it
+        message: String,
     },
 }
 

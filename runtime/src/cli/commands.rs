@@ -36,15 +36,15 @@ const STARTING: Duration = Duration::from_secs(1);
 const CONNECT_AGAIN: Duration = Duration::from_millis(20);
 
 /// The option that names the file with the password of an archive.
-const PASSWORD_FILE: &str = "--password-file";
+pub(super) const PASSWORD_FILE: &str = "--password-file";
 
 /// A connection to the node, and where its answers are shown.
 pub(super) struct Session<'a> {
-    client: Client,
-    output: Output<'a>,
+    pub(super) client: Client,
+    pub(super) output: Output<'a>,
 }
 
-fn done(_: &impl Serialize) -> String {
+pub(super) fn done(_: &impl Serialize) -> String {
     "done".to_owned()
 }
 
@@ -76,8 +76,17 @@ impl<'a> Session<'a> {
         self.output.show(&answer, render)
     }
 
+    /// Calls a method whose answer is not shown.
+    pub(super) async fn ask<M: Method>(
+        &mut self,
+        method: M,
+        params: M::Params,
+    ) -> Result<M::Answer, ClientError> {
+        self.client.call(method, params).await
+    }
+
     /// Calls a method that takes long, with a bar on the terminal.
-    async fn call_long<M: Method>(&mut self, params: M::Params) -> Result<M::Answer, ClientError> {
+    pub(super) async fn call_long<M: Method>(&mut self, params: M::Params) -> Result<M::Answer, ClientError> {
         // Hidden by itself where standard error is not a terminal.
         let bar = ProgressBar::new(0);
         if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len} {msg} {elapsed}") {
@@ -127,7 +136,7 @@ impl<'a> Session<'a> {
     }
 
     /// The conversation meant: by its id or the beginning of it.
-    async fn find_conversation(
+    pub(super) async fn find_conversation(
         &mut self,
         account: LocalAccountId,
         text: &str,
@@ -169,6 +178,10 @@ impl<'a> Session<'a> {
                 self.output.show(&answer, |account| render::account(account, &Names::new()))
             }
             AccountCommand::Import { archive, password } => self.import(&archive, &password).await,
+            AccountCommand::Link { pin: Some(pin), protected, password } => {
+                self.link_by_pin(pin, protected, &password).await
+            }
+            AccountCommand::Link { pin: None, password, .. } => self.link(&password).await,
             AccountCommand::Export { file, account, password } => {
                 self.export(&file, &account, &password).await
             }
@@ -556,16 +569,16 @@ impl<'a> Session<'a> {
     }
 }
 
-fn from_file(file: &PasswordFile) -> Result<Option<Secret>, CliError> {
+pub(super) fn from_file(file: &PasswordFile) -> Result<Option<Secret>, CliError> {
     file.password_file.as_deref().map(terminal::password_in).transpose()
 }
 
-fn commit(text: &str) -> Result<CommitId, CliError> {
+pub(super) fn commit(text: &str) -> Result<CommitId, CliError> {
     text.parse().map_err(|error| CliError::Usage(format!("{error}")))
 }
 
 /// The next of what comes without end; none after an interrupt, which is the way to end it.
-async fn unless_interrupted<T>(
+pub(super) async fn unless_interrupted<T>(
     interrupt: &mut Signal,
     next: impl Future<Output = Result<T, ClientError>>,
 ) -> Result<Option<T>, CliError> {
@@ -581,7 +594,7 @@ async fn unless_interrupted<T>(
 }
 
 /// Whether `text` means this name. Nothing at all means none: it is a variable that was not set.
-fn is_beginning(text: &str, name: &str) -> bool {
+pub(super) fn is_beginning(text: &str, name: &str) -> bool {
     !text.is_empty() && name.starts_with(text)
 }
 
@@ -601,7 +614,7 @@ fn said(text: String) -> Result<String, CliError> {
 }
 
 /// The only one of several that fit.
-fn one<T>(what: &str, text: &str, mut fitting: impl Iterator<Item = T>) -> Result<T, CliError> {
+pub(super) fn one<T>(what: &str, text: &str, mut fitting: impl Iterator<Item = T>) -> Result<T, CliError> {
     match (fitting.next(), fitting.next()) {
         (Some(only), None) => Ok(only),
         (None, _) => Err(CliError::Usage(format!("there is no {what} {text:?} here"))),

@@ -4,7 +4,10 @@ use std::sync::Mutex;
 
 use skep_actors::account::messages::Password;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::EnvFilter;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use super::error::CliError;
 use super::terminal;
@@ -54,14 +57,17 @@ pub(super) async fn run(config: NodeConfig, stdio: bool) -> Result<(), CliError>
 }
 
 pub(super) fn start_logs(config: &LogConfig) -> Result<(), CliError> {
-    let filter = EnvFilter::try_new(&config.filter)
+    let filter: Targets = config
+        .filter
+        .parse()
         .map_err(|error| CliError::Usage(format!("log.filter {:?} is wrong: {error}", config.filter)))?;
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(Mutex::new(std::io::stderr()));
+    let logs = tracing_subscriber::fmt().with_max_level(LevelFilter::TRACE);
+    let logs = logs.with_writer(Mutex::new(std::io::stderr()));
     let logs = logs.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()));
     // An error says that logs are started already, by a program that embeds this.
     let _ = match config.format {
-        LogFormat::Text => logs.try_init(),
-        LogFormat::Json => logs.json().try_init(),
+        LogFormat::Text => logs.finish().with(filter).try_init(),
+        LogFormat::Json => logs.json().finish().with(filter).try_init(),
     };
     Ok(())
 }

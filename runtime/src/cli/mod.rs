@@ -6,7 +6,10 @@
 mod args;
 mod commands;
 mod daemon;
+mod devices;
 mod error;
+mod files;
+mod linking;
 mod names;
 mod render;
 mod terminal;
@@ -105,9 +108,11 @@ async fn execute(cli: Cli, out: &mut dyn Write) -> Result<(), CliError> {
     let mut session = Session::connect(&socket, Output { out, json: cli.json }).await?;
     match command {
         Command::Account(command) => session.account(command).await,
+        Command::Device(args) => session.device(args).await,
         Command::Contact(args) => session.contact(args).await,
         Command::Conversation(args) => session.conversation(args).await,
         Command::Message(args) => session.message(args).await,
+        Command::File(args) => session.file(args).await,
         Command::Dht(command) => session.dht(command).await,
         Command::Node(command) => session.node(command).await,
         Command::Names(command) => session.names(command).await,

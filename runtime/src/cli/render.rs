@@ -3,18 +3,19 @@
 use std::collections::BTreeMap;
 
 use comfy_table::{ContentArrangement, Table, presets};
-use skep_actors::account::messages::AccountView;
+use skep_actors::account::messages::{AccountView, DeviceView};
 use skep_actors::swarm::messages::{
     Changed, ConversationView, MemberView, MessageView, ProfileView, RefusalView, VoteView,
 };
 use skep_actors::swarm::router::messages::{DirectView, RouteState, RouteView, RoutesView};
+use skep_actors::transfer::messages::{Direction, OfferedView, TransferState, TransferView};
 use skep_protocol::ids::{AccountId, CommitId};
 use skep_protocol::names::{Name, Profile};
 use skep_protocol::time::UnixMillis;
 
 use crate::rpc::schema::{
-    AccountsView, ContactsView, DhtNotice, DhtValueView, HealthView, LinksView, NamedView, Names, NodeView,
-    ProfilesView, RequestsView, TreeView, WithNames,
+    AccountsView, ContactsView, DevicesView, DhtNotice, DhtValueView, HealthView, LinksView, NamedView,
+    Names, NodeView, ProfilesView, RequestsView, TreeView, WithNames,
 };
 
 /// What is shown where there is nothing.
@@ -329,7 +330,7 @@ pub(crate) fn message(message: &MessageView, names: &Names) -> String {
 
 fn summary(message: &MessageView, names: &Names) -> String {
     let mut text = match message.kind.as_str() {
-        "text/plain" if message.deleted => "(deleted)".to_owned(),
+        _ if message.deleted => "(deleted)".to_owned(),
         "text/plain" => message.body.clone(),
         kind => {
             let details: Vec<_> = message
@@ -357,6 +358,74 @@ fn detail(value: &str, names: &Names) -> String {
     match value.parse::<AccountId>() {
         Ok(person) if names.contains_key(&person) => who(person, names),
         _ => value.to_owned(),
+    }
+}
+
+pub(crate) fn devices(answer: &DevicesView) -> String {
+    table(
+        &["device", "name", "state"],
+        answer.devices.iter().map(|device| {
+            let state = match device {
+                DeviceView { this: true, .. } => "this one",
+                DeviceView { connected: true, .. } => "connected",
+                DeviceView { online: true, .. } => "announced",
+                DeviceView { .. } => "away",
+            };
+            vec![device.id.to_string(), or_nothing(&device.name), state.to_owned()]
+        }),
+    )
+}
+
+pub(crate) fn offered(offered: &OfferedView) -> String {
+    list(&[
+        ("message", offered.message.to_string()),
+        ("name", offered.name.clone()),
+        ("bytes", offered.size.to_string()),
+        ("sha3-512", offered.sha3.clone()),
+    ])
+}
+
+pub(crate) fn transfers(transfers: &[TransferView]) -> String {
+    table(
+        &["message", "conversation", "name", "", "state", "bytes", "of", "a second", "device", "problem"],
+        transfers.iter().map(|transfer| {
+            vec![
+                transfer.message.to_string(),
+                transfer.conversation.short(),
+                transfer.name.clone(),
+                match transfer.direction {
+                    Direction::Receiving => "in".to_owned(),
+                    Direction::Sending => "out".to_owned(),
+                },
+                transfer_state(transfer.state).to_owned(),
+                transfer.position.to_string(),
+                transfer.size.to_string(),
+                transfer.rate.to_string(),
+                optional(transfer.device.map(|device| device.short())),
+                optional(transfer.problem.as_deref()),
+            ]
+        }),
+    )
+}
+
+/// One transfer, in a line.
+pub(crate) fn transfer(transfer: &TransferView) -> String {
+    let TransferView { name, position, size, .. } = transfer;
+    let state = transfer_state(transfer.state);
+    let rest = match (&transfer.path, &transfer.problem) {
+        (Some(path), _) => format!(": {}", path.display()),
+        (None, Some(problem)) => format!(": {problem}"),
+        (None, None) => String::new(),
+    };
+    printable(&format!("{name} {state}, {position} of {size} bytes{rest}"))
+}
+
+const fn transfer_state(state: TransferState) -> &'static str {
+    match state {
+        TransferState::Waiting => "waiting",
+        TransferState::Running => "running",
+        TransferState::Done => "done",
+        TransferState::Cancelled => "cancelled",
     }
 }
 

@@ -295,3 +295,29 @@ async fn names_are_looked_up_and_shown_where_ids_are() {
     }
     running.node.shutdown().await;
 }
+
+#[tokio::test]
+async fn files_are_offered_listed_and_fetched_until_they_are_here() {
+    let running = Running::start().await;
+    running.skep(&["account", "create", "Alice"]).await.unwrap();
+    let (id, message) = (CONVERSATION.to_hex(), "05".repeat(20));
+    let sent = running.skep(&["file", "send", &id, "photo.jpg"]).await.unwrap();
+    assert!(sent.contains(&message) && sent.contains("photo.jpg"), "{sent}");
+    let listed = running.skep(&["file", "list"]).await.unwrap();
+    assert!(listed.contains(&message) && listed.contains("running"), "{listed}");
+    let begun = running.skep(&["file", "fetch", &id, &message, "--no-wait"]).await.unwrap();
+    assert_eq!(begun, "photo.jpg waiting, 500 of 1000 bytes\n");
+    let fetched = running.skep(&["file", "fetch", &id, &message, "--to", "."]).await.unwrap();
+    assert_eq!(fetched, "photo.jpg done, 500 of 1000 bytes: /tmp/photo.jpg\n");
+    for (words, expected) in [
+        (&["file", "cancel", &id, &message][..], "no file of message 0505"),
+        (&["file", "remove", &id, &message], "no file of message 0505"),
+        (&["file", "send", &id, "missing"], "is not a file that can be read"),
+    ] {
+        let error = running.skep(words).await.unwrap_err();
+        assert!(error.line().contains(expected), "{}", error.line());
+        assert_eq!(error.exit_code(), ExitCode::FAILURE);
+    }
+    assert_eq!(running.skep(&["file", "fetch", &id, "zz"]).await.unwrap_err().exit_code(), ExitCode::from(2));
+    running.node.shutdown().await;
+}

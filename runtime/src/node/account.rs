@@ -4,11 +4,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use skep_actors::account::messages::{
-    AccountError, AccountMessage, AccountRequest, AccountView, ContactView, LinkView, Password, RequestView,
+    AccountError, AccountMessage, AccountRequest, AccountView, ContactView, DeviceView, LinkView, Password,
+    RequestView,
 };
 use skep_actors::supervision::{Port, Reply};
 use skep_actors::swarm::messages::{Changed, ConversationMessage, ConversationView, ProfileChange};
-use skep_protocol::ids::{AccountId, ConversationId, LocalAccountId};
+use skep_actors::transfer::messages::{TransferView, TransfersMessage};
+use skep_protocol::ids::{AccountId, ConversationId, DeviceId, LocalAccountId};
 use skep_protocol::names::{Name, TypedError};
 use skep_protocol::swarm::message::Mode;
 
@@ -236,7 +238,42 @@ impl Account {
         Ok(self.conversation(self.ask(IMPORT_DEADLINE, import).await?))
     }
 
-    /// All links to devices of others.
+    /// The account's devices, this one included.
+    ///
+    /// # Errors
+    /// [`NodeError`] when the account does not answer.
+    pub async fn devices(&self) -> Result<Vec<DeviceView>, NodeError> {
+        self.ask_plain(AccountRequest::Devices).await
+    }
+
+    /// Gives this device another name, which the others hear of.
+    ///
+    /// # Errors
+    /// [`AccountError::DeviceName`], [`AccountError::TooMany`].
+    pub async fn rename_device(&self, name: impl Into<String>) -> Result<(), NodeError> {
+        let name = name.into();
+        self.ask(ASK_DEADLINE, |reply| AccountRequest::RenameDevice { name, reply }).await
+    }
+
+    /// Revokes another device of the account: whoever hears of it has nothing to do with that device any
+    /// more. There is no way back. The password opens the archive, which has the key that signs.
+    ///
+    /// # Errors
+    /// [`AccountError::UnknownDevice`], [`AccountError::OwnDevice`], [`AccountError::WrongPassword`].
+    pub async fn revoke_device(&self, device: DeviceId, password: Option<Password>) -> Result<(), NodeError> {
+        let revoke = |reply| AccountRequest::RevokeDevice { device, password, reply };
+        self.ask(ARCHIVE_DEADLINE, revoke).await
+    }
+
+    /// All files that are on their way to or from this device, or waited for.
+    ///
+    /// # Errors
+    /// [`NodeError`] when the account does not answer.
+    pub async fn transfers(&self) -> Result<Vec<TransferView>, NodeError> {
+        Ok(self.transfers_port().await?.ask(ASK_DEADLINE, TransfersMessage::List).await?)
+    }
+
+    /// All links to other devices.
     ///
     /// # Errors
     /// [`NodeError`] when the account does not answer.
@@ -256,7 +293,11 @@ impl Account {
         self.ask(ASK_DEADLINE, |reply| AccountRequest::Conversation { conversation, reply }).await
     }
 
-    async fn ask<T>(
+    pub(super) async fn transfers_port(&self) -> Result<Port<TransfersMessage>, NodeError> {
+        self.ask(ASK_DEADLINE, AccountRequest::Transfers).await
+    }
+
+    pub(super) async fn ask<T>(
         &self,
         deadline: Duration,
         request: impl FnOnce(Answer<T>) -> AccountRequest,
@@ -265,7 +306,10 @@ impl Account {
         Ok(port.ask(deadline, |reply| AccountMessage::Request(request(reply))).await??)
     }
 
-    async fn ask_plain<T>(&self, request: impl FnOnce(Reply<T>) -> AccountRequest) -> Result<T, NodeError> {
+    pub(super) async fn ask_plain<T>(
+        &self,
+        request: impl FnOnce(Reply<T>) -> AccountRequest,
+    ) -> Result<T, NodeError> {
         let port = self.node.account_port(self.local).await?;
         Ok(port.ask(ASK_DEADLINE, |reply| AccountMessage::Request(request(reply))).await?)
     }

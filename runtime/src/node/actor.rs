@@ -7,6 +7,7 @@ use std::time::Duration;
 use skep_actors::account::messages::{AccountMessage, AccountRequest};
 use skep_actors::dht::messages::DhtMessage;
 use skep_actors::event::{Event, NodeEvent};
+use skep_actors::linking::messages::LinkingMessage;
 use skep_actors::names::NameMessage;
 use skep_actors::supervision::{Actor, ChildSpec, Outlet, Port, Reply, RestartPolicy, Scope};
 use skep_protocol::ids::LocalAccountId;
@@ -51,6 +52,7 @@ struct Children {
     events: Outlet<NodeEvent>,
     dht: Port<DhtMessage>,
     names: Port<NameMessage>,
+    linking: Port<LinkingMessage>,
     /// What was told last of the DHT.
     reachable: bool,
 }
@@ -182,8 +184,9 @@ impl NodeActor {
         if self.creations >= MAX_CREATIONS {
             return reply.send(Err(NodeError::TooManyCreations(MAX_CREATIONS)));
         }
+        let Some(children) = &self.children else { return };
         self.creations += 1;
-        let work = self.plan.parts.create_account(new, progress);
+        let work = self.plan.parts.create_account(new, children.dht.clone(), progress);
         scope.spawn(work, |actor, made, scope| {
             actor.creations = actor.creations.saturating_sub(1);
             if let Ok(local) = made {
@@ -211,7 +214,8 @@ impl Actor for NodeActor {
         let plan = Arc::clone(&self.plan);
         let dht = plan.parts.start_dht(scope);
         let names = plan.parts.start_names(events.clone(), scope);
-        self.children = Some(Children { events, dht, names, reachable: false });
+        let linking = plan.parts.start_linking(dht.clone(), scope);
+        self.children = Some(Children { events, dht, names, linking, reachable: false });
         scope.after(HEALTH_INTERVAL, Self::watch_dht);
         match plan.parts.accounts() {
             Ok(accounts) => accounts.into_iter().for_each(|local| self.start_account(local, scope)),
@@ -234,6 +238,14 @@ impl Actor for NodeActor {
             NodeMessage::Remove { local, reply } => self.remove(local, reply, scope),
             NodeMessage::Dht(reply) => {
                 reply.send(self.children.as_ref().map(|children| children.dht.clone()));
+            }
+            NodeMessage::Linking(reply) => {
+                reply.send(self.children.as_ref().map(|children| children.linking.clone()));
+            }
+            NodeMessage::Linked(local) => {
+                if !self.accounts.contains_key(&local) {
+                    self.start_account(local, scope);
+                }
             }
             NodeMessage::Names(reply) => {
                 reply.send(self.children.as_ref().map(|children| children.names.clone()));

@@ -10,6 +10,7 @@ use skep_actors::swarm::messages::{
     MessageView, Outgoing, Page, ProfileChange, ProfileView,
 };
 use skep_actors::swarm::router::messages::RoutesView;
+use skep_actors::transfer::messages::{OfferedView, TransferError, TransferView, TransfersMessage};
 use skep_protocol::ids::{AccountId, CommitId, ConversationId};
 use skep_protocol::swarm::layout::VoteAction;
 use skep_protocol::swarm::message::Target;
@@ -32,6 +33,9 @@ pub struct Conversation {
     account: Account,
     id: ConversationId,
 }
+
+/// Time to hash a file of a hundred gigabytes, on a slow disk.
+const FILE_DEADLINE: Duration = Duration::from_secs(3600);
 
 /// Time to pack a hundred thousand commits, on a slow disk.
 const EXPORT_DEADLINE: Duration = Duration::from_secs(300);
@@ -233,6 +237,64 @@ impl Conversation {
     /// [`ConversationError::NotReady`] while the conversation has not arrived.
     pub async fn routes(&self) -> Result<RoutesView, NodeError> {
         self.ask(READ_DEADLINE, ConversationMessage::Routes).await
+    }
+
+    /// Offers a file of this machine. It stays where it is, and is served from there as long as it is not
+    /// changed. Answers when the offer is durable.
+    ///
+    /// # Errors
+    /// [`TransferError`] when it cannot be read.
+    pub async fn send_file(
+        &self,
+        path: impl Into<PathBuf>,
+        reply_to: Option<CommitId>,
+    ) -> Result<OfferedView, NodeError> {
+        let (conversation, path) = (self.id, path.into());
+        self.ask_files(|reply| TransfersMessage::Offer { conversation, path, reply_to, reply }).await
+    }
+
+    /// Fetches a file that a message offers, from whichever device has it, now or after a restart. It
+    /// appears when it is whole and verified: in the folder given, under a name that is free there, or in
+    /// the account's own folder. [`Event::Transfer`] tells how far it is.
+    ///
+    /// [`Event::Transfer`]: crate::Event::Transfer
+    ///
+    /// # Errors
+    /// [`TransferError`] when the message offers no file, or there is no room for it.
+    pub async fn fetch_file(
+        &self,
+        message: CommitId,
+        to: Option<PathBuf>,
+    ) -> Result<TransferView, NodeError> {
+        let conversation = self.id;
+        self.ask_files(|reply| TransfersMessage::Fetch { conversation, message, to, reply }).await
+    }
+
+    /// Fetches a file no more; what came of it is removed.
+    ///
+    /// # Errors
+    /// [`TransferError::NoTransfer`] when it is not waited for.
+    pub async fn cancel_file(&self, message: CommitId) -> Result<(), NodeError> {
+        let conversation = self.id;
+        self.ask_files(|reply| TransfersMessage::Cancel { conversation, message, reply }).await
+    }
+
+    /// Removes a file from the account, and takes the offer back if it is the account's own. Files that
+    /// were offered from, or saved in, other folders stay there.
+    ///
+    /// # Errors
+    /// [`TransferError::NoTransfer`] when there is nothing of it here.
+    pub async fn remove_file(&self, message: CommitId) -> Result<(), NodeError> {
+        let conversation = self.id;
+        self.ask_files(|reply| TransfersMessage::Remove { conversation, message, reply }).await
+    }
+
+    async fn ask_files<T>(
+        &self,
+        request: impl FnOnce(Reply<Result<T, TransferError>>) -> TransfersMessage,
+    ) -> Result<T, NodeError> {
+        let port = self.account.transfers_port().await?;
+        Ok(port.ask(FILE_DEADLINE, request).await??)
     }
 
     async fn change(&self, change: GroupChange) -> Result<Changed, NodeError> {

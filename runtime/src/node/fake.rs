@@ -11,11 +11,15 @@ use futures::future::BoxFuture;
 use skep_actors::account::messages::{AccountError, AccountRequest, AccountView, ContactView, RequestView};
 use skep_actors::dht::messages::{Found, ListenEvent, PutReport};
 use skep_actors::event::{Event, NodeEvent};
+use skep_actors::linking::messages::{LinkingMessage, NumberedStage};
 use skep_actors::names::NameMessage;
 use skep_actors::supervision::{Actor, ChildSpec, Message, Outlet, Port, Reply, RestartPolicy, Scope};
 use skep_actors::swarm::messages::{
     Changed, ConversationError, ConversationMessage, ConversationView, GroupChange, MemberView, MessageView,
     Outgoing, Page,
+};
+use skep_actors::transfer::messages::{
+    Direction, OfferedView, TransferError, TransferState, TransferView, TransfersMessage,
 };
 use skep_protocol::dht::value::Value;
 use skep_protocol::ids::{AccountId, CommitId, ConversationId, DeviceId, DhtKey, LocalAccountId, sha1};
@@ -75,6 +79,10 @@ impl Parts for FakeParts {
         scope.start_child(ChildSpec::new("names"), || FakeNames)
     }
 
+    fn start_linking(&self, _: Port<DhtMessage>, scope: &mut Scope<'_, NodeActor>) -> Port<LinkingMessage> {
+        scope.start_child(ChildSpec::new("linking"), || FakeLinking)
+    }
+
     fn start_account(
         &self,
         local: LocalAccountId,
@@ -83,12 +91,18 @@ impl Parts for FakeParts {
         scope: &mut Scope<'_, NodeActor>,
     ) -> Port<AccountMessage> {
         let events = family.events;
-        scope.start_child(spec, move || FakeAccount { local, events: events.clone(), conversation: None })
+        scope.start_child(spec, move || FakeAccount {
+            local,
+            events: events.clone(),
+            conversation: None,
+            transfers: None,
+        })
     }
 
     fn create_account(
         &self,
         new: NewAccount,
+        _: Port<DhtMessage>,
         progress: OnProgress,
     ) -> BoxFuture<'static, Result<LocalAccountId, NodeError>> {
         let accounts = self.accounts.clone();
@@ -98,6 +112,7 @@ impl Parts for FakeParts {
                 Origin::Archive(_) if new.password.as_ref().is_none_or(|p| p.0 != PASSWORD) => {
                     return Err(AccountError::WrongPassword.into());
                 }
+                Origin::Pin(_) => return Err(AccountError::NothingUnderPin.into()),
                 Origin::Archive(archive) => LocalAccountId(sha1(&archive)[..8].try_into().unwrap()),
             };
             for done in 0..=2 {
@@ -193,10 +208,27 @@ impl Actor for FakeNames {
     }
 }
 
+/// Is never let in.
+struct FakeLinking;
+
+impl Actor for FakeLinking {
+    type Message = LinkingMessage;
+    const KIND: &'static str = "linking";
+
+    fn handle(&mut self, message: LinkingMessage, _: &mut Scope<'_, Self>) {
+        match message {
+            LinkingMessage::Begin(reply) => reply.send(Ok(NumberedStage::default())),
+            LinkingMessage::Next { reply, .. } => reply.send(NumberedStage::default()),
+            _ => (),
+        }
+    }
+}
+
 struct FakeAccount {
     local: LocalAccountId,
     events: Outlet<NodeEvent>,
     conversation: Option<Port<ConversationMessage>>,
+    transfers: Option<Port<TransfersMessage>>,
 }
 
 impl FakeAccount {
@@ -242,6 +274,7 @@ impl FakeAccount {
                 let port = self.conversation.clone().filter(|_| conversation == CONVERSATION);
                 reply.send(port.ok_or(AccountError::UnknownConversation(conversation)));
             }
+            AccountRequest::Transfers(reply) => reply.send(Ok(self.transfers.clone().unwrap())),
             AccountRequest::CreateConversation { reply, .. } => reply.send(Ok(CONVERSATION)),
             AccountRequest::Requests(reply) => reply.send(vec![RequestView {
                 from: AccountId([7; 20]),
@@ -281,12 +314,69 @@ impl Actor for FakeAccount {
         let spec = ChildSpec::new("conversation").restart(RestartPolicy::giving_up());
         let make = move || FakeConversation { local, events: events.clone(), messages: Vec::new() };
         self.conversation = Some(scope.start_child(spec, make));
+        let (local, events) = (self.local, self.events.clone());
+        let make = move || FakeTransfers { local, events: events.clone() };
+        self.transfers = Some(scope.start_child(ChildSpec::new("transfers"), make));
     }
 
     fn handle(&mut self, message: AccountMessage, _: &mut Scope<'_, Self>) {
         match message {
             AccountMessage::Request(request) => self.request(request),
             other => panic!("the fake account does not know {}", other.kind()),
+        }
+    }
+}
+
+/// Fetches every file at once, and knows no transfer to cancel.
+struct FakeTransfers {
+    local: LocalAccountId,
+    events: Outlet<NodeEvent>,
+}
+
+fn transfer(message: CommitId, state: TransferState) -> TransferView {
+    TransferView {
+        conversation: CONVERSATION,
+        message,
+        name: "photo.jpg".to_owned(),
+        direction: Direction::Receiving,
+        state,
+        position: 500,
+        size: 1000,
+        rate: 100,
+        device: Some(DeviceId([1; 32])),
+        path: (state == TransferState::Done).then(|| "/tmp/photo.jpg".into()),
+        problem: None,
+    }
+}
+
+impl Actor for FakeTransfers {
+    type Message = TransfersMessage;
+    const KIND: &'static str = "transfers";
+
+    fn handle(&mut self, message: TransfersMessage, _: &mut Scope<'_, Self>) {
+        match message {
+            TransfersMessage::Offer { path, reply, .. } => reply.send(match path.file_name() {
+                Some(name) if name != "missing" => Ok(OfferedView {
+                    message: CommitId([5; 20]),
+                    name: name.to_str().unwrap().to_owned(),
+                    size: 1000,
+                    sha3: "ab".repeat(64),
+                }),
+                _ => Err(TransferError::NotAFile { path, reason: "it is missing".to_owned() }),
+            }),
+            TransfersMessage::Fetch { message, reply, .. } => {
+                reply.send(Ok(transfer(message, TransferState::Waiting)));
+                let event = Event::Transfer { transfer: transfer(message, TransferState::Done) };
+                self.events.try_send(NodeEvent { account: self.local, time: UnixMillis(1), event }).unwrap();
+            }
+            TransfersMessage::Cancel { message, reply, .. }
+            | TransfersMessage::Remove { message, reply, .. } => {
+                reply.send(Err(TransferError::NoTransfer(message)));
+            }
+            TransfersMessage::List(reply) => {
+                reply.send(vec![transfer(CommitId([5; 20]), TransferState::Running)]);
+            }
+            other => panic!("the fake files do not know {}", other.kind()),
         }
     }
 }
@@ -301,6 +391,7 @@ impl FakeConversation {
     fn send(&mut self, message: Outgoing, reply: Reply<Result<CommitId, ConversationError>>) {
         let body = match message {
             Outgoing::Text { body, .. } => body,
+            Outgoing::File(offer) => offer.display_name,
             Outgoing::Edit { message, .. }
             | Outgoing::Delete { message }
             | Outgoing::React { message, .. } => {

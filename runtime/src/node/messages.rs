@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use skep_actors::account::messages::{AccountMessage, Password};
 use skep_actors::dht::messages::DhtMessage;
+use skep_actors::linking::messages::LinkingMessage;
 use skep_actors::names::NameMessage;
 use skep_actors::supervision::{Message, Policy, Port, Reply};
 use skep_protocol::ids::LocalAccountId;
+use skep_protocol::linking::Pin;
 
 use crate::error::NodeError;
 
@@ -39,6 +41,8 @@ pub(crate) enum Origin {
     Keys { name: String },
     /// The bytes of an archive file.
     Archive(Vec<u8>),
+    /// The archive that another device has put on the DHT.
+    Pin(Pin),
 }
 
 /// Everything the root of a node can be told.
@@ -53,6 +57,10 @@ pub(crate) enum NodeMessage {
     Remove { local: LocalAccountId, reply: Reply<Result<(), NodeError>> },
     /// The port of the DHT.
     Dht(Reply<Option<Port<DhtMessage>>>),
+    /// The port of who links this node to an account.
+    Linking(Reply<Option<Port<LinkingMessage>>>),
+    /// This node was linked to an account, which is on disk.
+    Linked(LocalAccountId),
     /// The port of who asks name servers.
     Names(Reply<Option<Port<NameMessage>>>),
 }
@@ -65,6 +73,8 @@ impl Message for NodeMessage {
             Self::Create { .. } => "create",
             Self::Remove { .. } => "remove",
             Self::Dht(_) => "dht",
+            Self::Linking(_) => "linking",
+            Self::Linked(_) => "linked",
             Self::Names(_) => "names",
         }
     }

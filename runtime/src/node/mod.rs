@@ -7,6 +7,7 @@
 //!   names.rs                          names instead of ids
 //!   parts.rs                          what the root starts: DHT, names and accounts
 //!   events.rs                         from all accounts to all subscribers
+//!   linking.rs                        becoming a device of an account, and letting others in
 //!   folder.rs                         the data folder, locked
 //!   thread.rs                         the actix system and its threads
 //! ```
@@ -31,6 +32,7 @@ mod conversation;
 mod dht;
 mod events;
 mod folder;
+mod linking;
 mod messages;
 mod names;
 mod parts;

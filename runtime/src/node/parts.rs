@@ -19,17 +19,20 @@ use skep_actors::dht::network::Network;
 use skep_actors::dht::opendht::{OpenDhtNetwork, node_id};
 use skep_actors::dht::{BothNetworks, DhtActor, DhtMemory};
 use skep_actors::event::NodeEvent;
+use skep_actors::linking::messages::LinkingMessage;
+use skep_actors::linking::{LinkingActor, LinkingConfig, import_by_pin};
 use skep_actors::names::{NameActor, NameConfig, NameMessage};
 use skep_actors::peer::transport::{GatherOptions, UnusedPlaces};
 use skep_actors::supervision::{ChildSpec, Environment, Outlet, Port, Scope};
+use skep_actors::transfer::messages::TransferLimits;
 use skep_protocol::dht::opendht::packet::NetworkId;
 use skep_protocol::ids::LocalAccountId;
 use skep_protocol::names::ServerUrl;
 
 use super::actor::NodeActor;
-use super::messages::{CreationProgress, NewAccount, OnProgress, Origin};
+use super::messages::{CreationProgress, NewAccount, NodeMessage, OnProgress, Origin};
 use super::thread::Foundations;
-use crate::config::DhtNetwork;
+use crate::config::{DhtNetwork, FilesConfig};
 use crate::error::NodeError;
 
 /// File of known names in the data folder.
@@ -49,6 +52,9 @@ pub(crate) trait Parts: Send + Sync + 'static {
     /// Starts who asks name servers.
     fn start_names(&self, events: Outlet<NodeEvent>, scope: &mut Scope<'_, NodeActor>) -> Port<NameMessage>;
 
+    /// Starts who links this node to an account of other devices.
+    fn start_linking(&self, dht: Port<DhtMessage>, scope: &mut Scope<'_, NodeActor>) -> Port<LinkingMessage>;
+
     /// Starts an account that is on disk.
     fn start_account(
         &self,
@@ -58,10 +64,11 @@ pub(crate) trait Parts: Send + Sync + 'static {
         scope: &mut Scope<'_, NodeActor>,
     ) -> Port<AccountMessage>;
 
-    /// Makes an account on disk.
+    /// Makes an account on disk; the DHT is asked for what other devices have put there.
     fn create_account(
         &self,
         new: NewAccount,
+        dht: Port<DhtMessage>,
         progress: OnProgress,
     ) -> BoxFuture<'static, Result<LocalAccountId, NodeError>>;
 
@@ -90,6 +97,7 @@ pub(crate) fn install(foundations: &Foundations<'_>) -> Result<Box<dyn Parts>, N
         name_server: foundations.config.names.server.clone(),
         gather: GatherOptions { include_loopback: foundations.config.links.loopback },
         unused: UnusedPlaces::default(),
+        files: limits(&foundations.config.files),
         pool: foundations.pool.clone(),
         environment: foundations.environment.clone(),
     }))
@@ -103,8 +111,17 @@ struct RealParts {
     name_server: Option<ServerUrl>,
     gather: GatherOptions,
     unused: UnusedPlaces,
+    files: TransferLimits,
     pool: BlockingPool,
     environment: Environment,
+}
+
+fn limits(config: &FilesConfig) -> TransferLimits {
+    let all = TransferLimits::default();
+    TransferLimits {
+        largest: config.largest.unwrap_or(all.largest),
+        quota: config.quota.unwrap_or(all.quota),
+    }
 }
 
 /// Fails if another process has one of these ports: the DHT over Kademlia shares ports, so that the
@@ -195,6 +212,18 @@ impl Parts for RealParts {
         scope.start_child(ChildSpec::new("names"), move || NameActor::new(config.clone()))
     }
 
+    fn start_linking(&self, dht: Port<DhtMessage>, scope: &mut Scope<'_, NodeActor>) -> Port<LinkingMessage> {
+        let config = LinkingConfig {
+            accounts: self.accounts.clone(),
+            dht,
+            pool: self.pool.clone(),
+            gather: self.gather,
+            unused: self.unused.clone(),
+            linked: scope.port().outlet(NodeMessage::Linked),
+        };
+        scope.start_child(ChildSpec::new("linking"), move || LinkingActor::new(config.clone()))
+    }
+
     fn start_account(
         &self,
         local: LocalAccountId,
@@ -212,6 +241,7 @@ impl Parts for RealParts {
             names: names.outlet(NameMessage::Want),
             gather: self.gather,
             unused: self.unused.clone(),
+            files: self.files,
             public: false,
             announcement: random_value_id(&self.environment),
         };
@@ -221,6 +251,7 @@ impl Parts for RealParts {
     fn create_account(
         &self,
         new: NewAccount,
+        dht: Port<DhtMessage>,
         progress: OnProgress,
     ) -> BoxFuture<'static, Result<LocalAccountId, NodeError>> {
         let (accounts, environment, pool) =
@@ -234,6 +265,9 @@ impl Parts for RealParts {
                 }
                 Origin::Archive(archive) => {
                     identity::import(&accounts, archive, password, &environment, &pool, progress).await
+                }
+                Origin::Pin(pin) => {
+                    import_by_pin(&accounts, pin, password, &dht, &environment, &pool, progress).await
                 }
             }?)
         }
@@ -254,6 +288,9 @@ fn describe(stage: Stage) -> CreationProgress {
     match stage {
         Stage::Keys { done, of } => {
             CreationProgress { stage: "making keys".to_owned(), done: count(done), total: count(of) }
+        }
+        Stage::Searching => {
+            CreationProgress { stage: "looking for the account".to_owned(), done: 0, total: 1 }
         }
         _ => CreationProgress { stage: "writing".to_owned(), done: 1, total: 1 },
     }

@@ -9,13 +9,17 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use futures::StreamExt as _;
 use skep_actors::account::messages::{AccountView, Password};
+use skep_actors::linking::messages::NumberedStage;
 use skep_actors::supervision::ActorId;
 use skep_actors::swarm::messages::{
     Changed, ConversationView, Exported, MAX_PAGE, Outgoing, Page, ProfileView,
 };
 use skep_actors::swarm::router::messages::RoutesView;
+use skep_actors::transfer::messages::{OfferedView, TransferView};
 use skep_protocol::dht::content::Content;
+use skep_protocol::dht::kind::ValueKind;
 use skep_protocol::ids::{AccountId, CommitId, ConversationId, DhtKey, LocalAccountId};
+use skep_protocol::linking::{InvitationError, PinError};
 
 use skep_protocol::swarm::message::{Mode, Target};
 
@@ -182,6 +186,59 @@ impl Methods<Caller> for Server {
         let password = password(params.password.as_ref());
         let account = self.node.import_account(archive, password, caller.progress()).await?;
         Ok(account.describe().await?)
+    }
+
+    async fn account_link_by_pin(
+        &self,
+        caller: &Caller,
+        params: LinkByPinParams,
+    ) -> Result<AccountView, RpcError> {
+        let pin = params
+            .pin
+            .reveal()
+            .parse()
+            .map_err(|error: PinError| RpcError::new(ErrorCode::InvalidParams, error.to_string()))?;
+        let password = password(params.password.as_ref());
+        let account = self.node.link_by_pin(pin, password, caller.progress()).await?;
+        Ok(account.describe().await?)
+    }
+
+    async fn account_link(&self, _: &Caller, _: Nothing) -> Result<NumberedStage, RpcError> {
+        Ok(self.node.begin_linking().await?)
+    }
+
+    async fn account_link_stage(&self, _: &Caller, params: StageParams) -> Result<NumberedStage, RpcError> {
+        Ok(self.node.linking(params.after).await?)
+    }
+
+    async fn account_link_password(&self, _: &Caller, params: LinkPasswordParams) -> Result<Done, RpcError> {
+        self.node.linking_password(Password(params.password.reveal().to_owned())).await?;
+        Ok(Done {})
+    }
+
+    async fn account_link_cancel(&self, _: &Caller, _: Nothing) -> Result<Done, RpcError> {
+        self.node.cancel_linking().await?;
+        Ok(Done {})
+    }
+
+    async fn device_add(&self, _: &Caller, params: InvitationParams) -> Result<Done, RpcError> {
+        let invitation = params
+            .invitation
+            .parse()
+            .map_err(|error: InvitationError| RpcError::new(ErrorCode::InvalidParams, error.to_string()))?;
+        self.account(params.account).add_device(invitation).await?;
+        Ok(Done {})
+    }
+
+    async fn device_cancel(&self, _: &Caller, params: AccountParams) -> Result<Done, RpcError> {
+        self.account(params.account).cancel_add_device().await?;
+        Ok(Done {})
+    }
+
+    async fn device_pin(&self, _: &Caller, params: ExportParams) -> Result<PinView, RpcError> {
+        let pin = self.account(params.account).export_under_pin(password(params.password.as_ref())).await?;
+        let seconds = ValueKind::UserData.lifetime().as_secs();
+        Ok(PinView { pin: Secret::new(pin.shown().to_string()), seconds })
     }
 
     async fn account_export(&self, _: &Caller, params: ExportParams) -> Result<ArchiveView, RpcError> {
@@ -391,6 +448,33 @@ impl Methods<Caller> for Server {
         Ok(self.conversation(account, conversation).export(absolute(path)?).await?)
     }
 
+    async fn file_send(&self, _: &Caller, params: FileSendParams) -> Result<OfferedView, RpcError> {
+        let FileSendParams { account, conversation, path, reply_to } = params;
+        Ok(self.conversation(account, conversation).send_file(absolute(path)?, reply_to).await?)
+    }
+
+    async fn file_fetch(&self, _: &Caller, params: FileFetchParams) -> Result<TransferView, RpcError> {
+        let FileFetchParams { account, conversation, message, to } = params;
+        let to = to.map(absolute).transpose()?;
+        Ok(self.conversation(account, conversation).fetch_file(message, to).await?)
+    }
+
+    async fn file_cancel(&self, _: &Caller, params: MessageParams) -> Result<Done, RpcError> {
+        let MessageParams { account, conversation, message } = params;
+        self.conversation(account, conversation).cancel_file(message).await?;
+        Ok(Done {})
+    }
+
+    async fn file_remove(&self, _: &Caller, params: MessageParams) -> Result<Done, RpcError> {
+        let MessageParams { account, conversation, message } = params;
+        self.conversation(account, conversation).remove_file(message).await?;
+        Ok(Done {})
+    }
+
+    async fn file_list(&self, _: &Caller, params: AccountParams) -> Result<TransfersView, RpcError> {
+        Ok(TransfersView { transfers: self.account(params.account).transfers().await? })
+    }
+
     async fn message_send(&self, _: &Caller, params: SendParams) -> Result<MessageRef, RpcError> {
         let SendParams { account, conversation, body } = params;
         self.write(account, conversation, Outgoing::Text { body, reply_to: None }).await
@@ -441,6 +525,21 @@ impl Methods<Caller> for Server {
     async fn message_log(&self, _: &Caller, params: LogParams) -> Result<CommitsView, RpcError> {
         let conversation = self.conversation(params.account, params.conversation);
         Ok(CommitsView { commits: conversation.log(params.limit.min(MAX_LOG)).await? })
+    }
+
+    async fn device_list(&self, _: &Caller, params: AccountParams) -> Result<DevicesView, RpcError> {
+        Ok(DevicesView { devices: self.account(params.account).devices().await? })
+    }
+
+    async fn device_rename(&self, _: &Caller, params: RenameParams) -> Result<Done, RpcError> {
+        self.account(params.account).rename_device(params.name).await?;
+        Ok(Done {})
+    }
+
+    async fn device_revoke(&self, _: &Caller, params: RevokeParams) -> Result<Done, RpcError> {
+        let password = password(params.password.as_ref());
+        self.account(params.account).revoke_device(params.device, password).await?;
+        Ok(Done {})
     }
 
     async fn links_list(&self, _: &Caller, params: AccountParams) -> Result<LinksView, RpcError> {

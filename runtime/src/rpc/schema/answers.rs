@@ -7,15 +7,17 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use skep_actors::account::messages::{AccountView, ContactView, LinkView, RequestView};
+use skep_actors::account::messages::{AccountView, ContactView, DeviceView, LinkView, RequestView};
 use skep_actors::dht::messages::ListenEvent;
 use skep_actors::event::NodeEvent;
 use skep_actors::supervision::ActorRow;
 use skep_actors::swarm::messages::{ConversationView, MemberView, MessageView};
+use skep_actors::transfer::messages::TransferView;
 use skep_protocol::dht::value::{Body, Value};
 use skep_protocol::ids::{AccountId, CommitId, ConversationId};
 use skep_protocol::names::Profile;
 
+use super::Secret;
 use crate::node::Health;
 
 /// What is preferred of a conversation, on this device.
@@ -54,6 +56,22 @@ pub struct NamesView {
 pub struct ProfilesView {
     /// Whom it found: texts by the names that the directory has for them, such as `username` and `id`.
     pub profiles: Vec<Profile>,
+}
+
+/// A PIN under which the archive of an account is found on the DHT.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PinView {
+    /// The PIN, to be typed on the other device.
+    pub pin: Secret,
+    /// For how many seconds from now.
+    pub seconds: u64,
+}
+
+/// Files on their way, or waited for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct TransfersView {
+    /// The transfers.
+    pub transfers: Vec<TransferView>,
 }
 
 /// It was done.
@@ -280,6 +298,13 @@ pub struct CommitsView {
     /// Their ids.
     #[schemars(with = "Vec<String>")]
     pub commits: Vec<CommitId>,
+}
+
+/// Devices of an account.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct DevicesView {
+    /// The devices.
+    pub devices: Vec<DeviceView>,
 }
 
 /// Links.

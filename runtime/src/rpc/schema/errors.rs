@@ -6,8 +6,10 @@ use skep_actors::account::messages::AccountError;
 use skep_actors::dht::messages::DhtError;
 use skep_actors::supervision::{AskError, SendError};
 use skep_actors::swarm::messages::ConversationError;
+use skep_actors::transfer::messages::TransferError;
 
 use crate::error::NodeError;
+use skep_protocol::linking::PinError;
 use skep_protocol::names::{AskError as NameServerError, RegisterError};
 
 macro_rules! error_codes {
@@ -118,6 +120,7 @@ fn code(error: &NodeError) -> ErrorCode {
         NodeError::NotRegistered(_) => ErrorCode::Refused,
         NodeError::Account(error) => account_code(error),
         NodeError::Conversation(error) => conversation_code(error),
+        NodeError::Transfer(error) => transfer_code(error),
         NodeError::Unanswered(AskError::NotSent(SendError::Full { .. })) => ErrorCode::Busy,
         NodeError::Unanswered(AskError::NotSent(_)) => ErrorCode::Stopping,
         NodeError::Unanswered(AskError::Deadline { .. }) => ErrorCode::Deadline,
@@ -154,24 +157,57 @@ fn dht_code(error: &DhtError) -> ErrorCode {
 
 fn account_code(error: &AccountError) -> ErrorCode {
     match error {
-        AccountError::Oneself(_) | AccountError::TooMany(_) | AccountError::NoGroup(_) => ErrorCode::Refused,
+        AccountError::Oneself(_)
+        | AccountError::TooMany(_)
+        | AccountError::NoGroup(_)
+        | AccountError::OwnDevice
+        | AccountError::DeviceName
+        | AccountError::Revocation(_) => ErrorCode::Refused,
         AccountError::InConversation(error) => conversation_code(error),
         AccountError::UnknownContact(_)
         | AccountError::UnknownRequest(_)
         | AccountError::UnknownInvitation(_)
+        | AccountError::UnknownDevice(_)
         | AccountError::UnknownConversation(_) => ErrorCode::NotFound,
         AccountError::WrongPassword => ErrorCode::WrongPassword,
         AccountError::Archive(_) | AccountError::Conversation(_) => ErrorCode::BadArchive,
         AccountError::Storage(_) => ErrorCode::Storage,
         AccountError::ConversationDown(_) | AccountError::ConversationReturning(_) => ErrorCode::NotReady,
+        AccountError::NothingUnderPin => ErrorCode::NotFound,
+        AccountError::Pin(PinError::Malformed) => ErrorCode::InvalidParams,
+        AccountError::Pin(PinError::TooLong(_)) => ErrorCode::Refused,
+        AccountError::InDht(error) => dht_code(error),
+        AccountError::AddingDevice => ErrorCode::Busy,
+        AccountError::NewDevice(_) => ErrorCode::Unreachable,
+        AccountError::Linking(_) => ErrorCode::Refused,
         AccountError::Busy(_) => ErrorCode::Busy,
+        _ => ErrorCode::Internal,
+    }
+}
+
+fn transfer_code(error: &TransferError) -> ErrorCode {
+    match error {
+        TransferError::Conversation(error) => conversation_code(error),
+        TransferError::NotReady(_) => ErrorCode::NotReady,
+        TransferError::NoTransfer(_) => ErrorCode::NotFound,
+        TransferError::Offer(_)
+        | TransferError::NoRoom(_)
+        | TransferError::NotAFile { .. }
+        | TransferError::NotAFolder(_)
+        | TransferError::Elsewhere(_)
+        | TransferError::Changed(_)
+        | TransferError::TooMany => ErrorCode::Refused,
+        TransferError::Storage(_) => ErrorCode::Storage,
+        TransferError::Busy(_) => ErrorCode::Busy,
         _ => ErrorCode::Internal,
     }
 }
 
 fn conversation_code(error: &ConversationError) -> ErrorCode {
     match error {
-        ConversationError::UnknownMessage { .. } | ConversationError::NoTarget { .. } => ErrorCode::NotFound,
+        ConversationError::UnknownMessage { .. }
+        | ConversationError::NoTarget { .. }
+        | ConversationError::NoFile { .. } => ErrorCode::NotFound,
         ConversationError::TooLong { .. }
         | ConversationError::NotYours { .. }
         | ConversationError::NotEditable { .. }

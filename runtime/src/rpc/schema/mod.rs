@@ -14,8 +14,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use skep_actors::account::messages::AccountView;
+use skep_actors::linking::messages::NumberedStage;
 use skep_actors::swarm::messages::{Changed, ConversationView, Exported, Page, ProfileView};
 use skep_actors::swarm::router::messages::RoutesView;
+use skep_actors::transfer::messages::{OfferedView, TransferView};
 
 pub use crate::node::NamedView;
 pub use answers::*;
@@ -123,6 +125,17 @@ methods! {
     account_import AccountImport "account.import": ImportParams => AccountView;
     /// The archive of an account.
     account_export AccountExport "account.export": ExportParams => ArchiveView;
+    /// Makes this node a device of the account that another device has put on the DHT, as `device.pin`
+    /// does. `progress` notifications tell how far it is.
+    account_link_by_pin AccountLinkByPin "account.link_by_pin": LinkByPinParams => AccountView;
+    /// Begins to make this node a device of an account, a device of which lets it in. One linking at a time.
+    account_link AccountLink "account.link": Nothing => NumberedStage;
+    /// How far the linking is: the next stage after the one whose number is given, or after a second the same.
+    account_link_stage AccountLinkStage "account.link_stage": StageParams => NumberedStage;
+    /// Gives the account's password, when the stage is `password`.
+    account_link_password AccountLinkPassword "account.link_password": LinkPasswordParams => Done;
+    /// Cancels the linking.
+    account_link_cancel AccountLinkCancel "account.link_cancel": Nothing => Done;
     /// All accounts. One that does not answer is left out.
     account_list AccountList "account.list": Nothing => AccountsView;
     /// An account at a glance.
@@ -214,7 +227,39 @@ methods! {
     /// The newest commits, merges included, to compare replicas.
     message_log MessageLog "message.log": LogParams => CommitsView;
 
-    /// All links of an account to devices of others.
+    /// The devices of an account, this one included.
+    device_list DeviceList "device.list": AccountParams => DevicesView;
+    /// Gives this device of an account another name, which the others hear of.
+    device_rename DeviceRename "device.rename": RenameParams => Done;
+    /// Revokes another device of an account, for ever: whoever hears of it has nothing to do with that
+    /// device any more.
+    device_revoke DeviceRevoke "device.revoke": RevokeParams => Done;
+
+    /// Puts the archive of an account on the DHT for ten minutes, where another device finds it with the PIN
+    /// and the account's password.
+    device_pin DevicePin "device.pin": ExportParams => PinView;
+
+    /// Lets a new device in that shows this invitation, as `account.link` makes one: it gets the account,
+    /// with its keys. Answered when it has it, which may take minutes. One at a time.
+    device_add DeviceAdd "device.add": InvitationParams => Done;
+    /// Calls off what `device.add` began.
+    device_cancel DeviceCancel "device.cancel": AccountParams => Done;
+
+    /// Offers a file of the node's machine. It stays where it is, and is served from there. Answered when
+    /// the file is hashed and the offer durable.
+    file_send FileSend "file.send": FileSendParams => OfferedView;
+    /// Fetches a file that a message offers, from whichever device has it, now or after a restart.
+    /// `transfer` events tell how far it is, and where it is when it is whole and verified.
+    file_fetch FileFetch "file.fetch": FileFetchParams => TransferView;
+    /// Fetches a file no more; what came of it is removed.
+    file_cancel FileCancel "file.cancel": MessageParams => Done;
+    /// Removes a file from the account, and takes the offer back if it is the account's own. Files that
+    /// were offered from, or saved in, other folders stay there.
+    file_remove FileRemove "file.remove": MessageParams => Done;
+    /// All files on their way to or from this device, or waited for.
+    file_list FileList "file.list": AccountParams => TransfersView;
+
+    /// All links of an account to other devices.
     links_list LinksList "links.list": AccountParams => LinksView;
 
     /// Looks up whose a name is, or the name of an id, at a name server. That may take a minute and more.

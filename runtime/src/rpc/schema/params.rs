@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use skep_actors::swarm::messages::ProfileChange;
-use skep_protocol::ids::{AccountId, CommitId, ConversationId, LocalAccountId};
+use skep_protocol::ids::{AccountId, CommitId, ConversationId, DeviceId, LocalAccountId};
 use zeroize::Zeroize as _;
 
 /// No parameters.
@@ -45,6 +45,45 @@ pub struct ImportParams {
     pub password: Option<Secret>,
 }
 
+/// An account that another device has put on the DHT.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LinkByPinParams {
+    /// The PIN that the other device shows.
+    pub pin: Secret,
+    /// The account's password, if it has one. It protects the archive here, too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password: Option<Secret>,
+}
+
+/// A stage of the linking.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StageParams {
+    /// The number of the stage that is known.
+    #[serde(default)]
+    pub after: u64,
+}
+
+/// The password of the account that lets this node in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LinkPasswordParams {
+    /// The password.
+    pub password: Secret,
+}
+
+/// The invitation of a new device.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct InvitationParams {
+    /// The account, by its local name.
+    #[schemars(with = "String")]
+    pub account: LocalAccountId,
+    /// What the new device shows: `jami-auth://…`.
+    pub invitation: String,
+}
+
 /// An account whose archive is wanted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -73,8 +112,23 @@ pub struct RenameParams {
     /// The account, by its local name.
     #[schemars(with = "String")]
     pub account: LocalAccountId,
-    /// The new display name.
+    /// The new name.
     pub name: String,
+}
+
+/// A device to be revoked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RevokeParams {
+    /// The account, by its local name.
+    #[schemars(with = "String")]
+    pub account: LocalAccountId,
+    /// The device.
+    #[schemars(with = "String")]
+    pub device: DeviceId,
+    /// Opens the archive if it is protected.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password: Option<Secret>,
 }
 
 /// Other settings.
@@ -237,6 +291,43 @@ pub struct ConversationPathParams {
     pub conversation: ConversationId,
     /// Absolute path of the new file.
     pub path: PathBuf,
+}
+
+/// A file of the node's machine to offer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FileSendParams {
+    /// The account, by its local name.
+    #[schemars(with = "String")]
+    pub account: LocalAccountId,
+    /// The conversation.
+    #[schemars(with = "String")]
+    pub conversation: ConversationId,
+    /// Absolute path of the file.
+    pub path: PathBuf,
+    /// The message it answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub reply_to: Option<CommitId>,
+}
+
+/// A file to fetch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FileFetchParams {
+    /// The account, by its local name.
+    #[schemars(with = "String")]
+    pub account: LocalAccountId,
+    /// The conversation.
+    #[schemars(with = "String")]
+    pub conversation: ConversationId,
+    /// The message that offers the file.
+    #[schemars(with = "String")]
+    pub message: CommitId,
+    /// Absolute path of the folder to save it in, under a name that is free there; the account's own
+    /// folder if none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<PathBuf>,
 }
 
 /// A text to send.
