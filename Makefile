@@ -4,7 +4,7 @@ SHELL := /bin/bash
 export PATH := $(HOME)/.cargo/bin:$(PATH)
 
 .DEFAULT_GOAL := build
-.PHONY: setup build demo demo-group demo-jami test live bench bench-dht bench-group bench-parts lint doc clean
+.PHONY: setup build demo demo-group demo-jami test live bench bench-dht bench-file bench-group bench-parts lint doc clean
 
 setup: ## install what is missing
 	@.ci/setup
@@ -47,6 +47,10 @@ bench-dht: ## as root: measure Skep among the nodes of Jami's DHT; the results g
 	@.ci/setup jami
 	cargo build --locked --release -p skep
 	cargo run --locked --release -p skep-bench -- dht
+
+bench-file: setup ## measure a file of 1 GiB between two nodes; the results go to target/bench/file.json
+	cargo build --locked --release -p skep
+	cargo run --locked --release -p skep-bench -- file
 
 # Compared with the real daemon when it is there, as above; as root, every node has a namespace of its own.
 bench-group: setup ## measure groups of four, ten, fifty and a thousand; the results go to target/bench/group.json

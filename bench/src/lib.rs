@@ -3,6 +3,7 @@
 //! ```text
 //!   node          the `node` command: which measurement runs when, and on what
 //!   dht           the `dht` command: Skep on Jami's DHT, among nodes of both kinds
+//!   file          the `file` command: a large file between two nodes
 //!   group         the `group` command: groups of many processes, and of a thousand members in this one
 //!   messenger     two talking nodes, of either kind, and the times they take
 //!     skep        a `skep run` process
@@ -21,6 +22,7 @@ mod conversation;
 mod daemon;
 pub mod dht;
 mod error;
+pub mod file;
 pub mod group;
 pub mod history;
 mod local_first;

@@ -4,7 +4,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use skep_bench::{BenchError, Progress, dht, group, node};
+use skep_bench::{BenchError, Progress, dht, file, group, node};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Measures Skep, beside the real daemon where it is installed.
@@ -21,6 +21,8 @@ enum Command {
     Node(node::Options),
     /// Nodes on Jami's DHT, half of them real; writes target/bench/dht.json
     Dht(dht::Options),
+    /// A large file between two nodes; writes target/bench/file.json
+    File(file::Options),
     /// Groups of many processes, a group of a thousand, and what groups cost; writes target/bench/group.json
     Group(group::Options),
 }
@@ -37,6 +39,7 @@ async fn main() -> ExitCode {
         match command {
             Command::Node(options) => node::run(&options, progress).await,
             Command::Dht(options) => dht::run(&options, progress).await,
+            Command::File(options) => file::run(options, progress).await,
             Command::Group(options) => group::run(&options, progress).await,
         }
     };

@@ -4,9 +4,10 @@ use std::path::Path;
 use std::time::Instant;
 
 use skep::rpc::schema::{
-    ContactParams, ConversationParams, CreateParams, ListParams, Nothing, PathParams, SendParams, method,
+    ContactParams, ConversationParams, CreateParams, FileFetchParams, FileSendParams, ListParams,
+    MessageParams, Nothing, PathParams, SendParams, method,
 };
-use skep::{AccountId, ConversationId, Event, LocalAccountId, NodeEvent};
+use skep::{AccountId, CommitId, ConversationId, Event, LocalAccountId, NodeEvent, TransferState};
 use skep_tests::harness::{DHT_PORT, Mark, Network, Node, NodeSetup, Place, Result, import_params, until};
 
 use crate::messenger::Messenger;
@@ -87,6 +88,54 @@ impl SkepNode {
     ) -> Result<usize> {
         let params = ListParams { account: own.local, conversation, before: None, limit };
         Ok(self.0.call(method::MessageList, params).await?.view.messages.len())
+    }
+
+    /// Offers a file of this machine.
+    pub(crate) async fn send_file(
+        &mut self,
+        own: &SkepAccount,
+        conversation: ConversationId,
+        path: &Path,
+    ) -> Result<CommitId> {
+        let (account, path) = (own.local, path.to_owned());
+        let params = FileSendParams { account, conversation, path, reply_to: None };
+        Ok(self.0.call(method::FileSend, params).await?.message)
+    }
+
+    /// Begins to fetch a file into the account's own folder.
+    pub(crate) async fn fetch_file(
+        &mut self,
+        own: &SkepAccount,
+        conversation: ConversationId,
+        message: CommitId,
+    ) -> Result<()> {
+        let params = FileFetchParams { account: own.local, conversation, message, to: None };
+        self.0.call(method::FileFetch, params).await.map(|_| ())
+    }
+
+    /// Removes a file that was fetched.
+    pub(crate) async fn remove_file(
+        &mut self,
+        own: &SkepAccount,
+        conversation: ConversationId,
+        message: CommitId,
+    ) -> Result<()> {
+        let params = MessageParams { account: own.local, conversation, message };
+        self.0.call(method::FileRemove, params).await.map(|_| ())
+    }
+
+    /// Since when a file is here, if it is.
+    pub(crate) async fn file_done(&self, message: CommitId) -> Result<Option<Instant>> {
+        let done = |told: &NodeEvent| match &told.event {
+            Event::Transfer { transfer } if transfer.message == message => {
+                (transfer.state == TransferState::Done).then_some(())
+            }
+            _ => None,
+        };
+        if self.0.events().find(Mark::BEGINNING, done).is_none() {
+            return Ok(None);
+        }
+        Ok(Some(self.0.events().arrival(Mark::BEGINNING, "a file", done).await?.0))
     }
 
     async fn arrival<T>(

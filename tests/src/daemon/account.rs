@@ -10,7 +10,7 @@ use std::time::Instant;
 use skep::{AccountId, CommitId, ConversationId};
 
 use super::{Daemon, JOINED, Signal};
-use crate::harness::{Failure, HUB, Mark, Result, check, until};
+use crate::harness::{Failure, HUB, Mark, Newcomer, Result, check, until};
 
 /// An account on a daemon.
 #[derive(Clone, Debug)]
@@ -60,6 +60,16 @@ impl Daemon {
         self.add_account(name, &given).await
     }
 
+    /// Opens the account of a newcomer, which is much quicker than making one.
+    ///
+    /// # Errors
+    /// [`Failure`] when there is no such newcomer, or it cannot be opened.
+    pub async fn arrive(&self, newcomer: &Newcomer) -> Result<DaemonAccount> {
+        let file = self.folder().join("newcomer.gz");
+        std::fs::write(&file, newcomer.archive()?).map_err(Failure::file(&file))?;
+        self.import_account(newcomer.name(), &file, None).await
+    }
+
     async fn add_account(&self, name: &str, given: &[(&str, &str)]) -> Result<DaemonAccount> {
         let mut details: Details = self.bus.call("getAccountTemplate", &"RING").await?;
         let settings = settings(name, self.bootstrap());
@@ -105,6 +115,36 @@ impl Daemon {
             self.bus.call("exportToFile", &(&own.local, file, password)).await?
         };
         check(exported, || format!("{} to export its account", self.name()))
+    }
+
+    /// Makes a device of the account that another device has put on the DHT under a PIN, and waits until
+    /// others can find it.
+    ///
+    /// # Errors
+    /// [`Failure`] when it is not found or cannot be opened.
+    pub async fn link_by_pin(&self, name: &str, pin: &str, password: Option<&str>) -> Result<DaemonAccount> {
+        let given = [("Account.archivePIN", pin), ("Account.archivePassword", password.unwrap_or_default())];
+        self.add_account(name, &given).await
+    }
+
+    /// Puts the account's archive on the DHT, and returns the PIN.
+    ///
+    /// # Errors
+    /// [`Failure`] when the password is wrong or the network is not reached.
+    pub async fn export_under_pin(&self, own: &DaemonAccount, password: Option<&str>) -> Result<String> {
+        let since = self.events().mark();
+        let arguments = (&own.local, password.unwrap_or_default());
+        let begun: bool = self.bus.call("exportOnRing", &arguments).await?;
+        check(begun, || format!("{} to begin to export its account", self.name()))?;
+        let ended = |signal: &Signal| match signal {
+            Signal::Exported { account, status, pin } if *account == own.local => {
+                Some((*status, pin.clone()))
+            }
+            _ => None,
+        };
+        let (status, pin) = self.events().wait(since, "a PIN", ended).await?;
+        check(status == 0, || format!("{} to export its account, not status {status}", self.name()))?;
+        Ok(pin)
     }
 
     /// What the daemon finds wrong with the certificates of a device whose authority it is given: names of
@@ -156,6 +196,17 @@ impl Daemon {
         let contact = contact.to_string();
         self.bus.call::<_, ()>("addContact", &(&own.local, &contact)).await?;
         self.bus.call("sendTrustRequest", &(&own.local, &contact, profile.as_bytes())).await
+    }
+
+    /// The contacts of an account.
+    ///
+    /// # Errors
+    /// [`Failure`] when one of them has no id.
+    pub async fn contacts(&self, own: &DaemonAccount) -> Result<Vec<AccountId>> {
+        let contacts: Vec<Details> = self.bus.call("getContacts", &own.local.as_str()).await?;
+        let id = |contact: &Details| contact.get("id").and_then(|id| id.parse().ok());
+        let no_id = || Failure::Expected(format!("{} to tell the ids of its contacts", self.name()));
+        contacts.iter().map(|contact| id(contact).ok_or_else(no_id)).collect()
     }
 
     /// Removes a contact; the conversation with it goes too, unless it is banned.

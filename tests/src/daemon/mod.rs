@@ -8,6 +8,7 @@
 //!   binding    a node of OpenDHT's Python binding
 //!   console    how those two are told what to do
 //!   account    what an account does: contacts, conversations, messages, archives
+//!   file       what it does with files
 //!   group      what it does in groups
 //! ```
 //!
@@ -18,6 +19,7 @@ mod binding;
 mod bus;
 mod console;
 mod dhtnode;
+mod file;
 mod group;
 mod process;
 mod signal;
@@ -28,6 +30,7 @@ use std::process::Command;
 pub use account::{DaemonAccount, Relation};
 pub use binding::{BindingNode, BindingValue};
 pub use dhtnode::DhtNode;
+pub use file::OfferedFile;
 pub use group::Roles;
 pub use process::{Bootstrap, Daemon};
 pub use signal::{JOINED, Signal};

@@ -112,12 +112,14 @@ impl Daemon {
         self.process.go_on();
     }
 
-    /// Starts it again on the same data, and waits until it answers.
+    /// Starts it again on the same data, and waits until it answers. Killed while it wrote, it leaves locks in
+    /// its repositories and never takes another commit there, so these are removed, as people have to.
     ///
     /// # Errors
     /// As [`Self::start`].
     pub async fn restart(&mut self) -> Result<()> {
         self.kill();
+        remove_locks(&self.accounts())?;
         self.process = launch(&self.name, &self.place, &self.folder)?;
         self.bus.answers().await
     }
@@ -126,6 +128,11 @@ impl Daemon {
     #[must_use]
     pub fn accounts(&self) -> PathBuf {
         self.folder.join("home/.local/share/jami")
+    }
+
+    /// Where its files are.
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// The bootstrap it was given, as accounts are told it.
@@ -144,6 +151,23 @@ fn launch(name: &str, place: &Place, folder: &Path) -> Result<Process> {
     // -c writes the log to the terminal, -p keeps running without clients.
     let arguments = ["-c", "-p"];
     Process::start(name, place, Path::new(DAEMON), &arguments, &variables(folder), &log(folder))
+}
+
+/// Removes the locks of git below a folder, if that is there.
+fn remove_locks(folder: &Path) -> Result<()> {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        entries => entries.map_err(Failure::file(folder))?,
+    };
+    for entry in entries {
+        let path = entry.map_err(Failure::file(folder))?.path();
+        if path.is_dir() && !path.is_symlink() {
+            remove_locks(&path)?;
+        } else if path.extension().is_some_and(|extension| extension == "lock") {
+            fs::remove_file(&path).map_err(Failure::file(&path))?;
+        }
+    }
+    Ok(())
 }
 
 fn log(folder: &Path) -> PathBuf {

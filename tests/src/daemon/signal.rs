@@ -21,6 +21,15 @@ pub enum Signal {
         /// Whose.
         account: String,
     },
+    /// The archive of an account is on the DHT under a PIN, or is not.
+    Exported {
+        /// Whose.
+        account: String,
+        /// 0 if it worked, 1 for a wrong password, 2 when the network was not reached.
+        status: i32,
+        /// The PIN.
+        pin: String,
+    },
     /// Somebody asks to become a contact.
     TrustRequest {
         /// Who is asked.
@@ -95,6 +104,15 @@ pub enum Signal {
         /// Its text.
         body: String,
     },
+    /// Something happened to a file.
+    File {
+        /// Who tells it.
+        account: String,
+        /// Its id.
+        file: String,
+        /// What, by the daemon's number.
+        event: i32,
+    },
     /// A history that was asked for.
     Loaded {
         /// The number that the request got.
@@ -135,6 +153,7 @@ impl Signal {
                 let announced = find(fields.get(1)?, "Account.deviceAnnounced")?;
                 (announced == "true").then_some(Self::Announced { account })?
             }
+            "exportOnRingEnded" => Self::Exported { account, status: number(1)?, pin: text(2)?.to_owned() },
             "incomingTrustRequest" => {
                 let (from, profile) = (text(2)?.parse().ok()?, bytes(fields.get(3)?)?);
                 let profile = String::from_utf8_lossy(&profile).into_owned();
@@ -159,6 +178,7 @@ impl Signal {
                 let member = text(2)?.parse().ok()?;
                 Self::Member { account, conversation: conversation()?, member, event }
             }
+            "dataTransferEvent" => Self::File { account, file: text(3)?.to_owned(), event: number(4)? },
             // The second is what later versions send; there the texts are inside a structure.
             "messageReceived" | "swarmMessageReceived" => {
                 Self::Message { account, conversation: conversation()?, body: find(fields.get(2)?, "body")? }
@@ -229,6 +249,13 @@ mod tests {
     }
 
     #[test]
+    fn a_pin_is_read_with_its_status() {
+        let fields = [Value::from("a"), 0_i32.into(), "q0xf5lsa".into()];
+        let expected = Signal::Exported { account: "a".to_owned(), status: 0, pin: "q0xf5lsa".to_owned() };
+        assert_eq!(Signal::parse("exportOnRingEnded", &fields), Some(expected));
+    }
+
+    #[test]
     fn what_members_do_beside_writing_is_read() {
         let (id, member) =
             ("11eac7c8522415e5294f255daa4284711bd28268", "80eeb21d7e704d9da4e4a51d01a686f5587a9127");
@@ -242,6 +269,9 @@ mod tests {
         let expected = Signal::Read { account: account.clone(), conversation, member: member_id, message };
         assert_eq!(Signal::parse("accountMessageStatusChanged", &status(3)), Some(expected));
         assert_eq!(Signal::parse("accountMessageStatusChanged", &status(2)), None);
+        let transfer = [Value::from("a"), id.into(), id.into(), "file".into(), 6_i32.into()];
+        let expected = Signal::File { account: account.clone(), file: "file".to_owned(), event: 6 };
+        assert_eq!(Signal::parse("dataTransferEvent", &transfer), Some(expected));
         let profile = Value::from(b"FN:Ada".to_vec());
         let asked = [Value::from("a"), id.into(), member.into(), profile, 0_u64.into()];
         let profile = "FN:Ada".to_owned();

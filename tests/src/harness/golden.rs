@@ -43,6 +43,9 @@ impl Golden {
         id: "b08c67bcb7b83cdffbf33f0f4a68c82095c9790c",
     };
 
+    /// The second device of [`Self::ALICE`].
+    pub const ALICE_AGAIN: Self = Self { device: "newest/accounts/alice2", ..Self::ALICE };
+
     /// An account of the daemon of December 2023, with a password.
     pub const BOB: Self = Self {
         archive: "jami-13.11.0/accounts/bob/archive-password.gz",

@@ -1,6 +1,7 @@
 //! People without a past, for scenarios that need many: their keys were made beforehand, for making one
 //! takes a second.
 
+use std::fmt::Display;
 use std::io::Read as _;
 use std::path::Path;
 use std::sync::OnceLock;
@@ -16,8 +17,9 @@ use skep_protocol::time::UnixMillis;
 use super::golden::write_account;
 use super::{Failure, Result};
 
-/// RSA keys that belong to nobody.
-const KEYS: &[u8] = include_bytes!("../../data/keys/rsa-2048.pem.gz");
+/// RSA keys that belong to nobody: quick ones, and ones as long as those of real accounts.
+const SHORT: &[u8] = include_bytes!("../../data/keys/rsa-2048.pem.gz");
+const LONG: &[u8] = include_bytes!("../../data/keys/rsa-4096.pem.gz");
 
 /// What ends a key there.
 const END: &str = "-----END PRIVATE KEY-----\n";
@@ -27,16 +29,40 @@ const END: &str = "-----END PRIVATE KEY-----\n";
 pub struct Newcomer {
     number: usize,
     name: String,
+    long_keys: bool,
+}
+
+/// The keys of one.
+struct Keys {
+    ca: PrivateKey,
+    account: PrivateKey,
+    device: PrivateKey,
 }
 
 impl Newcomer {
     /// How many different ones there can be: two keys each, beside the one that signs all accounts.
     pub const MOST: usize = 32;
 
+    /// How many there can be of those whom a real daemon may meet: three keys each.
+    pub const MOST_REAL: usize = 20;
+
     /// The newcomer of this number, below [`Self::MOST`]; the same number is the same account.
     #[must_use]
     pub fn new(number: usize, name: &str) -> Self {
-        Self { number, name: name.to_owned() }
+        Self { number, name: name.to_owned(), long_keys: false }
+    }
+
+    /// The newcomer of this number, below [`Self::MOST_REAL`], whose keys are as long as those of real
+    /// accounts, and whose certificates nobody else's key has signed.
+    #[must_use]
+    pub fn real(number: usize, name: &str) -> Self {
+        Self { number, name: name.to_owned(), long_keys: true }
+    }
+
+    /// Their name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// Writes the account's folder into a data folder.
@@ -44,21 +70,12 @@ impl Newcomer {
     /// # Errors
     /// [`Failure`] when there are no keys for this number, or the folder cannot be written.
     pub fn lay_out(&self, data: &Path) -> Result<()> {
-        let unusable = |problem: &dyn std::fmt::Display| Failure::Golden {
-            name: self.name.clone(),
-            problem: problem.to_string(),
-        };
-        let keys = keys().map_err(|problem| unusable(&problem))?;
-        let key = |index: usize| keys.get(index).cloned().ok_or_else(|| unusable(&"there are too few keys"));
-        let own = 1 + 2 * self.number;
-        let (ca, account, device) = (key(0)?, key(own)?, key(own + 1)?);
-        let number = self.number as u64 + 1;
-        let serial = |kind: u64| SerialNumber::from_random(kind << 32 | number);
-        let ethereum = EthereumKey::from_bytes(&[7; 32]).ok_or_else(|| unusable(&"no address"))?;
-        let now = today();
-        let archive = Archive::create(AccountKeys { ca, account, ethereum }, now, [serial(1), serial(2)]);
-        let archive = archive.map_err(|error| unusable(&error))?;
-        let identity = archive.enrol(device, IssuedAt { now, serial: serial(3) });
+        let unusable = |problem: &dyn Display| self.unusable(problem);
+        let keys = self.keys()?;
+        let (device, now) = (keys.device.clone(), today());
+        let archive = self.make_archive(keys, now)?;
+        let serial = self.serial(3);
+        let identity = archive.enrol(device, IssuedAt { now, serial });
         let identity = identity.map_err(|error| unusable(&error))?;
         let local = archive.account_id().to_hex().get(..16).unwrap_or_default().parse::<LocalAccountId>();
         let folder = AccountFolder::new(&data.join("accounts"), local.map_err(|error| unusable(&error))?);
@@ -76,20 +93,63 @@ impl Newcomer {
             ],
         )
     }
+
+    /// The account as an unprotected archive, from which any implementation opens it.
+    ///
+    /// # Errors
+    /// [`Failure`] when there are no keys for this number.
+    pub fn archive(&self) -> Result<Vec<u8>> {
+        let archive = self.make_archive(self.keys()?, today())?;
+        archive.seal_unprotected().map_err(|error| self.unusable(&error))
+    }
+
+    fn make_archive(&self, keys: Keys, now: UnixMillis) -> Result<Archive> {
+        let ethereum = EthereumKey::from_bytes(&[7; 32]).ok_or_else(|| self.unusable(&"no address"))?;
+        let keys = AccountKeys { ca: keys.ca, account: keys.account, ethereum };
+        Archive::create(keys, now, [self.serial(1), self.serial(2)]).map_err(|error| self.unusable(&error))
+    }
+
+    fn serial(&self, kind: u64) -> SerialNumber {
+        SerialNumber::from_random(kind << 32 | (self.number as u64 + 1))
+    }
+
+    fn keys(&self) -> Result<Keys> {
+        let (all, of_this) = if self.long_keys {
+            let first = 3 * self.number;
+            (parsed_long(), [first, first + 1, first + 2])
+        } else {
+            let first = 1 + 2 * self.number;
+            (parsed_short(), [0, first, first + 1])
+        };
+        let all = all.map_err(|problem| self.unusable(&problem))?;
+        let key = |index: usize| all.get(index).cloned();
+        let [ca, account, device] = of_this.map(key);
+        let keys = ca.zip(account).zip(device).map(|((ca, account), device)| Keys { ca, account, device });
+        keys.ok_or_else(|| self.unusable(&"there are too few keys"))
+    }
+
+    fn unusable(&self, problem: &dyn Display) -> Failure {
+        Failure::Golden { name: self.name.clone(), problem: problem.to_string() }
+    }
 }
 
-fn keys() -> std::result::Result<&'static [PrivateKey], String> {
-    static PARSED: OnceLock<std::result::Result<Vec<PrivateKey>, String>> = OnceLock::new();
-    let parse = || {
-        let mut text = String::new();
-        GzDecoder::new(KEYS).read_to_string(&mut text).map_err(|error| error.to_string())?;
-        let pems = text.split_inclusive(END).filter(|pem| pem.ends_with(END));
-        pems.map(|pem| PrivateKey::from_pem(pem).map_err(|error| error.to_string())).collect()
-    };
-    match PARSED.get_or_init(parse) {
-        Ok(keys) => Ok(keys),
-        Err(problem) => Err(problem.clone()),
-    }
+type Parsed = std::result::Result<Vec<PrivateKey>, String>;
+
+fn parsed_short() -> std::result::Result<&'static [PrivateKey], &'static str> {
+    static KEYS: OnceLock<Parsed> = OnceLock::new();
+    KEYS.get_or_init(|| parse(SHORT)).as_deref().map_err(String::as_str)
+}
+
+fn parsed_long() -> std::result::Result<&'static [PrivateKey], &'static str> {
+    static KEYS: OnceLock<Parsed> = OnceLock::new();
+    KEYS.get_or_init(|| parse(LONG)).as_deref().map_err(String::as_str)
+}
+
+fn parse(packed: &[u8]) -> Parsed {
+    let mut text = String::new();
+    GzDecoder::new(packed).read_to_string(&mut text).map_err(|error| error.to_string())?;
+    let pems = text.split_inclusive(END).filter(|pem| pem.ends_with(END));
+    pems.map(|pem| PrivateKey::from_pem(pem).map_err(|error| error.to_string())).collect()
 }
 
 /// A minute ago: certificates are valid from then on.

@@ -4,8 +4,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use skep::rpc::client::{Client, ClientError};
 use skep::rpc::schema::{
-    AccountParams, ContactParams, ConversationParams, CreateParams, ImportParams, ListParams, LogParams,
-    MessageBodyParams, MessageParams, Method, Nothing, Secret, SendParams, method,
+    AccountParams, ContactParams, ConversationParams, CreateParams, ExportParams, ImportParams,
+    LinkByPinParams, ListParams, LogParams, MessageBodyParams, MessageParams, Method, Nothing,
+    PasswordParams, Secret, SendParams, method,
 };
 use skep::{
     AccountId, AccountView, CommitId, ContactView, ConversationId, Event, LocalAccountId, MessageView,
@@ -82,6 +83,34 @@ impl Person {
     pub async fn import(mut node: Node, archive: &[u8], password: Option<&str>) -> Result<Self> {
         let view = node.call(method::AccountImport, import_params(archive, password)).await?;
         Ok(Self::of(node, &view))
+    }
+
+    /// A device of the account that another device has put on the DHT under a PIN.
+    ///
+    /// # Errors
+    /// [`Failure`] when it is not found.
+    pub async fn link_by_pin(mut node: Node, pin: &str, password: Option<&str>) -> Result<Self> {
+        let params = LinkByPinParams { pin: secret(pin), password: password.map(secret) };
+        let view = node.call(method::AccountLinkByPin, params).await?;
+        Ok(Self::of(node, &view))
+    }
+
+    /// Puts the account's archive on the DHT, and returns the PIN.
+    ///
+    /// # Errors
+    /// [`Failure::Refused`].
+    pub async fn export_under_pin(&mut self, password: Option<&str>) -> Result<String> {
+        let params = ExportParams { account: self.local, password: password.map(secret) };
+        Ok(self.node.call(method::DevicePin, params).await?.pin.reveal().to_owned())
+    }
+
+    /// Protects the account's archive.
+    ///
+    /// # Errors
+    /// [`Failure::Refused`].
+    pub async fn protect(&mut self, password: &str) -> Result<()> {
+        let params = PasswordParams { account: self.local, old: None, new: Some(secret(password)) };
+        self.node.call(method::AccountChangePassword, params).await.map(drop)
     }
 
     pub(crate) const fn of(node: Node, view: &AccountView) -> Self {

@@ -28,6 +28,10 @@ pub enum Feature {
     Archive,
     /// The same, protected by a password.
     ProtectedArchive,
+    /// An account that one side puts on the DHT under a PIN gets a device on the other.
+    Pin,
+    /// The same, protected by a password.
+    ProtectedPin,
     /// The certificates that one side makes for its device of a shared account satisfy the other.
     DeviceChain,
     /// One asks to be a contact; the other sees it, accepts, and has the conversation.
@@ -64,6 +68,10 @@ pub enum Feature {
     Return,
     /// A contact is banned and not heard; the ban is lifted.
     Ban,
+    /// A file is offered; the other fetches it, and has what was offered.
+    File,
+    /// A file whose sender is killed on the way and comes back: it goes on where it stopped.
+    FileResumed,
     /// A group is made and somebody on the other side invited, who accepts; both talk.
     Invitation,
     /// A group of two on each side, made by one: whatever one says, the other three hear.
@@ -82,9 +90,11 @@ pub enum Feature {
 
 impl Feature {
     /// All of them.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 31] = [
         Self::Archive,
         Self::ProtectedArchive,
+        Self::Pin,
+        Self::ProtectedPin,
         Self::DeviceChain,
         Self::Contact,
         Self::Profile,
@@ -103,6 +113,8 @@ impl Feature {
         Self::Removal,
         Self::Return,
         Self::Ban,
+        Self::File,
+        Self::FileResumed,
         Self::Invitation,
         Self::Group,
         Self::InvitationDecline,
@@ -116,6 +128,8 @@ impl Feature {
         match self {
             Self::Archive => "account archive",
             Self::ProtectedArchive => "account archive with a password",
+            Self::Pin => "new device linked by a PIN",
+            Self::ProtectedPin => "new device linked by a PIN and a password",
             Self::DeviceChain => "certificates of a new device",
             Self::Contact => "contact request, accepted, conversation fetched",
             Self::Profile => "profile in a contact request",
@@ -134,6 +148,8 @@ impl Feature {
             Self::Removal => "contact removed, asked again, accepted",
             Self::Return => "removed by the other, asking again, accepted",
             Self::Ban => "contact banned, then allowed again",
+            Self::File => "file",
+            Self::FileResumed => "file whose sender is killed and restarted, gone on with",
             Self::Invitation => "group: invitation accepted, both talk",
             Self::Group => "group of two on each side, everybody talks",
             Self::InvitationDecline => "group: invitation declined, the group goes on",

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use skep::rpc::schema::{ConversationParams, ProfileParams, method};
 use skep::{AccountId, ConversationId, ProfileChange};
 use skep_tests::daemon::{Daemon, DaemonAccount};
-use skep_tests::harness::{Mark, Person, Place, until};
+use skep_tests::harness::{Failure, Mark, Newcomer, Person, Place, until};
 use skep_tests::live::{Direction, Lab};
 
 /// Whoever takes part, on either.
@@ -17,16 +17,16 @@ pub(crate) enum Member {
 use Member::{Jami, Skep};
 
 impl Member {
-    pub(crate) async fn on_skep(lab: &mut Lab, name: &str) -> Self {
-        let node = lab.skep_on_opendht(name).unwrap().start().await.unwrap();
-        let mut person = Person::create(node, name, None).await.unwrap();
+    async fn on_skep(lab: &mut Lab, number: usize, name: &str) -> Self {
+        let node = lab.skep_on_opendht(name).unwrap();
+        let mut person = Person::arrive(&Newcomer::real(number, name), node).await.unwrap();
         person.announced().await.unwrap();
         Skep(Box::new(person))
     }
 
-    pub(crate) async fn on_jami(lab: &mut Lab, name: &str) -> Self {
+    async fn on_jami(lab: &mut Lab, number: usize, name: &str) -> Self {
         let daemon = lab.daemon(name).await.unwrap();
-        let account = daemon.create_account(name, None).await.unwrap();
+        let account = daemon.arrive(&Newcomer::real(number, name)).await.unwrap();
         Jami(Box::new(daemon), account)
     }
 
@@ -216,6 +216,17 @@ impl Member {
         }
     }
 
+    /// Sends a text, if that is not refused because one knows already that one is banned.
+    pub(crate) async fn tries_to_say(&mut self, id: ConversationId, text: &str) {
+        match self {
+            Skep(person) => match person.send(id, text).await {
+                Ok(_) | Err(Failure::Refused { .. }) => (),
+                Err(error) => panic!("{error}"),
+            },
+            Jami(..) => self.say(id, text).await,
+        }
+    }
+
     /// Waits until told of a text.
     pub(crate) async fn hears(&self, id: ConversationId, text: &str) {
         match self {
@@ -294,8 +305,11 @@ pub(crate) async fn meet<const COUNT: usize>(
     let mut members = Vec::new();
     for (index, name) in names.into_iter().enumerate() {
         let on_skep = (index % 2 == 0) == (made == Direction::ToDaemon);
-        let member =
-            if on_skep { Member::on_skep(lab, name).await } else { Member::on_jami(lab, name).await };
+        let member = if on_skep {
+            Member::on_skep(lab, index, name).await
+        } else {
+            Member::on_jami(lab, index, name).await
+        };
         members.push(member);
     }
     let mut pairs = Vec::new();

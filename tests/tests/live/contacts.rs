@@ -153,9 +153,7 @@ struct Carol {
 
 impl Carol {
     async fn befriend(pair: &mut Pair) -> Self {
-        let node = pair.lab.skep_on_opendht("carol").unwrap().start().await.unwrap();
-        let mut person = Person::create(node, "Carol", None).await.unwrap();
-        person.announced().await.unwrap();
+        let mut person = pair.carol_comes().await;
         let with_ada = pair.ada.befriend(&mut person).await.unwrap();
         let with_bob = person.add(pair.bob.id).await.unwrap();
         assert_eq!(pair.jamid.request(&pair.bob, person.id).await.unwrap(), with_bob);

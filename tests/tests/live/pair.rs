@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use skep::{ConversationId, MessageView};
 use skep_tests::daemon::{Daemon, DaemonAccount};
-use skep_tests::harness::{Mark, Person, until};
+use skep_tests::harness::{Mark, Newcomer, Person, until};
 use skep_tests::live::Lab;
 
 /// What Bob shows of himself; his name in it is [`NAME`].
@@ -26,12 +26,21 @@ impl Pair {
     /// None where there can be no laboratory.
     pub(crate) async fn meet() -> Option<Self> {
         let mut lab = Lab::open().unwrap()?;
-        let node = lab.skep_on_opendht("skep").unwrap().start().await.unwrap();
+        let node = lab.skep_on_opendht("skep").unwrap();
         let jamid = lab.daemon("jamid").await.unwrap();
-        let (ada, bob) = tokio::join!(Person::create(node, "Ada", None), jamid.create_account("Bob", None));
+        let (newcomer, newcomer_there) = (Newcomer::real(0, "Ada"), Newcomer::real(1, "Bob"));
+        let (ada, bob) = tokio::join!(Person::arrive(&newcomer, node), jamid.arrive(&newcomer_there));
         let mut ada = ada.unwrap();
         ada.announced().await.unwrap();
         Some(Self { ada, jamid, bob: bob.unwrap(), lab })
+    }
+
+    /// Carol, who is on Skep too, and nobody's contact yet.
+    pub(crate) async fn carol_comes(&mut self) -> Person {
+        let node = self.lab.skep_on_opendht("carol").unwrap();
+        let mut carol = Person::arrive(&Newcomer::real(2, "Carol"), node).await.unwrap();
+        carol.announced().await.unwrap();
+        carol
     }
 
     /// Ada asks, Bob accepts.

@@ -29,9 +29,7 @@ impl Three {
     /// Ada and Carol are contacts, Bob is nobody's yet.
     async fn meet() -> Option<Self> {
         let mut pair = Pair::meet().await?;
-        let node = pair.lab.skep_on_opendht("carol").unwrap().start().await.unwrap();
-        let mut carol = Person::create(node, "Carol", None).await.unwrap();
-        carol.announced().await.unwrap();
+        let mut carol = pair.carol_comes().await;
         let with_carol = pair.ada.befriend(&mut carol).await.unwrap();
         Some(Self { carol, pair, with_carol, said: 0 })
     }

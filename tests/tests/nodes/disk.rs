@@ -123,11 +123,11 @@ fn a_damaged_list_of_contacts_is_set_aside_and_costs_no_history() {
 }
 
 /// A file system of its own, so small that it is soon full.
-struct SmallDisk(PathBuf);
+pub(crate) struct SmallDisk(PathBuf);
 
 impl SmallDisk {
     /// None if this user may not mount one.
-    fn mount(folder: &Path, megabytes: usize) -> Option<Self> {
+    pub(crate) fn mount(folder: &Path, megabytes: usize) -> Option<Self> {
         fs::create_dir(folder).unwrap();
         let options = format!("size={megabytes}m");
         let mount = Command::new("mount").args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(folder).output();

@@ -5,7 +5,7 @@ use std::process::{Command, Output};
 
 use skep::ConversationId;
 use skep::rpc::client::Client;
-use skep::rpc::schema::{AccountParams, Nothing, method};
+use skep::rpc::schema::{AccountParams, FileSendParams, Nothing, method};
 use skep_tests::harness::{Golden, Mark, NodeSetup, Person, Place, Process, program, run, until};
 
 const READ_ME: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md"));
@@ -15,6 +15,7 @@ const SHOWN_CONTACT: &str = "80eeb21d7e704d9da4e4a51d01a686f5587a9127";
 const SHOWN_CONVERSATION: &str = "90bba1";
 const SHOWN_GROUP: &str = "5fd7b2";
 const SHOWN_INVITATION: &str = "9c41aa";
+const SHOWN_FILE: &str = "32c0610b1c788107a74ed24d553e85a549eca07c";
 
 /// What the output of a command must show, by how the command begins.
 const SHOWS: &[(&str, &str)] = &[
@@ -27,6 +28,8 @@ const SHOWS: &[(&str, &str)] = &[
     ("skep conversation show", "Friends"),
     ("skep conversation ban", "commit "),
     ("skep message send", "message "),
+    ("skep file send", "holiday.mp4"),
+    ("skep file fetch", "Downloads/photo.jpg"),
     ("skep node tree", "conversation"),
 ];
 
@@ -82,6 +85,11 @@ fn the_commands_of_the_read_me_work() {
         let shell = Shell::new(place.path(), &carol.node.address().await.unwrap());
         let (mut node, mut conversation) = (None, None::<String>);
         let (mut group, mut invitation) = (None::<String>, None::<ConversationId>);
+        let mut file = None::<String>;
+        for name in ["holiday.mp4", "photo.jpg"] {
+            std::fs::write(place.path().join(name), name).unwrap();
+        }
+        std::fs::create_dir(place.path().join("Downloads")).unwrap();
         let lines = commands("Use it as a program");
         assert!(lines.len() >= 7, "{lines:?}");
         for line in lines {
@@ -115,6 +123,22 @@ fn the_commands_of_the_read_me_work() {
                     let view = shell.client().await.call(method::AccountList, Nothing {}).await.unwrap();
                     carol.sees(view.accounts[0].id, Some("member"), id).await.unwrap();
                 }
+            }
+            if line.starts_with("skep file fetch") {
+                // Somebody else offers.
+                let (conversation, path) =
+                    (group.as_deref().unwrap().parse().unwrap(), place.path().join("photo.jpg"));
+                let params = FileSendParams { account: carol.local, conversation, path, reply_to: None };
+                let offered = carol.node.call(method::FileSend, params).await.unwrap().message.to_string();
+                let shows = format!("skep message list {conversation}");
+                let look = async || {
+                    Ok(String::from_utf8(shell.does(&shows).stdout).unwrap().contains(&offered).then_some(()))
+                };
+                until("the read-me's node", "an offer of a file", look).await.unwrap();
+                file = Some(offered);
+            }
+            if let Some(id) = &file {
+                line = line.replace(SHOWN_FILE, id);
             }
             if let Some(line) = line.strip_suffix('&') {
                 node = Some(shell.starts(line, &place.path().join("node.log")));
