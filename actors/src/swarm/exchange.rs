@@ -45,7 +45,8 @@ const SILENCE_OF_KEPT: Duration = Duration::from_secs(3);
 /// Longest time for one whole fetch: 256 MiB over a slow line.
 const FETCH: Duration = Duration::from_secs(3600);
 
-/// Longest time a client may take to read what it asked for.
+/// Longest time a client may take to read what it asked for, and to go on in the middle of a session: one
+/// that waits for us while we wait for it sees only then that it has to begin anew.
 const SERVE_STALL: Duration = Duration::from_secs(60);
 
 /// How a fetch went.
@@ -372,7 +373,12 @@ pub(super) async fn serve(
     let mut sent = None;
     loop {
         idle.send_replace(Some(Instant::now()));
-        let received = channel.receiver.receive().await;
+        let received = if serve.is_idle() {
+            channel.receiver.receive().await
+        } else {
+            let going_on = tokio::time::timeout(SERVE_STALL, channel.receiver.receive()).await;
+            going_on.unwrap_or(Err(ChannelEnd::Lost))
+        };
         idle.send_replace(None);
         if !matches!(received, Err(ChannelEnd::Lost))
             && let Some(commit) = sent.take()

@@ -96,29 +96,48 @@ async fn a_server_that_does_not_read_the_request_is_given_up_as_well() {
     assert_eq!(seconds, SILENCE.as_secs());
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_client_that_does_not_read_what_it_asked_for_is_given_up_after_a_minute() {
+/// Serves a client that asks for the head and reads what comes if there is `room` for it, and then `more`;
+/// after how many seconds the channel is closed.
+async fn served_for(room: usize, more: &[&'static [u8]]) -> u64 {
     let place = tempfile::tempdir().unwrap();
     let (id, replica) = conversation(place.path());
     let (accept, accepted) = oneshot::channel();
     let offer = ChannelOffer { name: String::new(), device: PEER, account: CONTACT, accept };
-    let (channel, silent) = channel(1);
+    let (channel, silent) = channel(room);
     channel.sender.send(Bytes::from_static(b"what fills the link")).await.unwrap();
     let mut client = DownloadSession::new(id, PEER);
     let Ok(Some(DownloadOutput::Send(request))) = client.poll() else { panic!("no request") };
     silent.inbound.send(request).await.unwrap();
+    for bytes in more {
+        silent.inbound.send(Bytes::from_static(bytes)).await.unwrap();
+    }
     let begun = Instant::now();
     let hand_over = async {
         let user: oneshot::Sender<Channel> = accepted.await.unwrap();
         user.send(channel).unwrap();
     };
-    let (told, _) = Outlet::channel("served", 1);
-    tokio::join!(
-        serve(offer, replica, BlockingPool::new(2), Share(1), told, watch::channel(None).0),
-        hand_over
-    );
-    assert_eq!(begun.elapsed().as_secs(), SERVE_STALL.as_secs());
-    drop(silent.outbound);
+    let (told, _told) = Outlet::channel("served", 8);
+    let serving = serve(offer, replica, BlockingPool::new(2), Share(1), told, watch::channel(None).0);
+    // A day: what is served for ever ends then.
+    let a_day = Duration::from_secs(24 * 3600);
+    let _ = tokio::time::timeout(a_day, async { tokio::join!(serving, hand_over) }).await;
+    drop(silent);
+    begun.elapsed().as_secs()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_does_not_read_what_it_asked_for_is_given_up_after_a_minute() {
+    assert_eq!(served_for(1, &[]).await, SERVE_STALL.as_secs());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_falls_silent_in_the_middle_of_a_session_is_given_up_after_a_minute() {
+    assert_eq!(served_for(64, &[]).await, SERVE_STALL.as_secs());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_channel_on_which_nothing_is_asked_stays_open() {
+    assert_eq!(served_for(64, &[b"0000"]).await, 24 * 3600);
 }
 
 /// A fetch into `ours` that has received half of a pack, more than is kept in memory.

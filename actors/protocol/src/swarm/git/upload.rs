@@ -9,7 +9,7 @@
 //! ```
 //!
 //! One channel carries any number of sessions, one after the other, and one [`UploadSession`]
-//! serves them all. The driver loops: [`UploadSession::receive`] what it read, then
+//! serves them all. A client may leave one before its end and begin anew. The driver loops: [`UploadSession::receive`] what it read, then
 //! [`UploadSession::poll`] until nothing is left, answering every question on the way.
 //!
 //! The capabilities are those Jami's own server offers, hence no `multi_ack`; the answers satisfy
@@ -24,6 +24,9 @@ use crate::ids::CommitId;
 
 /// What the server can do, as Jami says it.
 const CAPABILITIES: &str = "side-band side-band-64k shallow no-progress include-tag";
+
+/// What a client begins each session with.
+const COMMAND: &[u8] = b"git-upload-pack ";
 
 /// Most pack bytes in one side-band packet (spec: swarm 9.2 step 7).
 pub const MAX_BAND_PAYLOAD: usize = packet_line::MAX_PAYLOAD_LENGTH - 1;
@@ -248,6 +251,9 @@ impl UploadSession {
     }
 
     fn handle(&mut self, packet: Packet) {
+        if matches!(&packet, Packet::Data(line) if line.starts_with(COMMAND)) {
+            return self.request(&packet);
+        }
         match std::mem::replace(&mut self.state, State::Closed) {
             State::Request => self.request(&packet),
             State::Wants { head, want } => self.wants(head, want, &packet),
@@ -260,7 +266,7 @@ impl UploadSession {
     fn request(&mut self, packet: &Packet) {
         self.state = State::Request;
         let Packet::Data(line) = packet else { return };
-        if !line.starts_with(b"git-upload-pack ") {
+        if !line.starts_with(COMMAND) {
             return self.close(UploadClose::UnknownService);
         }
         // Any other version is one we do not speak: answer with version 0, as git does.

@@ -72,6 +72,24 @@ fn several_sessions_run_on_one_channel() {
 }
 
 #[test]
+fn a_client_that_begins_anew_in_the_middle_of_a_session_is_served_from_the_start() {
+    let wants = line(&format!("want {} \n", id(9)));
+    let haves = [&wants[..], b"0000", &line(&format!("have {}\n", id(1)))].concat();
+    for middle in [&b""[..], &wants, &haves] {
+        let mut session = UploadSession::new();
+        play(&mut session, &[REQUEST, middle].concat(), &[]);
+        let (text, events) = play(&mut session, REQUEST, &[id(1)]);
+        assert!(text.ends_with("refs/heads/main\n0000"), "after {middle:?}: {text:?}");
+        assert_eq!(events, []);
+        let rest = [&wants[..], b"00000009done\n0000"].concat();
+        let (text, events) = play(&mut session, &rest, &[id(1)]);
+        assert!(text.ends_with("0008NAK\n0009\x01pack0000"), "what was said before is forgotten: {text:?}");
+        let pack = UploadOutput::BuildPack { want: id(9), common: Vec::new() };
+        assert_eq!(events, [pack, UploadOutput::Finished { want: id(9) }]);
+    }
+}
+
+#[test]
 fn only_commits_that_exist_here_are_acknowledged() {
     let start = [REQUEST, &line(&format!("want {}\n", id(9))), b"0000"].concat();
     let mut session = UploadSession::new();
