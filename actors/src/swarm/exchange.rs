@@ -99,6 +99,7 @@ impl FetchJob {
             return Outcome::Done(channel, None);
         }
         if let Some(mut channel) = channel {
+            tracing::debug!(device = %self.device.short(), channel = channel.sender.number, "a fetch over a kept channel");
             match self.fetch(&mut channel, SILENCE_OF_KEPT).await {
                 Ok(moved) => return Outcome::Done(Some(channel), moved),
                 Err(Failure { error: ReplicaError::Fetch(FetchError::Download(_)), .. }) => {}
@@ -109,6 +110,7 @@ impl FetchJob {
             Ok(channel) => channel,
             Err(error) => return Outcome::NoChannel(error),
         };
+        tracing::debug!(device = %self.device.short(), channel = channel.sender.number, "a fetch over a new channel");
         match self.fetch(&mut channel, SILENCE).await {
             Ok(moved) => Outcome::Done(Some(channel), moved),
             Err(failure) => Outcome::Failed(failure),
@@ -369,6 +371,8 @@ pub(super) async fn serve(
 ) {
     let device = offer.device;
     let Ok(mut channel) = offer.accept().await else { return };
+    let number = channel.sender.number;
+    tracing::debug!(device = %device.short(), channel = number, "a git channel is served");
     let mut serve = Serve::default();
     let mut sent = None;
     loop {
@@ -386,7 +390,14 @@ pub(super) async fn serve(
         {
             return;
         }
-        let Ok(mut bytes) = received else { return };
+        let mut bytes = match received {
+            Ok(bytes) => bytes,
+            Err(end) => {
+                tracing::debug!(device = %device.short(), channel = number, ?end, "a git channel has ended");
+                return;
+            }
+        };
+        tracing::trace!(device = %device.short(), channel = number, bytes = bytes.len(), "a git request");
         loop {
             let (copy, received) = (Arc::clone(&replica), bytes);
             let lane = if serve.is_heavy() { Lane::Bulk } else { Lane::Quick };
@@ -399,11 +410,12 @@ pub(super) async fn serve(
             let step = match step {
                 Ok(step) => step,
                 Err(error) => {
-                    tracing::debug!(device = %device.short(), %error, "a git session was ended");
+                    tracing::debug!(device = %device.short(), channel = number, %error, "a git session was ended");
                     return;
                 }
             };
             for part in step.send {
+                tracing::trace!(device = %device.short(), channel = number, bytes = part.len(), "a git answer");
                 let sent = tokio::time::timeout(SERVE_STALL, channel.sender.send(part)).await;
                 if !matches!(sent, Ok(Ok(()))) {
                     return;

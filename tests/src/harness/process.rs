@@ -16,7 +16,7 @@ const POLL: Duration = Duration::from_millis(5);
 
 /// What of this process' environment a child sees; whatever else the caller's shell says, of a node
 /// of its own for instance, must not reach it.
-const INHERITED: [&str; 2] = ["PATH", "RUST_BACKTRACE"];
+const INHERITED: [&str; 3] = ["PATH", "RUST_BACKTRACE", "SKEP_LOG_FILTER"];
 
 /// A running child, killed when dropped; should this process be killed, the kernel kills it.
 ///
@@ -158,13 +158,23 @@ pub(crate) fn child<A: AsRef<OsStr>>(
 /// Lines of a log that are shown when a test fails.
 const LOG_TAIL: usize = 60;
 
-/// When a test has failed, shows what a node printed last beside it.
+/// Variable of the environment that names a folder in which the logs of failed tests are kept whole.
+const KEPT_LOGS: &str = "SKEP_TEST_LOGS";
+
+/// When a test has failed, shows what a node printed last beside it, and keeps all of it where
+/// [`KEPT_LOGS`] says.
 #[allow(clippy::print_stderr, reason = "this is where a failed test tells why")]
 pub(crate) fn show_log_of_failure(node: &str, log: &Path) {
     if !std::thread::panicking() {
         return;
     }
     let text = fs::read(log).unwrap_or_default();
+    if let Some(folder) = std::env::var_os(KEPT_LOGS) {
+        let kept = Path::new(&folder).join(format!("{}-{node}.log", std::process::id()));
+        if let Err(error) = fs::write(&kept, &text) {
+            eprintln!("--- {} could not be written: {error}", kept.display());
+        }
+    }
     let text = String::from_utf8_lossy(&text);
     let lines: Vec<&str> = text.lines().collect();
     let tail = lines.get(lines.len().saturating_sub(LOG_TAIL)..).unwrap_or_default().join("\n");

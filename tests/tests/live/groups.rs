@@ -1,5 +1,6 @@
 //! Groups of people on Skep and on daemons, made on either.
 
+use skep::ConversationId;
 use skep_tests::harness::run;
 use skep_tests::live::Direction::{self, FromDaemon, ToDaemon};
 use skep_tests::live::{Feature, Lab};
@@ -161,6 +162,15 @@ fn skep_shows_the_profile_that_a_daemon_gives_a_group() {
     run(described(FromDaemon));
 }
 
+/// Two say something to each other in another conversation, so that there was time for what was under way.
+async fn talk_elsewhere(one: &mut Member, other: &mut Member, pair: ConversationId, about: &str) {
+    let (asked, answered) = (format!("do you hear me {about}?"), format!("here I do {about}"));
+    one.say(pair, &asked).await;
+    other.hears(pair, &asked).await;
+    other.say(pair, &answered).await;
+    one.hears(pair, &answered).await;
+}
+
 /// The admin bans the one on the other side, and lets them in again.
 async fn banned(made: Direction) {
     let Some(mut lab) = Lab::open().unwrap() else { return };
@@ -174,6 +184,8 @@ async fn banned(made: Direction) {
     for other in [&mut *ada, carol, dora] {
         other.sees(who, Some("banned"), id).await;
     }
+    // He was still told of the vote, and daemons of 2023 go on serving the channel on which he asks for it.
+    talk_elsewhere(ada, bob, pairs[0], "after the vote").await;
     ada.say(id, "without Bob").await;
     bob.tries_to_say(id, "does anybody hear me?").await;
     for other in [&mut *carol, dora] {
@@ -183,11 +195,7 @@ async fn banned(made: Direction) {
     for other in [&mut *ada, dora] {
         other.hears(id, "and still without").await;
     }
-    // What both say to each other elsewhere comes, so there was time for the rest.
-    ada.say(pairs[0], "do you hear me?").await;
-    bob.hears(pairs[0], "do you hear me?").await;
-    bob.say(pairs[0], "here I do").await;
-    ada.hears(pairs[0], "here I do").await;
+    talk_elsewhere(ada, bob, pairs[0], "at the end").await;
     for text in ["without Bob", "and still without"] {
         assert!(!bob.texts(id).await.contains_key(text), "he hears {text:?}");
     }

@@ -48,7 +48,8 @@ async fn everybody_finds_what_others_put(theirs: &mut DhtNode, mut nodes: [Node;
     theirs.command("p aaf4c61ddcc5e8a2dabede0f3b482cd9aea9434d theirs").await.unwrap();
     let [one, _] = &mut nodes;
     let put = DhtPutParams { key: "hello".to_owned(), text: "ours".to_owned(), permanent: false };
-    assert_eq!(one.call(method::DhtPut, put).await.unwrap().stored, 2);
+    // A node that takes a second to answer is not waited for; it is told later.
+    assert!((1..=2).contains(&one.call(method::DhtPut, put).await.unwrap().stored));
     theirs.get_until("aaf4c61ddcc5e8a2dabede0f3b482cd9aea9434d", "\"ours\"").await.unwrap();
     for node in &mut nodes {
         let name = node.name().to_owned();
