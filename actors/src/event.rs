@@ -79,13 +79,18 @@ pub enum Event {
         /// Whether it may not come back by itself.
         banned: bool,
     },
-    /// A contact, or a member of a common group, came online or went offline.
+    /// A contact, or a member of a common group, came online or went offline, or a device of theirs
+    /// did. Of somebody who comes and goes all the time it is told with pauses, as it is then.
     Presence {
         /// Who.
         #[schemars(with = "String")]
         contact: AccountId,
-        /// Whether one of its devices is announced.
+        /// Whether a device of theirs is announced, or linked.
         online: bool,
+        /// Those devices.
+        #[serde(default)]
+        #[schemars(with = "Vec<String>")]
+        devices: Vec<DeviceId>,
     },
     /// A link to a device is up.
     LinkUp {

@@ -51,7 +51,7 @@ pub use config::NodeConfig;
 pub use error::NodeError;
 pub use node::{Account, Conversation, EventStream, NamedView, Node};
 pub use skep_actors::account::messages::{
-    AccountView, ContactView, DeviceView, LinkView, Password, RequestView,
+    AccountView, ContactDeviceView, ContactView, DeviceView, LinkView, Password, RequestView,
 };
 pub use skep_actors::event::{Event, NodeEvent};
 pub use skep_actors::linking::messages::{LinkStage, NumberedStage};

@@ -641,7 +641,7 @@ impl Actor for AccountActor {
     }
 
     fn alarm(&mut self, scope: &mut Scope<'_, Self>) {
-        self.resend(scope);
+        self.tell_presence(scope);
     }
 
     fn child_failed(&mut self, name: &str, scope: &mut Scope<'_, Self>) {

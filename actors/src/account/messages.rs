@@ -180,16 +180,29 @@ pub struct ContactView {
     pub state: String,
     /// Whether both sides have agreed.
     pub confirmed: bool,
-    /// Whether a device of theirs is announced.
+    /// Whether a device of theirs is announced, or linked.
     pub online: bool,
     /// Whether a link to a device of theirs is up.
     pub connected: bool,
+    /// Those devices; only of contacts that are active.
+    #[serde(default)]
+    pub devices: Vec<ContactDeviceView>,
     /// When it was added, in milliseconds since 1970.
     #[schemars(with = "i64")]
     pub added: UnixMillis,
     /// The one-to-one conversation.
     #[schemars(with = "Option<String>")]
     pub conversation: Option<ConversationId>,
+}
+
+/// A device of a contact that is there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ContactDeviceView {
+    /// Its id.
+    #[schemars(with = "String")]
+    pub id: DeviceId,
+    /// Whether a link to it is up. If not, it is announced.
+    pub connected: bool,
 }
 
 /// A contact request, or an invitation into a conversation, as a list shows it.

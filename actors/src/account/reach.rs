@@ -1,10 +1,10 @@
 //! How an account is found and finds others: announcements, presence and revocations on the DHT
 //! (`spec: contacts 1 and 6, identity 7`).
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use skep_protocol::contact::{PresenceEvent, PresenceState};
 use skep_protocol::dht::content::Content;
 use skep_protocol::dht::kind::ValueKind;
 use skep_protocol::dht::value::{Value, ValueId};
@@ -96,10 +96,11 @@ impl AccountActor {
             Ok::<_, SendError>(())
         };
         scope.spawn(cancel, |_, _, _| ());
-        let presence = &mut running.presence;
-        let events = contacts.iter().flat_map(|contact| presence.revoked(*contact, |_| true)).collect();
+        for contact in &contacts {
+            running.presence.revoked(*contact, |_| true);
+        }
         tracing::error!(account = %self.config.local, "this device was revoked; it connects to nobody any more");
-        self.presence_changed(events, scope);
+        self.tell_presence(scope);
         self.emit(Event::DeviceRevoked {}, scope);
     }
 
@@ -115,7 +116,7 @@ impl AccountActor {
     pub(super) fn revoked(&mut self, account: AccountId, scope: &mut Scope<'_, Self>) {
         let Some(running) = &mut self.running else { return };
         let revocations = &running.revocations;
-        let events = running.presence.revoked(account, |serial| revocations.names(account, serial));
+        running.presence.revoked(account, |serial| revocations.names(account, serial));
         let links = running.links.clone();
         scope.spawn(async move { links.send(LinksMessage::Recheck).await }, |_, _, _| ());
         let is_own = account == running.identity.account_id();
@@ -123,7 +124,7 @@ impl AccountActor {
         if is_own {
             self.own_revoked(scope);
         }
-        self.presence_changed(events, scope);
+        self.tell_presence(scope);
         if ours {
             self.end_reach(scope);
         }
@@ -255,6 +256,10 @@ impl AccountActor {
             return;
         }
         running.revocations.follow(contact);
+        for (device, _) in running.up.iter().filter(|(_, account)| **account == contact) {
+            running.presence.channel_opened(contact, *device);
+        }
+        self.tell_presence(scope);
         self.listen(contact.dht_key(), DhtPlace::Contact(contact), scope);
     }
 
@@ -310,17 +315,14 @@ impl AccountActor {
             }
             (DhtPlace::Contact(contact), ListenEvent::Values(values)) => {
                 self.show_directory(contact, values.clone(), scope);
-                for value in values.iter().take(MAX_ANNOUNCED) {
-                    self.announced(contact, value, scope);
-                }
+                self.announced(contact, &values, scope);
             }
             (DhtPlace::Contact(contact), ListenEvent::Expired(fingerprints)) => {
                 let Some(running) = &mut self.running else { return };
-                let mut events = Vec::new();
                 for fingerprint in fingerprints {
-                    events.extend(running.presence.expired(contact, fingerprint));
+                    running.presence.expired(contact, fingerprint);
                 }
-                self.presence_changed(events, scope);
+                self.tell_presence(scope);
             }
         }
     }
@@ -337,18 +339,27 @@ impl AccountActor {
         scope.spawn_background(show, |_, _, _| ());
     }
 
-    fn announced(&mut self, contact: AccountId, value: &Value, scope: &mut Scope<'_, Self>) {
+    /// Values appeared at the key of somebody who is followed: devices of theirs may be among them.
+    fn announced(&mut self, contact: AccountId, values: &[Arc<Value>], scope: &mut Scope<'_, Self>) {
         let Some(running) = &mut self.running else { return };
         if !running.listening.contains(&contact) {
             return;
         }
-        let Ok(Announcement { key: Some(key), .. }) = Announcement::from_value(value, contact) else {
-            return;
-        };
-        let device = key.device_id();
-        running.presence.announced(contact, value.fingerprint(), device);
-        if running.presence.awaits_verification(contact, device) || !running.up.contains_key(&device) {
-            self.introduce(contact, vec![key], FIRST_PAUSE, scope);
+        let mut new = BTreeMap::new();
+        for value in values.iter().take(MAX_ANNOUNCED) {
+            let Ok(Announcement { key: Some(key), .. }) = Announcement::from_value(value, contact) else {
+                continue;
+            };
+            let device = key.device_id();
+            if running.presence.announced(contact, value.fingerprint(), device)
+                && (running.presence.awaits_verification(contact, device)
+                    || !running.up.contains_key(&device))
+            {
+                new.insert(device, key);
+            }
+        }
+        if !new.is_empty() {
+            self.introduce(contact, new.into_values().collect(), FIRST_PAUSE, scope);
         }
     }
 
@@ -383,27 +394,30 @@ impl AccountActor {
         if devices.is_empty() || !running.listening.contains(&account) {
             return;
         }
-        let events = devices.iter().flat_map(|chain| running.presence.verified(chain)).collect();
+        for chain in &devices {
+            running.presence.verified(chain);
+        }
         let links = running.links.clone();
         let present = async move { links.send(LinksMessage::Present { account, devices }).await };
         scope.spawn_background(present, |_, _, _| ());
-        self.presence_changed(events, scope);
+        self.tell_presence(scope);
     }
 
-    pub(super) fn presence_changed(&mut self, events: Vec<PresenceEvent>, scope: &mut Scope<'_, Self>) {
-        for event in events {
-            let PresenceEvent::Changed { account, before, after } = event else { continue };
-            let Some(running) = &mut self.running else { return };
-            let (was, is) = (before != PresenceState::Offline, after != PresenceState::Offline);
-            if was != is {
-                if is {
-                    running.state.outgoing.came_online(account);
-                } else {
-                    running.state.outgoing.went_offline(account);
-                }
-                self.emit(Event::Presence { contact: account, online: is }, scope);
-                self.resend(scope);
+    /// Acts on who came and went, and tells the owner.
+    pub(super) fn tell_presence(&mut self, scope: &mut Scope<'_, Self>) {
+        let Some(running) = &mut self.running else { return };
+        let changes = running.presence.changes(scope.now());
+        for change in &changes {
+            match (change.was_online, change.is_online()) {
+                (false, true) => running.state.outgoing.came_online(change.account),
+                (true, false) => running.state.outgoing.went_offline(change.account),
+                _ => {}
             }
         }
+        for change in changes {
+            let (contact, online) = (change.account, change.is_online());
+            self.emit(Event::Presence { contact, online, devices: change.devices }, scope);
+        }
+        self.resend(scope);
     }
 }

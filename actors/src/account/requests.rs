@@ -55,11 +55,12 @@ pub(super) fn name_in(payload: &[u8]) -> String {
 }
 
 impl AccountActor {
-    /// Sends the requests that are due again, and sets the alarm for the next.
+    /// Sends the requests that are due again, and sets the alarm for the next, or for telling who is there.
     pub(super) fn resend(&mut self, scope: &mut Scope<'_, Self>) {
         let Some(running) = self.running.as_mut().filter(|running| !running.revoked) else { return };
         let due = running.state.outgoing.due(scope.now());
-        scope.set_alarm(running.state.outgoing.next_deadline());
+        let deadlines = [running.state.outgoing.next_deadline(), running.presence.next_deadline()];
+        scope.set_alarm(deadlines.into_iter().flatten().min());
         for (account, message) in due {
             self.send_trust(account, message, scope);
         }

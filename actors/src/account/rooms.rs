@@ -430,10 +430,10 @@ impl AccountActor {
             LinkEvent::Started => self.links_started(scope),
             LinkEvent::Up { device, account, may_be_legacy } => {
                 running.up.insert(device, account);
-                let events = running.presence.channel_opened(account, device);
+                running.presence.channel_opened(account, device);
                 self.own_linked(device, account, scope);
                 self.emit(Event::LinkUp { contact: account, device }, scope);
-                self.presence_changed(events, scope);
+                self.tell_presence(scope);
                 self.show_transfers_link(device, account, true);
                 self.look_when_ready(device, account, may_be_legacy, scope);
                 self.invite_connected(device, account, scope);
@@ -448,12 +448,12 @@ impl AccountActor {
                     return;
                 }
                 running.legacy.remove(&device);
-                let events = running.presence.channel_closed(account, device);
+                running.presence.channel_closed(account, device);
                 self.push_devices(scope);
                 self.show_transfers_link(device, account, false);
                 self.show_link(device, account, scope);
                 self.emit(Event::LinkDown { contact: account, device }, scope);
-                self.presence_changed(events, scope);
+                self.tell_presence(scope);
             }
             LinkEvent::Legacy { device, account } => {
                 if running.up.contains_key(&device) && running.legacy.insert(device) {
@@ -472,9 +472,8 @@ impl AccountActor {
     fn links_started(&mut self, scope: &mut Scope<'_, Self>) {
         let Some(running) = &mut self.running else { return };
         let up = std::mem::take(&mut running.up);
-        let mut events = Vec::new();
         for (device, account) in &up {
-            events.extend(running.presence.channel_closed(*account, *device));
+            running.presence.channel_closed(*account, *device);
         }
         running.legacy.clear();
         for (device, contact) in up {
@@ -482,7 +481,7 @@ impl AccountActor {
             self.show_link(device, contact, scope);
             self.emit(Event::LinkDown { contact, device }, scope);
         }
-        self.presence_changed(events, scope);
+        self.tell_presence(scope);
         self.push_trust(scope);
         self.push_devices(scope);
         self.introduce_own(scope);

@@ -6,6 +6,8 @@ mod groups;
 mod inbox;
 #[path = "names_tests.rs"]
 mod names;
+#[path = "presence_tests.rs"]
+mod presence;
 #[path = "syncing_tests.rs"]
 mod syncing;
 

@@ -1,7 +1,7 @@
 //! What is told of an account: itself, its contacts, requests, conversations and links.
 
 use futures::future::join_all;
-use skep_protocol::contact::Standing;
+use skep_protocol::contact::{PresenceState, Standing};
 use skep_protocol::ids::{AccountId, ConversationId};
 use skep_protocol::profile::shown_name;
 use skep_protocol::swarm::message::Mode;
@@ -9,7 +9,7 @@ use skep_protocol::sync::ConversationRequest;
 
 use super::AccountActor;
 use super::actor::ASK;
-use super::messages::{AccountError, AccountView, ContactView, LinkView, RequestView};
+use super::messages::{AccountError, AccountView, ContactDeviceView, ContactView, LinkView, RequestView};
 use crate::peer::messages::LinksMessage;
 use crate::supervision::{Reply, Scope};
 use crate::swarm::messages::{ConversationMessage, ConversationView};
@@ -46,8 +46,14 @@ impl AccountActor {
             }
             .to_owned(),
             confirmed: contact.confirmed,
-            online: !running.presence.devices(id).is_empty(),
+            online: running.presence.state(id) != PresenceState::Offline,
             connected: running.up.values().any(|account| *account == id),
+            devices: running
+                .presence
+                .devices(id)
+                .into_iter()
+                .map(|(id, state)| ContactDeviceView { id, connected: state == PresenceState::Connected })
+                .collect(),
             added: contact.added,
             conversation: contact.conversation,
         };

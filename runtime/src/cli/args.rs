@@ -297,8 +297,10 @@ pub(crate) enum ContactCommand {
         /// The person's Jami id or name
         id: String,
     },
-    /// List the contacts
+    /// List the contacts, and which of their devices are there
     List,
+    /// Print who comes online and goes offline as it happens, until Ctrl-C (exit code 0)
+    Follow,
     /// List the contact requests and the invitations that wait for an answer
     Requests,
 }

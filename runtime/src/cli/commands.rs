@@ -10,7 +10,6 @@ use base64::engine::general_purpose::STANDARD;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use skep_actors::account::messages::AccountView;
-use skep_actors::event::Event;
 use skep_actors::swarm::messages::{Page, ProfileChange};
 use skep_protocol::ids::{CommitId, ConversationId, LocalAccountId};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -20,6 +19,7 @@ use super::args::{
     DhtCommand, MessageArgs, MessageCommand, ModeChoice, NodeCommand, PasswordFile, Switch,
 };
 use super::error::CliError;
+use super::follow::Followed;
 use super::{Output, render, terminal};
 use crate::node::write_private;
 use crate::rpc::client::{Client, ClientError};
@@ -293,6 +293,7 @@ impl<'a> Session<'a> {
             ContactCommand::Remove { id } => self.call(ContactRemove, person(id), done).await,
             ContactCommand::Ban { id } => self.call(ContactBan, person(id), done).await,
             ContactCommand::List => self.call(ContactList, AccountParams { account }, render::contacts).await,
+            ContactCommand::Follow => self.follow(account, Followed::Presence).await,
             ContactCommand::Requests => {
                 self.call(ContactRequests, AccountParams { account }, render::requests).await
             }
@@ -473,7 +474,7 @@ impl<'a> Session<'a> {
                     None => None,
                     Some(text) => Some(self.find_conversation(account, &text).await?),
                 };
-                self.follow(account, conversation).await
+                self.follow(account, Followed::Messages(conversation)).await
             }
         }
     }
@@ -488,39 +489,6 @@ impl<'a> Session<'a> {
         let (message, body) = (commit(message)?, said(body)?);
         let conversation = self.find_conversation(account, conversation).await?;
         Ok(MessageBodyParams { account, conversation, message, body })
-    }
-
-    /// Prints new messages until an interrupt, which is the way to end it, or until the node ends.
-    async fn follow(
-        &mut self,
-        account: LocalAccountId,
-        only: Option<ConversationId>,
-    ) -> Result<(), CliError> {
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        self.client.call(EventsSubscribe, SubscribeParams { account: Some(account) }).await?;
-        loop {
-            let Some(notice) = unless_interrupted(&mut interrupt, self.client.next_event()).await? else {
-                return Ok(());
-            };
-            let event = notice.event;
-            match &event.event {
-                Event::AccountRemoved {} => {
-                    return Err(CliError::Unwell(format!("account {account} was removed")));
-                }
-                Event::Message { conversation, message } if only.is_none_or(|only| only == *conversation) => {
-                    // The events that come meanwhile are kept.
-                    let people = PeopleParams { people: [message.author].into() };
-                    let known = self.client.call(NamesKnown, people).await;
-                    // That the node ends is told when all its messages are.
-                    let names = known.map(|known| known.names).unwrap_or_default();
-                    self.output.show(&event, |_| render::message(message, &names))?;
-                }
-                Event::Missed { count } => {
-                    self.output.show(&event, |_| format!("({count} events were missed)"))?;
-                }
-                _ => (),
-            }
-        }
     }
 
     pub(super) async fn dht(&mut self, command: DhtCommand) -> Result<(), CliError> {

@@ -9,6 +9,7 @@ mod daemon;
 mod devices;
 mod error;
 mod files;
+mod follow;
 mod linking;
 mod names;
 mod render;

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 
 use comfy_table::{ContentArrangement, Table, presets};
-use skep_actors::account::messages::{AccountView, DeviceView};
+use skep_actors::account::messages::{AccountView, ContactDeviceView, DeviceView};
 use skep_actors::swarm::messages::{
     Changed, ConversationView, MemberView, MessageView, ProfileView, RefusalView, VoteView,
 };
 use skep_actors::swarm::router::messages::{DirectView, RouteState, RouteView, RoutesView};
 use skep_actors::transfer::messages::{Direction, OfferedView, TransferState, TransferView};
-use skep_protocol::ids::{AccountId, CommitId};
+use skep_protocol::ids::{AccountId, CommitId, DeviceId};
 use skep_protocol::names::{Name, Profile};
 use skep_protocol::time::UnixMillis;
 
@@ -145,7 +145,7 @@ pub(crate) fn removal(account: &AccountView) -> String {
 
 pub(crate) fn contacts(answer: &ContactsView) -> String {
     table(
-        &["jami id", "registered", "state", "confirmed", "online", "connected", "since", "conversation"],
+        &["jami id", "registered", "state", "confirmed", "online", "devices", "since", "conversation"],
         answer.contacts.iter().map(|contact| {
             vec![
                 contact.id.to_string(),
@@ -153,13 +153,36 @@ pub(crate) fn contacts(answer: &ContactsView) -> String {
                 contact.state.clone(),
                 yes(contact.confirmed),
                 yes(contact.online),
-                yes(contact.connected),
+                devices_there(&contact.devices),
                 // Of somebody banned who never was a contact there is no date.
                 if contact.added == UnixMillis(0) { NOTHING.to_owned() } else { time(contact.added) },
                 optional(contact.conversation),
             ]
         }),
     )
+}
+
+/// Somebody of whom other devices are there than before.
+pub(crate) fn presence(when: UnixMillis, contact: AccountId, devices: &[DeviceId], names: &Names) -> String {
+    let state = match devices {
+        [] => "offline".to_owned(),
+        [device] => format!("online on {}", device.short()),
+        devices => {
+            let short: Vec<String> = devices.iter().map(DeviceId::short).collect();
+            format!("online on {} devices: {}", devices.len(), short.join(", "))
+        }
+    };
+    printable(&format!("{}  {}  {state}", time(when), who(contact, names)))
+}
+
+/// The devices of a contact that are there.
+fn devices_there(devices: &[ContactDeviceView]) -> String {
+    let shown = devices.iter().map(|device| {
+        let state = if device.connected { "connected" } else { "announced" };
+        format!("{} {state}", device.id.short())
+    });
+    let shown: Vec<String> = shown.collect();
+    if shown.is_empty() { NOTHING.to_owned() } else { shown.join(", ") }
 }
 
 pub(crate) fn requests(answer: &RequestsView) -> String {

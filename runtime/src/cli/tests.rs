@@ -2,11 +2,13 @@
 
 use clap::Parser as _;
 
-use skep_protocol::ids::DhtKey;
+use skep_protocol::ids::{AccountId, DeviceId, DhtKey};
+use skep_protocol::time::UnixMillis;
 
 use super::*;
 use crate::node::Node;
 use crate::node::fake::{self, CONVERSATION, NAME, NAMED, PASSWORD};
+use crate::rpc::schema::Names;
 
 struct Running {
     folder: tempfile::TempDir,
@@ -196,6 +198,24 @@ async fn following_prints_messages_as_they_come_and_ends_with_the_node() {
     };
     let (followed, ()) = tokio::join!(execute(cli, &mut out), talk);
     assert!(followed.unwrap_err().line().contains("the node has ended"));
+}
+
+#[test]
+fn who_comes_and_goes_is_one_line_each() {
+    let (contact, names) = (AccountId([7; 20]), Names::new());
+    let line = |devices: &[DeviceId]| render::presence(UnixMillis(0), contact, devices, &names);
+    assert!(line(&[]).ends_with("  0707070707  offline"));
+    assert!(line(&[DeviceId([1; 32])]).ends_with("  online on 0101010101"));
+    let two = line(&[DeviceId([1; 32]), DeviceId([2; 32])]);
+    assert!(two.ends_with("  online on 2 devices: 0101010101, 0202020202"), "{two}");
+}
+
+#[tokio::test]
+async fn contacts_are_listed_with_the_devices_that_are_there() {
+    let running = Running::start().await;
+    running.node.create_account("Alice", None, |_| ()).await.unwrap();
+    let list = running.skep(&["contact", "list"]).await.unwrap();
+    assert!(list.contains("DEVICES") && list.contains("0808080808 announced"), "{list}");
 }
 
 #[tokio::test]

@@ -8,7 +8,9 @@ use std::sync::Arc;
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
-use skep_actors::account::messages::{AccountError, AccountRequest, AccountView, ContactView, RequestView};
+use skep_actors::account::messages::{
+    AccountError, AccountRequest, AccountView, ContactDeviceView, ContactView, RequestView,
+};
 use skep_actors::dht::messages::{Found, ListenEvent, PutReport};
 use skep_actors::event::{Event, NodeEvent};
 use skep_actors::linking::messages::{LinkingMessage, NumberedStage};
@@ -255,6 +257,7 @@ impl FakeAccount {
                 confirmed: true,
                 online: true,
                 connected: false,
+                devices: vec![ContactDeviceView { id: DeviceId([8; 32]), connected: false }],
                 added: UnixMillis(1_700_000_000_000),
                 conversation: Some(CONVERSATION),
             }]),

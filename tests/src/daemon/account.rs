@@ -175,6 +175,28 @@ impl Daemon {
         self.accounts().join(&own.local)
     }
 
+    /// Has the daemon follow whether somebody is there.
+    ///
+    /// # Errors
+    /// [`Failure::Bus`].
+    pub async fn follow(&self, own: &DaemonAccount, person: AccountId) -> Result<()> {
+        self.bus.call_presence("subscribeBuddy", &(&own.local, person.to_string(), true)).await
+    }
+
+    /// Whether somebody who is followed is there, as the daemon sees it.
+    ///
+    /// # Errors
+    /// [`Failure::Bus`].
+    pub async fn sees(&self, own: &DaemonAccount, person: AccountId) -> Result<bool> {
+        let followed: Vec<BTreeMap<String, String>> =
+            self.bus.call_presence("getSubscriptions", &own.local.as_str()).await?;
+        let is_it = |buddy: &&BTreeMap<String, String>| {
+            buddy.get("Buddy").is_some_and(|uri| uri.ends_with(&person.to_string()))
+        };
+        let found = followed.iter().find(is_it);
+        Ok(found.and_then(|buddy| buddy.get("Status")).is_some_and(|status| status == "Online"))
+    }
+
     /// Adds a contact and asks it, without a profile.
     ///
     /// # Errors

@@ -18,6 +18,10 @@ const NAME: &str = "cx.ring.Ring";
 const PATH: &str = "/cx/ring/Ring/ConfigurationManager";
 const INTERFACE: &str = "cx.ring.Ring.ConfigurationManager";
 
+/// What tells who is there.
+const PRESENCE_PATH: &str = "/cx/ring/Ring/PresenceManager";
+const PRESENCE: &str = "cx.ring.Ring.PresenceManager";
+
 /// How long the daemon may take to answer a call; the longest are those that hash passwords.
 const ANSWER: Duration = Duration::from_secs(30);
 
@@ -82,7 +86,24 @@ impl Bus {
         B: Serialize + DynamicType,
         R: DeserializeOwned + zbus::zvariant::Type,
     {
-        let answer = self.connection.call_method(Some(NAME), PATH, Some(INTERFACE), method, body).await;
+        self.call_at(PATH, INTERFACE, method, body).await
+    }
+
+    /// Calls a method of the presence manager.
+    pub(super) async fn call_presence<B, R>(&self, method: &str, body: &B) -> Result<R>
+    where
+        B: Serialize + DynamicType,
+        R: DeserializeOwned + zbus::zvariant::Type,
+    {
+        self.call_at(PRESENCE_PATH, PRESENCE, method, body).await
+    }
+
+    async fn call_at<B, R>(&self, path: &str, interface: &str, method: &str, body: &B) -> Result<R>
+    where
+        B: Serialize + DynamicType,
+        R: DeserializeOwned + zbus::zvariant::Type,
+    {
+        let answer = self.connection.call_method(Some(NAME), path, Some(interface), method, body).await;
         let answer = answer.map_err(Failure::bus(&self.node, method))?;
         answer.body().deserialize().map_err(Failure::bus(&self.node, method))
     }

@@ -68,6 +68,8 @@ pub enum Feature {
     Return,
     /// A contact is banned and not heard; the ban is lifted.
     Ban,
+    /// A contact is seen to come, and to go: ten minutes after it has ended.
+    Presence,
     /// A file is offered; the other fetches it, and has what was offered.
     File,
     /// A file whose sender is killed on the way and comes back: it goes on where it stopped.
@@ -90,7 +92,7 @@ pub enum Feature {
 
 impl Feature {
     /// All of them.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 32] = [
         Self::Archive,
         Self::ProtectedArchive,
         Self::Pin,
@@ -113,6 +115,7 @@ impl Feature {
         Self::Removal,
         Self::Return,
         Self::Ban,
+        Self::Presence,
         Self::File,
         Self::FileResumed,
         Self::Invitation,
@@ -148,6 +151,7 @@ impl Feature {
             Self::Removal => "contact removed, asked again, accepted",
             Self::Return => "removed by the other, asking again, accepted",
             Self::Ban => "contact banned, then allowed again",
+            Self::Presence => "contact seen online, then offline",
             Self::File => "file",
             Self::FileResumed => "file whose sender is killed and restarted, gone on with",
             Self::Invitation => "group: invitation accepted, both talk",

@@ -16,6 +16,7 @@ mod killed;
 mod linking;
 mod messages;
 mod pair;
+mod presence;
 mod signs;
 mod stopped;
 mod talk;

@@ -21,6 +21,7 @@ mod names;
 mod overlay;
 mod own_devices;
 mod played;
+mod presence;
 mod read_me;
 mod removal;
 mod settings;

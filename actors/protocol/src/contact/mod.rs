@@ -30,7 +30,10 @@ pub use message::{MAX_PAYLOAD, MAX_REQUEST, MessageError, TrustRequestMessage};
 pub use pending::{
     MAX_PENDING, MAX_PENDING_BYTES, MAX_PENDING_FILE, PendingError, PendingRequest, PendingRequests, Recorded,
 };
-pub use presence::{MAX_ANNOUNCEMENTS_PER_ACCOUNT, MAX_TRACKED, Presence, PresenceEvent, PresenceState};
+pub use presence::{
+    CHANGE_SPACING, MAX_ANNOUNCED_DEVICES, MAX_ANNOUNCEMENTS_PER_DEVICE, MAX_CHANGES_AT_ONCE, MAX_TRACKED,
+    Presence, PresenceChange, PresenceState,
+};
 pub use record::Contact;
 pub(crate) use record::json_time;
 pub(crate) use requests::is_for_known_conversation;

@@ -1,86 +1,130 @@
 //! Which devices of whom are there: announcements on the DHT and live channels
 //! (`spec: contacts 6, identity 3`).
 //!
-//! A device is present while at least one of its announcements lives. A restarted device leaves an
-//! old announcement behind for some minutes, so announcements are counted, not devices. They are read
-//! by [`crate::identity::Announcement`]. An announcement counts from when the certificate chain of its
-//! device was found good, until it expires or the device is revoked.
+//! ```text
+//!   announcement on the DHT ──► chain found good ──► announced ─┐
+//!   until it expires, the device is revoked or banned           ├──► there ──► told, at a bounded pace
+//!   channel to the device ─────────────────────────► connected ─┘
+//! ```
+//!
+//! A restarted device leaves an old announcement behind for some minutes, so announcements are counted,
+//! not devices. They are read by [`crate::identity::Announcement`]; they carry no time, and count as long
+//! as the DHT has them. Somebody whose devices come and go all the time is told of with pauses, as it is
+//! then.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use crate::dht::value::Fingerprint;
 use crate::identity::VerifiedChain;
 use crate::ids::{AccountId, DeviceId};
+use crate::time::Moment;
 
 /// Accounts tracked: as many as there can be contacts, and own ones.
 pub const MAX_TRACKED: usize = 10_240;
 
-/// Announcements remembered per account: a few per device; more are not counted.
-pub const MAX_ANNOUNCEMENTS_PER_ACCOUNT: usize = 256;
+/// Announced devices remembered per account: a person has a handful. Further ones are not counted until
+/// one of these is gone.
+pub const MAX_ANNOUNCED_DEVICES: usize = 32;
 
-/// Whether somebody is there.
+/// Announcements remembered per device: one for each time it was started in the last ten minutes.
+/// Anybody can put one again, so further ones are not counted.
+pub const MAX_ANNOUNCEMENTS_PER_DEVICE: usize = 32;
+
+/// Changes of one account that are told at once, after a time without any.
+pub const MAX_CHANGES_AT_ONCE: u32 = 16;
+
+/// After how long one more change of an account may be told.
+pub const CHANGE_SPACING: Duration = Duration::from_secs(10);
+
+/// Whether somebody, or a device, is there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum PresenceState {
-    /// No device is announced that has a good chain.
+    /// Not announced with a good chain, and no channel.
     #[default]
     Offline,
-    /// Some device is announced and has a good chain.
+    /// Announced, with a good chain.
     Available,
-    /// A channel to a device is open.
+    /// A channel is open.
     Connected,
 }
 
-/// What changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PresenceEvent {
-    /// A device is announced that was not, and its chain is good.
-    DeviceAppeared {
-        /// Its account.
-        account: AccountId,
-        /// The device.
-        device: DeviceId,
-    },
-    /// The last announcement of a device is gone.
-    DeviceVanished {
-        /// Its account.
-        account: AccountId,
-        /// The device.
-        device: DeviceId,
-    },
-    /// An account as a whole changed. From [`PresenceState::Offline`] upwards, requests are sent
-    /// again and messages synchronised.
-    Changed {
-        /// The account.
-        account: AccountId,
-        /// How it was.
-        before: PresenceState,
-        /// How it is.
-        after: PresenceState,
-    },
+/// Other devices of an account are there than were told before. When it comes online, requests are sent
+/// again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PresenceChange {
+    /// The account.
+    pub account: AccountId,
+    /// Whether a device of it was there, as it was told before.
+    pub was_online: bool,
+    /// The devices that are there, by rising id.
+    pub devices: Vec<DeviceId>,
+}
+
+impl PresenceChange {
+    /// Whether a device is there.
+    #[must_use]
+    pub fn is_online(&self) -> bool {
+        !self.devices.is_empty()
+    }
+}
+
+#[derive(Debug, Default)]
+struct Announced {
+    values: BTreeSet<Fingerprint>,
+    /// The serial number of its certificate, if its chain was found good.
+    verified: Option<Vec<u8>>,
+}
+
+/// How many changes of an account may be told.
+#[derive(Debug, Default)]
+struct Pace {
+    told: u32,
+    since: Moment,
+}
+
+impl Pace {
+    /// Whether one more may be told now; if so, it counts as told.
+    fn allows(&mut self, now: Moment) -> bool {
+        let regained = now.since(self.since).as_secs() / CHANGE_SPACING.as_secs();
+        let regained = u32::try_from(regained).unwrap_or(u32::MAX);
+        self.told = self.told.saturating_sub(regained);
+        self.since =
+            if self.told == 0 { now } else { self.since.plus(CHANGE_SPACING.saturating_mul(regained)) };
+        let allowed = self.told < MAX_CHANGES_AT_ONCE;
+        self.told += u32::from(allowed);
+        allowed
+    }
+
+    /// When one more may be told, if none may now.
+    fn next(&self) -> Moment {
+        self.since.plus(CHANGE_SPACING)
+    }
 }
 
 #[derive(Debug, Default)]
 struct Tracked {
-    announcements: BTreeMap<Fingerprint, DeviceId>,
-    /// The announced devices whose chain was found good, with the serial number of their
-    /// certificate.
-    verified: BTreeMap<DeviceId, Vec<u8>>,
+    announced: BTreeMap<DeviceId, Announced>,
     channels: BTreeMap<DeviceId, u32>,
+    /// The devices that were there when it was told last.
+    told: BTreeSet<DeviceId>,
+    pace: Pace,
 }
 
 impl Tracked {
-    fn state(&self) -> PresenceState {
-        if !self.channels.is_empty() {
+    fn state_of(&self, device: DeviceId) -> PresenceState {
+        if self.channels.contains_key(&device) {
             PresenceState::Connected
-        } else if !self.verified.is_empty() {
+        } else if self.announced.get(&device).is_some_and(|it| it.verified.is_some()) {
             PresenceState::Available
         } else {
             PresenceState::Offline
         }
     }
 
-    fn is_announced(&self, device: DeviceId) -> bool {
-        self.announcements.values().any(|announced| *announced == device)
+    fn there(&self) -> BTreeSet<DeviceId> {
+        let verified = self.announced.iter().filter(|(_, announced)| announced.verified.is_some());
+        verified.map(|(device, _)| *device).chain(self.channels.keys().copied()).collect()
     }
 }
 
@@ -88,6 +132,8 @@ impl Tracked {
 #[derive(Debug, Default)]
 pub struct Presence {
     accounts: BTreeMap<AccountId, Tracked>,
+    /// Those that may have changed since it was told.
+    touched: BTreeSet<AccountId>,
 }
 
 impl Presence {
@@ -100,268 +146,139 @@ impl Presence {
         room || self.accounts.contains_key(&account)
     }
 
-    /// Stops to track an account, without events.
+    /// Stops to track an account; nothing is told of it any more.
     pub fn untrack(&mut self, account: AccountId) {
         self.accounts.remove(&account);
+        self.touched.remove(&account);
     }
 
     /// Whether an account is there; offline if it is not tracked.
     #[must_use]
     pub fn state(&self, account: AccountId) -> PresenceState {
-        self.accounts.get(&account).map(Tracked::state).unwrap_or_default()
+        self.devices(account).into_iter().map(|(_, state)| state).max().unwrap_or_default()
     }
 
-    /// The devices of an account that are there, each once.
+    /// The devices of an account that are there, by rising id.
     #[must_use]
-    pub fn devices(&self, account: AccountId) -> Vec<DeviceId> {
-        let tracked = self.accounts.get(&account);
-        tracked.map(|tracked| tracked.verified.keys().copied().collect()).unwrap_or_default()
+    pub fn devices(&self, account: AccountId) -> Vec<(DeviceId, PresenceState)> {
+        let Some(tracked) = self.accounts.get(&account) else { return Vec::new() };
+        tracked.there().into_iter().map(|device| (device, tracked.state_of(device))).collect()
     }
 
     /// Whether a device is announced and its chain still to be looked at.
     #[must_use]
     pub fn awaits_verification(&self, account: AccountId, device: DeviceId) -> bool {
-        self.accounts
-            .get(&account)
-            .is_some_and(|tracked| tracked.is_announced(device) && !tracked.verified.contains_key(&device))
+        let announced = self.accounts.get(&account).and_then(|tracked| tracked.announced.get(&device));
+        announced.is_some_and(|announced| announced.verified.is_none())
     }
 
-    /// Notes an announcement, read from the value with this fingerprint. The device counts once its
-    /// chain is [verified](Self::verified).
-    pub fn announced(&mut self, account: AccountId, value: Fingerprint, device: DeviceId) {
-        if let Some(tracked) = self.accounts.get_mut(&account)
-            && tracked.announcements.len() < MAX_ANNOUNCEMENTS_PER_ACCOUNT
-        {
-            tracked.announcements.insert(value, device);
+    /// Notes an announcement, read from the value with this fingerprint; false if the account is not
+    /// tracked or there is no room. The device counts once its chain is [verified](Self::verified).
+    pub fn announced(&mut self, account: AccountId, value: Fingerprint, device: DeviceId) -> bool {
+        let Some(tracked) = self.accounts.get_mut(&account) else { return false };
+        let room = tracked.announced.len() < MAX_ANNOUNCED_DEVICES;
+        if !room && !tracked.announced.contains_key(&device) {
+            return false;
         }
+        let announced = tracked.announced.entry(device).or_default();
+        if announced.values.len() < MAX_ANNOUNCEMENTS_PER_DEVICE {
+            announced.values.insert(value);
+        }
+        announced.values.contains(&value)
     }
 
     /// Notes that the chain of a device is good, unless the device is not announced any more.
-    pub fn verified(&mut self, chain: &VerifiedChain) -> Vec<PresenceEvent> {
-        let device = chain.device_id();
-        self.change(chain.account_id(), device, |tracked| {
-            if tracked.is_announced(device) {
-                tracked.verified.insert(device, chain.device().serial().to_vec());
+    pub fn verified(&mut self, chain: &VerifiedChain) {
+        self.change(chain.account_id(), |tracked| {
+            if let Some(announced) = tracked.announced.get_mut(&chain.device_id()) {
+                announced.verified = Some(chain.device().serial().to_vec());
             }
-        })
+        });
     }
 
     /// Drops the devices of an account whose certificate, named by the content bytes of its serial
     /// number, is revoked.
-    pub fn revoked(&mut self, account: AccountId, is_revoked: impl Fn(&[u8]) -> bool) -> Vec<PresenceEvent> {
-        let verified = self.accounts.get(&account).into_iter().flat_map(|tracked| &tracked.verified);
-        let revoked: Vec<_> =
-            verified.filter(|(_, serial)| is_revoked(serial)).map(|(device, _)| *device).collect();
-        let drop = |device| {
-            self.change(account, device, |tracked| {
-                tracked.verified.remove(&device);
-                tracked.announcements.retain(|_, announced| *announced != device);
-            })
-        };
-        revoked.into_iter().flat_map(drop).collect()
+    pub fn revoked(&mut self, account: AccountId, is_revoked: impl Fn(&[u8]) -> bool) {
+        self.change(account, |tracked| {
+            tracked.announced.retain(|_, announced| !announced.verified.as_deref().is_some_and(&is_revoked));
+        });
+    }
+
+    /// Notes that a device was banned: it counts again once its chain is [verified](Self::verified)
+    /// anew.
+    pub fn banned(&mut self, account: AccountId, device: DeviceId) {
+        self.change(account, |tracked| {
+            if let Some(announced) = tracked.announced.get_mut(&device) {
+                announced.verified = None;
+            }
+        });
     }
 
     /// Notes that a value at the key of an account is gone.
-    pub fn expired(&mut self, account: AccountId, value: Fingerprint) -> Vec<PresenceEvent> {
-        let tracked = self.accounts.get(&account);
-        let Some(device) = tracked.and_then(|tracked| tracked.announcements.get(&value)).copied() else {
-            return Vec::new();
-        };
-        self.change(account, device, |tracked| {
-            tracked.announcements.remove(&value);
-            if !tracked.is_announced(device) {
-                tracked.verified.remove(&device);
-            }
-        })
+    pub fn expired(&mut self, account: AccountId, value: Fingerprint) {
+        self.change(account, |tracked| {
+            tracked.announced.retain(|_, announced| {
+                announced.values.remove(&value);
+                !announced.values.is_empty()
+            });
+        });
     }
 
     /// Notes that a channel to a device is open.
-    pub fn channel_opened(&mut self, account: AccountId, device: DeviceId) -> Vec<PresenceEvent> {
-        self.change(account, device, |tracked| {
+    pub fn channel_opened(&mut self, account: AccountId, device: DeviceId) {
+        self.change(account, |tracked| {
             let channels = tracked.channels.entry(device).or_default();
             *channels = channels.saturating_add(1);
-        })
+        });
     }
 
     /// Notes that a channel to a device was closed.
-    pub fn channel_closed(&mut self, account: AccountId, device: DeviceId) -> Vec<PresenceEvent> {
-        self.change(account, device, |tracked| match tracked.channels.get_mut(&device) {
+    pub fn channel_closed(&mut self, account: AccountId, device: DeviceId) {
+        self.change(account, |tracked| match tracked.channels.get_mut(&device) {
             Some(channels) if *channels > 1 => *channels -= 1,
             _ => {
                 tracked.channels.remove(&device);
             }
-        })
+        });
     }
 
-    fn change(
-        &mut self,
-        account: AccountId,
-        device: DeviceId,
-        change: impl FnOnce(&mut Tracked),
-    ) -> Vec<PresenceEvent> {
-        let Some(tracked) = self.accounts.get_mut(&account) else { return Vec::new() };
-        let (before, was_there) = (tracked.state(), tracked.verified.contains_key(&device));
-        change(tracked);
-        let (after, is_there) = (tracked.state(), tracked.verified.contains_key(&device));
-        let mut events = Vec::new();
-        match (was_there, is_there) {
-            (false, true) => events.push(PresenceEvent::DeviceAppeared { account, device }),
-            (true, false) => events.push(PresenceEvent::DeviceVanished { account, device }),
-            _ => {}
+    fn change(&mut self, account: AccountId, change: impl FnOnce(&mut Tracked)) {
+        if let Some(tracked) = self.accounts.get_mut(&account) {
+            change(tracked);
+            self.touched.insert(account);
         }
-        if before != after {
-            events.push(PresenceEvent::Changed { account, before, after });
-        }
-        events
+    }
+
+    /// What is to be told now. An account that changes faster than its pace is told of when
+    /// [`Self::next_deadline`] comes, as it is then.
+    pub fn changes(&mut self, now: Moment) -> Vec<PresenceChange> {
+        let mut changes = Vec::new();
+        let accounts = &mut self.accounts;
+        self.touched.retain(|account| {
+            let Some(tracked) = accounts.get_mut(account) else { return false };
+            let there = tracked.there();
+            if there == tracked.told {
+                return false;
+            }
+            if !tracked.pace.allows(now) {
+                return true;
+            }
+            let (was_online, devices) = (!tracked.told.is_empty(), there.iter().copied().collect());
+            tracked.told = there;
+            changes.push(PresenceChange { account: *account, was_online, devices });
+            false
+        });
+        changes
+    }
+
+    /// When there may be something to be told, if nothing happens before.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Moment> {
+        let waiting = self.touched.iter().filter_map(|account| self.accounts.get(account));
+        waiting.map(|tracked| tracked.pace.next()).min()
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::dht::value::ValueId;
-    use crate::identity::Chain;
-    use crate::testing::data;
-    use crate::time::UnixMillis;
-
-    use PresenceState::{Available, Connected, Offline};
-
-    fn chain(pem: &[u8]) -> VerifiedChain {
-        Chain::parse(pem).unwrap().verify(UnixMillis(1_795_350_000_000)).unwrap()
-    }
-
-    fn phone() -> VerifiedChain {
-        chain(data!("vectors/newest/accounts/alice/ring_device.crt"))
-    }
-
-    /// Another device of the same account.
-    fn laptop() -> VerifiedChain {
-        chain(data!("vectors/newest/accounts/alice2/ring_device.crt"))
-    }
-
-    fn value(id: u64) -> Fingerprint {
-        Fingerprint { id: ValueId(id), digest: [0; 20] }
-    }
-
-    fn changed(before: PresenceState, after: PresenceState) -> PresenceEvent {
-        PresenceEvent::Changed { account: phone().account_id(), before, after }
-    }
-
-    fn appeared(chain: &VerifiedChain) -> PresenceEvent {
-        PresenceEvent::DeviceAppeared { account: chain.account_id(), device: chain.device_id() }
-    }
-
-    fn vanished(chain: &VerifiedChain) -> PresenceEvent {
-        PresenceEvent::DeviceVanished { account: chain.account_id(), device: chain.device_id() }
-    }
-
-    fn tracking() -> (Presence, AccountId) {
-        let (mut presence, account) = (Presence::default(), phone().account_id());
-        assert!(presence.track(account));
-        (presence, account)
-    }
-
-    #[test]
-    fn an_announced_device_counts_from_when_its_chain_is_good() {
-        let (mut presence, peer) = tracking();
-        let device = phone().device_id();
-        assert!(!presence.awaits_verification(peer, device));
-        presence.announced(peer, value(1), device);
-        assert!(presence.awaits_verification(peer, device));
-        assert_eq!((presence.state(peer), presence.devices(peer)), (Offline, vec![]));
-        assert_eq!(presence.verified(&phone()), [appeared(&phone()), changed(Offline, Available)]);
-        assert!(!presence.awaits_verification(peer, device));
-        assert_eq!(presence.devices(peer), [device]);
-        // One that is gone by the time its chain is found does not count.
-        presence.announced(peer, value(2), laptop().device_id());
-        assert_eq!(presence.expired(peer, value(2)), []);
-        assert_eq!(presence.verified(&laptop()), []);
-        assert_eq!(presence.devices(peer), [device]);
-    }
-
-    #[test]
-    fn a_revoked_device_is_not_there_though_it_is_announced() {
-        let (mut presence, peer) = tracking();
-        presence.announced(peer, value(1), phone().device_id());
-        presence.announced(peer, value(2), laptop().device_id());
-        presence.verified(&phone());
-        presence.verified(&laptop());
-        let revoked = laptop();
-        let is_revoked = |serial: &[u8]| serial == revoked.device().serial();
-        assert_eq!(presence.revoked(peer, is_revoked), [vanished(&laptop())]);
-        assert_eq!(presence.revoked(peer, is_revoked), []);
-        assert_eq!(presence.devices(peer), [phone().device_id()]);
-        assert_eq!(presence.revoked(peer, |_| true), [vanished(&phone()), changed(Available, Offline)]);
-    }
-
-    #[test]
-    fn a_restarted_device_stays_while_one_announcement_lives() {
-        let (mut presence, peer) = tracking();
-        let device = phone().device_id();
-        presence.announced(peer, value(1), device);
-        presence.announced(peer, value(1), device);
-        assert_eq!(presence.verified(&phone()).len(), 2);
-        assert_eq!(presence.verified(&phone()), []);
-        presence.announced(peer, value(2), device);
-        assert_eq!(presence.expired(peer, value(1)), []);
-        assert_eq!(presence.expired(peer, value(9)), []);
-        assert_eq!(presence.expired(peer, value(2)), [vanished(&phone()), changed(Available, Offline)]);
-        // It has to show its chain again.
-        presence.announced(peer, value(3), device);
-        assert_eq!(presence.state(peer), Offline);
-    }
-
-    #[test]
-    fn an_account_is_there_while_one_of_its_devices_is() {
-        let (mut presence, peer) = tracking();
-        for (number, chain) in [(1, phone()), (2, laptop())] {
-            presence.announced(peer, value(number), chain.device_id());
-            presence.verified(&chain);
-        }
-        assert_eq!(presence.devices(peer).len(), 2);
-        assert_eq!(presence.expired(peer, value(1)), [vanished(&phone())]);
-        assert_eq!(presence.state(peer), Available);
-    }
-
-    #[test]
-    fn a_connected_contact_is_not_offline_when_its_announcement_ends() {
-        let (mut presence, peer) = tracking();
-        let device = phone().device_id();
-        presence.announced(peer, value(1), device);
-        presence.verified(&phone());
-        assert_eq!(presence.channel_opened(peer, device), [changed(Available, Connected)]);
-        assert_eq!(presence.channel_opened(peer, device), []);
-        presence.expired(peer, value(1));
-        assert_eq!(presence.state(peer), Connected);
-        assert_eq!(presence.channel_closed(peer, device), []);
-        assert_eq!(presence.channel_closed(peer, device), [changed(Connected, Offline)]);
-        assert_eq!(presence.channel_closed(peer, device), []);
-    }
-
-    #[test]
-    fn accounts_that_are_not_tracked_have_no_presence() {
-        let (mut presence, peer) = (Presence::default(), phone().account_id());
-        presence.announced(peer, value(1), phone().device_id());
-        assert_eq!(presence.verified(&phone()), []);
-        presence.track(peer);
-        presence.announced(peer, value(1), phone().device_id());
-        presence.verified(&phone());
-        presence.untrack(peer);
-        assert_eq!(presence.state(peer), Offline);
-    }
-
-    #[test]
-    fn a_flood_of_announcements_is_not_remembered() {
-        let (mut presence, peer) = tracking();
-        let device = |number: u64| {
-            let mut device = [0; 32];
-            device[..8].copy_from_slice(&number.to_be_bytes());
-            DeviceId(device)
-        };
-        for number in 0..1000 {
-            presence.announced(peer, value(number), device(number));
-        }
-        let remembered = (0..1000).filter(|number| presence.awaits_verification(peer, device(*number)));
-        assert_eq!(remembered.count(), MAX_ANNOUNCEMENTS_PER_ACCOUNT);
-    }
-}
+#[path = "presence_tests.rs"]
+mod tests;
