@@ -553,6 +553,8 @@ impl AccountActor {
             AccountRequest::RemoveContact { contact, ban, reply } => {
                 self.remove_contact(contact, ban, reply, scope);
             }
+            AccountRequest::BanDevice { device, reply } => self.ban_device(device, reply, scope),
+            AccountRequest::AllowDevice { device, reply } => self.allow_device(device, reply, scope),
             AccountRequest::Contacts(reply) => reply.send(self.contacts()),
             AccountRequest::Requests(reply) => reply.send(self.requests()),
             AccountRequest::CreateConversation { mode, profile, reply } => {

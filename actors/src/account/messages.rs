@@ -72,6 +72,15 @@ pub enum AccountError {
     /// The account has no such device, or its certificate is nowhere to be found.
     #[error("this account has no device {0}, or its certificate cannot be found")]
     UnknownDevice(DeviceId),
+    /// Whose device it is cannot be said.
+    #[error("the certificate of device {0} cannot be found; try again when it is announced")]
+    NoCertificate(DeviceId),
+    /// The device is not banned.
+    #[error("device {0} is not banned")]
+    NotBanned(DeviceId),
+    /// One's own devices are revoked.
+    #[error("a device of this account cannot be banned; revoke it instead")]
+    BanOwnDevice,
     /// A device cannot revoke itself.
     #[error("this device cannot revoke itself; do it on another one, or remove the account here")]
     OwnDevice,
@@ -187,6 +196,10 @@ pub struct ContactView {
     /// Those devices; only of contacts that are active.
     #[serde(default)]
     pub devices: Vec<ContactDeviceView>,
+    /// Devices of theirs that are banned.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(with = "Vec<String>")]
+    pub banned_devices: Vec<DeviceId>,
     /// When it was added, in milliseconds since 1970.
     #[schemars(with = "i64")]
     pub added: UnixMillis,
@@ -368,6 +381,20 @@ pub enum AccountRequest {
         contact: AccountId,
         /// Whether it may not come back by itself.
         ban: bool,
+        /// Told when it is durable.
+        reply: Answer<()>,
+    },
+    /// Ban a single device of somebody else: it gets no link and no answer.
+    BanDevice {
+        /// Which.
+        device: DeviceId,
+        /// Told when it is durable.
+        reply: Answer<()>,
+    },
+    /// Lift the ban of a single device.
+    AllowDevice {
+        /// Which.
+        device: DeviceId,
         /// Told when it is durable.
         reply: Answer<()>,
     },

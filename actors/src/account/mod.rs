@@ -11,6 +11,7 @@
 //! them to its folder before it answers. What links another device to it is in [`crate::linking`].
 
 mod actor;
+mod banning;
 mod devices;
 pub mod identity;
 mod invitations;

@@ -352,6 +352,7 @@ impl AccountActor {
             };
             let device = key.device_id();
             if running.presence.announced(contact, value.fingerprint(), device)
+                && !running.state.banned_devices.contains(device)
                 && (running.presence.awaits_verification(contact, device)
                     || !running.up.contains_key(&device))
             {
@@ -389,8 +390,14 @@ impl AccountActor {
         });
     }
 
-    fn introduced(&mut self, account: AccountId, devices: Vec<VerifiedChain>, scope: &mut Scope<'_, Self>) {
+    pub(super) fn introduced(
+        &mut self,
+        account: AccountId,
+        mut devices: Vec<VerifiedChain>,
+        scope: &mut Scope<'_, Self>,
+    ) {
         let Some(running) = &mut self.running else { return };
+        devices.retain(|chain| !running.state.banned_devices.contains(chain.device_id()));
         if devices.is_empty() || !running.listening.contains(&account) {
             return;
         }

@@ -2,7 +2,7 @@
 //! (`spec: contacts 2`), and instant messages of 2023 (`spec: dht 11.1`).
 
 use skep_protocol::contact::{
-    Action, Audience, Incoming, OutgoingRequest, TrustRequestMessage, TrustTable, admit, receive,
+    Action, Audience, Incoming, OutgoingRequest, TrustRequestMessage, TrustStatus, TrustTable, admit, receive,
 };
 use skep_protocol::dht::cipher;
 use skep_protocol::dht::content::{Content, SignedContent};
@@ -73,11 +73,14 @@ impl AccountActor {
         let (directory, links) = (running.directory.clone(), running.links.clone());
         let (key, environment) = (running.identity.key().clone(), scope.environment().clone());
         let (dht, pool) = (self.config.dht.clone(), self.config.pool.clone());
+        let banned = running.state.banned_devices.clone();
         let send = async move {
-            let Ok(devices) = directory.ask(FIND, |reply| DirectoryMessage::Devices { account, reply }).await
+            let Ok(mut devices) =
+                directory.ask(FIND, |reply| DirectoryMessage::Devices { account, reply }).await
             else {
                 return;
             };
+            devices.retain(|chain| !banned.contains(chain.device_id()));
             let letters = devices.iter().map(|device| {
                 let recipient = device.device().public_key().clone();
                 let inbox = DhtKey::inbox(recipient.device_short_id());
@@ -167,7 +170,11 @@ impl AccountActor {
         let Some(running) = &self.running else { return };
         let own = running.identity.account_id();
         let (trust, contacts) = (TrustTable::new(own, None), &running.state.contacts);
-        let status = |id| trust.status(contacts, id);
+        let banned = &running.state.banned_devices;
+        let status = |id| {
+            let is_banned = banned.certificates().any(|certificate| certificate == id);
+            if is_banned { TrustStatus::Banned } else { trust.status(contacts, id) }
+        };
         let lists = running.revocations.lists(chain.account_id());
         if let Err(denial) = admit(chain.chain(), status, Audience::Public, &lists, scope.wall()) {
             tracing::debug!(%denial, "what was put into the inbox is ignored");

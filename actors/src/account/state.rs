@@ -8,8 +8,8 @@ use std::io;
 use std::path::PathBuf;
 
 use skep_protocol::contact::{
-    Contact, ContactList, MAX_CONTACTS_FILE, MAX_OUTGOING_FILE, MAX_PENDING_FILE, OutgoingRequests,
-    PendingRequests, Standing,
+    BannedDevices, Contact, ContactList, MAX_BANNED_DEVICES_FILE, MAX_CONTACTS_FILE, MAX_OUTGOING_FILE,
+    MAX_PENDING_FILE, OutgoingRequests, PendingRequests, Standing,
 };
 use skep_protocol::identity::Archive;
 use skep_protocol::ids::{AccountId, sha1};
@@ -34,6 +34,7 @@ const OUTGOING: &str = "outgoingTrustRequests";
 const CONVERSATIONS: &str = "convInfo";
 const REQUESTS: &str = "convRequests";
 const DEVICES: &str = "knownDevices";
+const BANNED_DEVICES: &str = "bannedDevices";
 const NAME: &str = "name";
 const SETTINGS: &str = "settings";
 
@@ -57,6 +58,8 @@ pub(super) struct State {
     pub(super) requests: ConversationRequests,
     /// The account's devices, this one included.
     pub(super) devices: KnownDevices,
+    /// Devices of others that are banned.
+    pub(super) banned_devices: BannedDevices,
     /// Whether records of conversations are missing or could not be read when the account was
     /// loaded, so that a conversation without a record is none that was never finished.
     pub(super) records_lost: bool,
@@ -74,6 +77,7 @@ impl State {
             conversations: ConversationRecords::default(),
             requests: ConversationRequests::default(),
             devices: KnownDevices::default(),
+            banned_devices: BannedDevices::default(),
             records_lost: false,
         }
     }
@@ -135,6 +139,10 @@ impl State {
         })?;
         Ok(Self {
             devices: devices.unwrap_or_default(),
+            banned_devices: read(folder, BANNED_DEVICES, MAX_BANNED_DEVICES_FILE, |file| {
+                BannedDevices::decode(file).map(first)
+            })?
+            .unwrap_or_default(),
             requests,
             name: name.unwrap_or_default(),
             settings: read(folder, SETTINGS, MAX_SETTINGS, |file| {
@@ -176,6 +184,7 @@ impl State {
         add(dirty.contacts, CONTACTS, &|| self.contacts.encode());
         add(dirty.contacts, PENDING, &|| self.pending.encode());
         add(dirty.contacts, OUTGOING, &|| self.outgoing.encode());
+        add(dirty.contacts, BANNED_DEVICES, &|| self.banned_devices.encode());
         files
     }
 
@@ -192,7 +201,8 @@ impl State {
         };
         let mut allowed = with(|standing| matches!(standing, Standing::Active { .. }));
         allowed.insert(own);
-        let banned = with(|standing| standing == Standing::Banned);
+        let mut banned = with(|standing| standing == Standing::Banned);
+        banned.extend(self.banned_devices.certificates());
         allowed.extend(self.fellows().difference(&banned));
         Trust { allowed, banned, public }
     }

@@ -54,6 +54,7 @@ impl AccountActor {
                 .into_iter()
                 .map(|(id, state)| ContactDeviceView { id, connected: state == PresenceState::Connected })
                 .collect(),
+            banned_devices: running.state.banned_devices.of(id).collect(),
             added: contact.added,
             conversation: contact.conversation,
         };

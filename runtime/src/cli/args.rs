@@ -297,6 +297,16 @@ pub(crate) enum ContactCommand {
         /// The person's Jami id or name
         id: String,
     },
+    /// Ban a single device of somebody: it gets no link and no answer
+    BanDevice {
+        /// The device's id
+        device: String,
+    },
+    /// Lift the ban of a single device
+    AllowDevice {
+        /// The device's id
+        device: String,
+    },
     /// List the contacts, and which of their devices are there
     List,
     /// Print who comes online and goes offline as it happens, until Ctrl-C (exit code 0)

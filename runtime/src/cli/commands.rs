@@ -292,6 +292,12 @@ impl<'a> Session<'a> {
             ContactCommand::Decline { id } => self.call(ContactDecline, person(id), done).await,
             ContactCommand::Remove { id } => self.call(ContactRemove, person(id), done).await,
             ContactCommand::Ban { id } => self.call(ContactBan, person(id), done).await,
+            ContactCommand::BanDevice { device } => {
+                self.call(ContactBanDevice, other_device(account, &device)?, done).await
+            }
+            ContactCommand::AllowDevice { device } => {
+                self.call(ContactAllowDevice, other_device(account, &device)?, done).await
+            }
             ContactCommand::List => self.call(ContactList, AccountParams { account }, render::contacts).await,
             ContactCommand::Follow => self.follow(account, Followed::Presence).await,
             ContactCommand::Requests => {
@@ -543,6 +549,13 @@ pub(super) fn from_file(file: &PasswordFile) -> Result<Option<Secret>, CliError>
 
 pub(super) fn commit(text: &str) -> Result<CommitId, CliError> {
     text.parse().map_err(|error| CliError::Usage(format!("{error}")))
+}
+
+/// A device of somebody else, by its id.
+fn other_device(account: LocalAccountId, device: &str) -> Result<ContactDeviceParams, CliError> {
+    let wrong =
+        |_| CliError::Usage(format!("{device:?} is no device id: skep contact list --json shows them"));
+    Ok(ContactDeviceParams { account, device: device.parse().map_err(wrong)? })
 }
 
 /// The next of what comes without end; none after an interrupt, which is the way to end it.

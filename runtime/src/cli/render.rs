@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use comfy_table::{ContentArrangement, Table, presets};
-use skep_actors::account::messages::{AccountView, ContactDeviceView, DeviceView};
+use skep_actors::account::messages::{AccountView, ContactView, DeviceView};
 use skep_actors::swarm::messages::{
     Changed, ConversationView, MemberView, MessageView, ProfileView, RefusalView, VoteView,
 };
@@ -153,7 +153,7 @@ pub(crate) fn contacts(answer: &ContactsView) -> String {
                 contact.state.clone(),
                 yes(contact.confirmed),
                 yes(contact.online),
-                devices_there(&contact.devices),
+                devices_of(contact),
                 // Of somebody banned who never was a contact there is no date.
                 if contact.added == UnixMillis(0) { NOTHING.to_owned() } else { time(contact.added) },
                 optional(contact.conversation),
@@ -175,13 +175,14 @@ pub(crate) fn presence(when: UnixMillis, contact: AccountId, devices: &[DeviceId
     printable(&format!("{}  {}  {state}", time(when), who(contact, names)))
 }
 
-/// The devices of a contact that are there.
-fn devices_there(devices: &[ContactDeviceView]) -> String {
-    let shown = devices.iter().map(|device| {
+/// The devices of a contact that are there, and those that are banned.
+fn devices_of(contact: &ContactView) -> String {
+    let there = contact.devices.iter().map(|device| {
         let state = if device.connected { "connected" } else { "announced" };
         format!("{} {state}", device.id.short())
     });
-    let shown: Vec<String> = shown.collect();
+    let banned = contact.banned_devices.iter().map(|device| format!("{} banned", device.short()));
+    let shown: Vec<String> = there.chain(banned).collect();
     if shown.is_empty() { NOTHING.to_owned() } else { shown.join(", ") }
 }
 

@@ -215,7 +215,7 @@ async fn contacts_are_listed_with_the_devices_that_are_there() {
     let running = Running::start().await;
     running.node.create_account("Alice", None, |_| ()).await.unwrap();
     let list = running.skep(&["contact", "list"]).await.unwrap();
-    assert!(list.contains("DEVICES") && list.contains("0808080808 announced"), "{list}");
+    assert!(list.contains("DEVICES") && list.contains("0808080808 announced, 0909090909 banned"), "{list}");
 }
 
 #[tokio::test]

@@ -18,6 +18,9 @@ use super::conversation::Conversation;
 use super::{ASK_DEADLINE, NamedView, Node};
 use crate::error::NodeError;
 
+/// Time to find the certificate of a device that is to be banned.
+const SEARCH_DEADLINE: Duration = Duration::from_secs(90);
+
 /// Time to open or write an archive: Argon2 and a full disk write, with others before it.
 const ARCHIVE_DEADLINE: Duration = Duration::from_secs(60);
 
@@ -154,6 +157,23 @@ impl Account {
     /// [`AccountError::UnknownContact`] when there is no such contact.
     pub async fn remove_contact(&self, contact: AccountId, ban: bool) -> Result<(), NodeError> {
         self.ask(ASK_DEADLINE, |reply| AccountRequest::RemoveContact { contact, ban, reply }).await
+    }
+
+    /// Bans a single device of somebody else: it gets no link and no answer, and is told nothing. What it
+    /// writes into conversations still comes by way of others.
+    ///
+    /// # Errors
+    /// [`AccountError::NoCertificate`], [`AccountError::BanOwnDevice`].
+    pub async fn ban_device(&self, device: DeviceId) -> Result<(), NodeError> {
+        self.ask(SEARCH_DEADLINE, |reply| AccountRequest::BanDevice { device, reply }).await
+    }
+
+    /// Lifts the ban of a single device.
+    ///
+    /// # Errors
+    /// [`AccountError::NotBanned`].
+    pub async fn allow_device(&self, device: DeviceId) -> Result<(), NodeError> {
+        self.ask(ASK_DEADLINE, |reply| AccountRequest::AllowDevice { device, reply }).await
     }
 
     /// All contacts, also those removed and banned.

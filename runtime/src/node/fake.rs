@@ -258,6 +258,7 @@ impl FakeAccount {
                 online: true,
                 connected: false,
                 devices: vec![ContactDeviceView { id: DeviceId([8; 32]), connected: false }],
+                banned_devices: vec![DeviceId([9; 32])],
                 added: UnixMillis(1_700_000_000_000),
                 conversation: Some(CONVERSATION),
             }]),

@@ -310,6 +310,16 @@ impl Methods<Caller> for Server {
         Ok(Done {})
     }
 
+    async fn contact_ban_device(&self, _: &Caller, params: ContactDeviceParams) -> Result<Done, RpcError> {
+        self.account(params.account).ban_device(params.device).await?;
+        Ok(Done {})
+    }
+
+    async fn contact_allow_device(&self, _: &Caller, params: ContactDeviceParams) -> Result<Done, RpcError> {
+        self.account(params.account).allow_device(params.device).await?;
+        Ok(Done {})
+    }
+
     async fn contact_list(&self, _: &Caller, params: AccountParams) -> Result<ContactsView, RpcError> {
         let contacts = self.account(params.account).contacts().await?;
         Ok(ContactsView { names: self.names_in(&contacts[..]).await, contacts })

@@ -187,7 +187,7 @@ impl Daemon {
     ///
     /// # Errors
     /// [`Failure::Bus`].
-    pub async fn sees(&self, own: &DaemonAccount, person: AccountId) -> Result<bool> {
+    pub async fn sees_online(&self, own: &DaemonAccount, person: AccountId) -> Result<bool> {
         let followed: Vec<BTreeMap<String, String>> =
             self.bus.call_presence("getSubscriptions", &own.local.as_str()).await?;
         let is_it = |buddy: &&BTreeMap<String, String>| {

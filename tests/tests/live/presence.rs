@@ -33,19 +33,19 @@ fn a_daemon_sees_skep_come_and_go() {
         let ada = pair.ada.id;
         pair.jamid.follow(&pair.bob, ada).await.unwrap();
         let begun = Instant::now();
-        let seen = async || Ok(pair.jamid.sees(&pair.bob, ada).await?.then_some(()));
+        let seen = async || Ok(pair.jamid.sees_online(&pair.bob, ada).await?.then_some(()));
         until("jamid", "Ada online", seen).await.unwrap();
         assert!(begun.elapsed() < SECONDS, "it took {:?}", begun.elapsed());
 
         pair.ada.node.stop().await.unwrap();
         let gone = async {
-            while pair.jamid.sees(&pair.bob, ada).await.unwrap() {
+            while pair.jamid.sees_online(&pair.bob, ada).await.unwrap() {
                 sleep(LOOK).await;
             }
         };
         timeout(LIFETIME + PATIENCE, gone).await.expect("Ada is still online");
         pair.ada.node.restart().await.unwrap();
-        let seen = async || Ok(pair.jamid.sees(&pair.bob, ada).await?.then_some(()));
+        let seen = async || Ok(pair.jamid.sees_online(&pair.bob, ada).await?.then_some(()));
         until("jamid", "Ada online again", seen).await.unwrap();
         tried.works();
         pair.ada.node.stop().await.unwrap();

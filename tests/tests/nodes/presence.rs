@@ -1,6 +1,6 @@
 //! Who is there, as others see it: devices that start, stop and are killed.
 
-use skep::rpc::schema::method;
+use skep::rpc::schema::{ContactDeviceParams, method};
 use skep::{ContactView, DeviceId, Event};
 use skep_tests::harness::{Golden, NodeSetup, Person, Result, run, until};
 
@@ -71,6 +71,46 @@ fn a_contact_who_starts_is_online_within_seconds_and_one_who_is_banned_is_not_se
         assert!(!banned.online && banned.devices.is_empty(), "{banned:?}");
         alice.add(carol.id).await.unwrap();
         sees(&mut alice, carol.id, "Carol again", |view| view.online && !view.devices.is_empty()).await;
+    });
+}
+
+#[test]
+fn a_single_device_that_is_banned_is_not_heard_until_it_is_allowed_again() {
+    run(async {
+        let Pair { place: _place, mut alice, mut carol } = Pair::start().await.unwrap();
+        let id = alice.befriend(&mut carol).await.unwrap();
+        let device: DeviceId = carol.describe().await.unwrap().device;
+        sees(&mut alice, carol.id, "a link", |view| view.connected).await;
+        let since = carol.node.events().mark();
+        let params = || ContactDeviceParams { account: alice.local, device };
+        let (ban, allow) = (params(), params());
+        alice.node.call(method::ContactBanDevice, ban).await.unwrap();
+        let down = |event: &Event| matches!(event, Event::LinkDown { .. }).then_some(());
+        carol.told(since, "the link to end", down).await.unwrap();
+        let banned = sees(&mut alice, carol.id, "no link", |view| !view.connected).await;
+        assert!(
+            !banned.online && banned.state == "active" && banned.banned_devices == [device],
+            "{banned:?}"
+        );
+        carol.send(id, "do you hear me?").await.unwrap();
+
+        // It holds after a restart, too: others are linked meanwhile, Carol is not.
+        alice.node.restart().await.unwrap();
+        alice.announced().await.unwrap();
+        let after = seen(&mut alice, carol.id).await.unwrap().unwrap();
+        assert!(!after.online && after.banned_devices == [device], "{after:?}");
+        let heard = alice.messages(id).await.unwrap();
+        assert!(!heard.iter().any(|message| message.body == "do you hear me?"), "{heard:?}");
+
+        alice.node.call(method::ContactAllowDevice, allow).await.unwrap();
+        until("alice", "what was said meanwhile", async || {
+            let heard = alice.messages(id).await?;
+            Ok(heard.iter().any(|message| message.body == "do you hear me?").then_some(()))
+        })
+        .await
+        .unwrap();
+        alice.send(id, "now I do").await.unwrap();
+        carol.receives(id, "now I do").await.unwrap();
     });
 }
 

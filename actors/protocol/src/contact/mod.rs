@@ -13,9 +13,11 @@
 //!   requests   what a received request changes
 //!   resend     requests to repeat when the other one comes online
 //!   trust      whose devices may talk to us
+//!   banned_devices   single devices that may not
 //!   presence   which devices of a contact are there
 //! ```
 
+mod banned_devices;
 mod list;
 mod message;
 mod pending;
@@ -25,6 +27,7 @@ mod requests;
 mod resend;
 mod trust;
 
+pub use banned_devices::{BannedDevice, BannedDevices, MAX_BANNED_DEVICES_FILE};
 pub use list::{Change, ContactList, ListError, MAX_CONTACTS, MAX_CONTACTS_FILE, Standing};
 pub use message::{MAX_PAYLOAD, MAX_REQUEST, MessageError, TrustRequestMessage};
 pub use pending::{

@@ -161,6 +161,7 @@ fn account_code(error: &AccountError) -> ErrorCode {
         | AccountError::TooMany(_)
         | AccountError::NoGroup(_)
         | AccountError::OwnDevice
+        | AccountError::BanOwnDevice
         | AccountError::DeviceName
         | AccountError::Revocation(_) => ErrorCode::Refused,
         AccountError::InConversation(error) => conversation_code(error),
@@ -168,6 +169,8 @@ fn account_code(error: &AccountError) -> ErrorCode {
         | AccountError::UnknownRequest(_)
         | AccountError::UnknownInvitation(_)
         | AccountError::UnknownDevice(_)
+        | AccountError::NoCertificate(_)
+        | AccountError::NotBanned(_)
         | AccountError::UnknownConversation(_) => ErrorCode::NotFound,
         AccountError::WrongPassword => ErrorCode::WrongPassword,
         AccountError::Archive(_) | AccountError::Conversation(_) => ErrorCode::BadArchive,

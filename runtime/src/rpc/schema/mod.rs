@@ -160,6 +160,11 @@ methods! {
     contact_remove ContactRemove "contact.remove": ContactParams => Done;
     /// Removes a contact, which may not come back by itself.
     contact_ban ContactBan "contact.ban": ContactParams => Done;
+    /// Bans a single device of somebody else: it gets no link and no answer, and is told nothing. What it
+    /// writes into conversations still comes by way of others.
+    contact_ban_device ContactBanDevice "contact.ban_device": ContactDeviceParams => Done;
+    /// Lifts the ban of a single device.
+    contact_allow_device ContactAllowDevice "contact.allow_device": ContactDeviceParams => Done;
     /// All contacts, also those removed and banned.
     contact_list ContactList "contact.list": AccountParams => ContactsView;
     /// Contact requests and invitations into conversations that wait for an answer.
