@@ -12,6 +12,7 @@ use skep_protocol::dht::value::ValueId;
 use skep_protocol::identity::DeviceIdentity;
 use skep_protocol::ids::{AccountId, ConversationId, DeviceId, DhtKey, LocalAccountId};
 use skep_protocol::swarm::message::Mode;
+use skep_protocol::time::UnixMillis;
 use tokio::sync::{oneshot, watch};
 
 use super::devices::{Devices, host_name};
@@ -127,6 +128,8 @@ pub(super) struct Running {
     pub(super) conversations: BTreeMap<ConversationId, Room>,
     /// Conversations that were left, and are kept until somebody else's device knows.
     pub(super) leaving: BTreeMap<ConversationId, Port<ConversationMessage>>,
+    /// When another device has erased some of these, of which it is not known yet who had to tell others.
+    pub(super) erased_elsewhere: BTreeMap<ConversationId, UnixMillis>,
     /// Conversations whose actor is ending, and whose folder goes then.
     pub(super) erasing: BTreeSet<ConversationId>,
     /// Conversations that failed too often, and why.
@@ -347,6 +350,7 @@ impl AccountActor {
             showing: BTreeSet::new(),
             conversations: BTreeMap::new(),
             leaving: BTreeMap::new(),
+            erased_elsewhere: BTreeMap::new(),
             erasing: BTreeSet::new(),
             failed: BTreeMap::new(),
             adding: HashMap::new(),

@@ -123,9 +123,7 @@ impl AccountActor {
         match told {
             // It was left on another device, whose business that is; this copy waits to be erased.
             ConversationTold::Ready { joined, .. } if self.is_among(joined) => {
-                if let Some(port) = self.running.as_mut().and_then(|running| running.leaving.remove(&id)) {
-                    scope.stop_child(&port, STOP);
-                }
+                self.left_by_another_device(id, scope);
             }
             ConversationTold::Ready { .. } => {
                 let port = self.running.as_ref().and_then(|running| running.leaving.get(&id).cloned());
@@ -142,6 +140,21 @@ impl AccountActor {
             | ConversationTold::Sought(_)
             | ConversationTold::Preferred
             | ConversationTold::Marked(_) => {}
+        }
+    }
+
+    /// The copy shows that we left on another device: it waits until that one has erased its own, unless it
+    /// has said so already.
+    fn left_by_another_device(&mut self, id: ConversationId, scope: &mut Scope<'_, Self>) {
+        let Some(running) = &mut self.running else { return };
+        if let Some(erased) = running.erased_elsewhere.remove(&id) {
+            if let Some(record) = running.state.conversations.get_mut(id) {
+                record.erased = erased;
+            }
+            self.save(Dirty::CONVERSATIONS, scope, |_| ());
+            self.erase_conversation(id, scope);
+        } else if let Some(port) = running.leaving.remove(&id) {
+            scope.stop_child(&port, STOP);
         }
     }
 
@@ -218,6 +231,7 @@ impl AccountActor {
         running.failed.remove(&id);
         let room = running.conversations.remove(&id).map(|room| room.port);
         let port = room.or_else(|| running.leaving.remove(&id));
+        running.erased_elsewhere.remove(&id);
         if let Some(port) = port {
             scope.stop_child(&port, STOP);
         }

@@ -248,9 +248,10 @@ impl AccountActor {
     fn erased_elsewhere(&mut self, id: ConversationId, scope: &mut Scope<'_, Self>) {
         let Some(running) = &mut self.running else { return };
         if running.leaving.contains_key(&id) {
-            // From here others do not know it yet.
+            // From here others do not know it yet. Whose business the leaving is shows when the copy is open.
             if let Some(record) = running.state.conversations.get_mut(id) {
-                record.erased = UnixMillis(0);
+                let erased = std::mem::replace(&mut record.erased, UnixMillis(0));
+                running.erased_elsewhere.insert(id, erased);
             }
             return;
         }

@@ -46,7 +46,6 @@ fn head(copy: &Path) -> String {
 }
 
 #[test]
-#[ignore = "an erasure told just after a start is taken at the next telling only"]
 fn a_conversation_removed_on_another_device_is_kept_unused_until_that_one_has_erased_it() {
     run(async {
         let place = tempfile::tempdir().unwrap();
