@@ -4,7 +4,7 @@ SHELL := /bin/bash
 export PATH := $(HOME)/.cargo/bin:$(PATH)
 
 .DEFAULT_GOAL := build
-.PHONY: setup build demo demo-group demo-jami test live bench bench-dht bench-file bench-group bench-parts lint doc clean
+.PHONY: setup build demo demo-group demo-jami test live bench bench-devices bench-dht bench-file bench-group bench-parts lint doc clean
 
 setup: ## install what is missing
 	@.ci/setup
@@ -41,6 +41,10 @@ live: build ## meet the real daemon, and put what works with it into README.md
 bench: setup ## measure a node; the results go to target/bench/node.json
 	cargo build --locked --release -p skep
 	cargo run --locked --release -p skep-bench -- node
+
+bench-devices: setup ## measure linking a device to a large account; the results go to target/bench/devices.json
+	cargo build --locked --release -p skep
+	cargo run --locked --release -p skep-bench -- devices
 
 # As root, so that there are namespaces for a hundred nodes.
 bench-dht: ## as root: measure Skep among the nodes of Jami's DHT; the results go to target/bench/dht.json

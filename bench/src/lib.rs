@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   node          the `node` command: which measurement runs when, and on what
+//!   devices       the `devices` command: linking a device to a large account
 //!   dht           the `dht` command: Skep on Jami's DHT, among nodes of both kinds
 //!   file          the `file` command: a large file between two nodes
 //!   group         the `group` command: groups of many processes, and of a thousand members in this one
@@ -20,6 +21,7 @@
 
 mod conversation;
 mod daemon;
+pub mod devices;
 pub mod dht;
 mod error;
 pub mod file;

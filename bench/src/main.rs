@@ -4,7 +4,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use skep_bench::{BenchError, Progress, dht, file, group, node};
+use skep_bench::{BenchError, Progress, devices, dht, file, group, node};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Measures Skep, beside the real daemon where it is installed.
@@ -19,6 +19,8 @@ struct Arguments {
 enum Command {
     /// Nodes that talk, nodes at rest, and long conversations; writes target/bench/node.json
     Node(node::Options),
+    /// A new device of an account with many contacts and conversations; writes target/bench/devices.json
+    Devices(devices::Options),
     /// Nodes on Jami's DHT, half of them real; writes target/bench/dht.json
     Dht(dht::Options),
     /// A large file between two nodes; writes target/bench/file.json
@@ -38,6 +40,7 @@ async fn main() -> ExitCode {
     let measured = async {
         match command {
             Command::Node(options) => node::run(&options, progress).await,
+            Command::Devices(options) => devices::run(options, progress).await,
             Command::Dht(options) => dht::run(&options, progress).await,
             Command::File(options) => file::run(options, progress).await,
             Command::Group(options) => group::run(&options, progress).await,

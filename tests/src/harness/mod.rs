@@ -2,6 +2,7 @@
 
 mod crowd;
 mod delay_line;
+mod devices;
 mod error;
 mod event_log;
 mod golden;

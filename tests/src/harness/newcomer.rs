@@ -8,8 +8,9 @@ use std::sync::OnceLock;
 use std::time::SystemTime;
 
 use flate2::read::GzDecoder;
-use skep::LocalAccountId;
+use skep::{AccountId, LocalAccountId};
 use skep_actors::account::identity::AccountFolder;
+use skep_protocol::contact::Contact;
 use skep_protocol::identity::{AccountKeys, Archive, EthereumKey, IssuedAt, SerialNumber};
 use skep_protocol::keys::PrivateKey;
 use skep_protocol::time::UnixMillis;
@@ -100,6 +101,17 @@ impl Newcomer {
     /// [`Failure`] when there are no keys for this number.
     pub fn archive(&self) -> Result<Vec<u8>> {
         let archive = self.make_archive(self.keys()?, today())?;
+        archive.seal_unprotected().map_err(|error| self.unusable(&error))
+    }
+
+    /// The same, with these people as contacts who have agreed to it.
+    ///
+    /// # Errors
+    /// [`Failure`] when there are no keys for this number.
+    pub fn archive_knowing(&self, people: &[AccountId]) -> Result<Vec<u8>> {
+        let mut archive = self.make_archive(self.keys()?, today())?;
+        let contact = Contact { added: today(), confirmed: true, ..Contact::default() };
+        archive.contacts = people.iter().map(|person| (*person, contact.to_json())).collect();
         archive.seal_unprotected().map_err(|error| self.unusable(&error))
     }
 
