@@ -1,5 +1,6 @@
 //! What comes over the inboxes of devices on the DHT: contact requests and their answers
-//! (`spec: contacts 2`), and instant messages of 2023 (`spec: dht 11.1`).
+//! (`spec: contacts 2`), and of 2023 instant messages (`spec: dht 11.1`) and what own devices tell
+//! (`spec: sync 9.1`).
 
 use skep_protocol::contact::{
     Action, Audience, Incoming, OutgoingRequest, TrustRequestMessage, TrustStatus, TrustTable, admit, receive,
@@ -14,7 +15,7 @@ use skep_protocol::ids::{AccountId, ConversationId, DhtKey};
 use skep_protocol::keys::PublicKey;
 use skep_protocol::profile::{PersonalProfile, shown_name, trust_request_payload};
 use skep_protocol::swarm::message::Mode;
-use skep_protocol::sync::ConversationRecord;
+use skep_protocol::sync::{ConversationRecord, SyncMessage};
 
 use super::actor::AccountActor;
 use super::messages::AccountError;
@@ -47,6 +48,8 @@ enum Letter {
     Trust(TrustRequestMessage),
     /// What later releases send over links only.
     Instant(DhtInstantMessage),
+    /// What another device of the account knows. Later releases tell it over links only.
+    Devices(Box<SyncMessage>),
 }
 
 /// The name in a vCard that came with a request, made safe to show; empty if there is none.
@@ -122,8 +125,10 @@ impl AccountActor {
             if let Some(running) = &mut account.running {
                 running.opening -= 1;
             }
-            if let Some((sender, letter)) = letter {
-                account.find_sender(sender, letter, scope);
+            match letter {
+                Some((sender, Letter::Devices(told))) => account.told_over_dht(&sender, *told, scope),
+                Some((sender, letter)) => account.find_sender(sender, letter, scope),
+                None => {}
             }
         });
     }
@@ -183,6 +188,8 @@ impl AccountActor {
         match letter {
             Letter::Trust(message) => self.take_request(chain.account_id(), device, message, scope),
             Letter::Instant(message) => self.take_instant(chain.account_id(), device, message, scope),
+            // Of a device that is known already, or of none.
+            Letter::Devices(_) => {}
         }
     }
 
@@ -465,6 +472,12 @@ fn read_letter(signed: &SignedContent) -> Option<(PublicKey, Letter)> {
         ValueKind::InstantMessage => {
             DhtInstantMessage::decode(&content.data).map(Letter::Instant).map_err(|error| {
                 tracing::debug!(%error, "an instant message is unreadable");
+            })
+        }
+        ValueKind::UserData if content.type_number == 0 => {
+            let read = SyncMessage::decode_device_data(&content.data);
+            read.map(|(told, _)| Letter::Devices(Box::new(told))).map_err(|error| {
+                tracing::debug!(%error, "what another device tells is unreadable");
             })
         }
         _ => return None,

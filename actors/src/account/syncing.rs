@@ -11,6 +11,7 @@ use std::time::Duration;
 use futures::stream::{self, StreamExt as _};
 use skep_protocol::contact::{Change, Standing};
 use skep_protocol::ids::{AccountId, ConversationId, DeviceId, DeviceShortId};
+use skep_protocol::keys::PublicKey;
 use skep_protocol::profile::shown_name;
 use skep_protocol::sync::{
     AccountTables, Detail, MemberStatus, Preferences, Received, SyncChannel, SyncEffect, SyncMessage,
@@ -85,6 +86,26 @@ impl AccountActor {
             SyncTold::Wished { wish, channels, version } => self.tell_own(wish, channels, version, scope),
             // Handled when this turn ends, and so is its place free.
             SyncTold::Received { device, message, place: _place } => self.told_by(device, *message, scope),
+        }
+    }
+
+    /// A device has put what it knows on the DHT, as those of 2023 do with each change of a contact. Whoever
+    /// is not known as one of ours is not looked for: what it has to say is told over a link as well.
+    pub(super) fn told_over_dht(
+        &mut self,
+        sender: &PublicKey,
+        message: SyncMessage,
+        scope: &mut Scope<'_, Self>,
+    ) {
+        let Some(running) = &mut self.running else { return };
+        let (from, devices) = (sender.device_id(), &mut running.devices);
+        if !devices.chains.contains_key(&from) {
+            return tracing::debug!(from = %from.short(), "a stranger tells of devices and is not believed");
+        }
+        // The last one counts; what was put before may come later, or once more.
+        let last = devices.told_over_dht.entry(from).or_default();
+        if std::mem::replace(last, message.date.max(*last)) < message.date {
+            self.told_by(from, message, scope);
         }
     }
 

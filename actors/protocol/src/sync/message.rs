@@ -20,12 +20,15 @@ use super::request::ConversationRequest;
 use crate::contact::{Contact, PendingRequest};
 use crate::ids::{AccountId, ConversationId, DeviceId, DeviceShortId};
 use crate::link::objects::ObjectReader;
-use crate::msgpack::{DecodeError, Value as Object};
+use crate::msgpack::{self, DecodeError, Value as Object};
 
 /// Longest message read, in bytes. The reference sends whole lists: ten thousand contacts take two
 /// million bytes, four thousand conversations about as much. Decoding takes thirty times as much memory
 /// at worst, and who sends is a device of our own account.
 pub const MAX_SYNC_MESSAGE: usize = 8 << 20;
+
+/// Longest value of devices and contacts read from the DHT, in bytes: no value is larger.
+const MAX_DEVICE_DATA: usize = 65_536;
 
 /// Texts by their names, as preferences and status are told.
 pub type Texts = BTreeMap<String, String>;
@@ -54,7 +57,8 @@ pub struct ToldDevice {
 /// One message. What is empty in it says nothing: nothing is ever deleted by being left out.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SyncMessage {
-    /// The sender's clock, in ticks that mean different things on different platforms; ignored.
+    /// The sender's clock, in ticks that mean different things on different platforms. Over a channel it
+    /// says nothing; of what one device puts on the DHT the latest counts.
     pub date: u64,
     /// Devices of the account.
     pub devices: BTreeMap<DeviceId, ToldDevice>,
@@ -104,6 +108,19 @@ impl SyncMessage {
             ("peers", map(&self.contacts, account, Contact::to_object)),
             ("trust_requests", map(&self.trust_requests, account, PendingRequest::to_object)),
         ])
+    }
+
+    /// Reads the first part alone, as devices of 2023 put it on the DHT for each other (`spec: sync 9.1`).
+    /// Says also how many entries were left out.
+    ///
+    /// # Errors
+    /// [`SyncError`] when it is no such map.
+    pub fn decode_device_data(data: &[u8]) -> Result<(Self, usize), SyncError> {
+        let (part, length) = msgpack::decode(data, MAX_DEVICE_DATA)?;
+        if length != data.len() {
+            return Err(DecodeError::Trailing.into());
+        }
+        Self::from_object(&Object::Array(vec![part]))
     }
 
     /// Reads a message of any release. Says also how many entries were left out.

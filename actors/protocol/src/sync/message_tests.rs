@@ -277,3 +277,19 @@ proptest! {
         fuzz_sync(&bytes);
     }
 }
+
+#[test]
+fn what_devices_of_2023_put_on_the_dht_is_the_first_part_of_a_message_and_nothing_else() {
+    let contacts = [(AccountId([7; 20]), Contact { added: UnixMillis(5000), ..Contact::default() })].into();
+    let devices = [(DeviceId([3; 32]), ToldDevice::default())].into();
+    let told = SyncMessage { date: 8, contacts, devices, ..SyncMessage::default() };
+    let Object::Array(parts) = msgpack::decode_all(&as_of_2023(&told, 4)).unwrap() else { panic!() };
+    let data = parts[0].encode();
+    assert_eq!(SyncMessage::decode_device_data(&data), Ok((told, 0)));
+    for cut in [&data[..data.len() - 1], &[&data[..], &[0]].concat(), &parts[1].encode()[..0], b"\x05"] {
+        assert!(SyncMessage::decode_device_data(cut).is_err());
+    }
+    for data in with_mutations(&data) {
+        let _ = SyncMessage::decode_device_data(&data);
+    }
+}
