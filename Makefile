@@ -4,7 +4,7 @@ SHELL := /bin/bash
 export PATH := $(HOME)/.cargo/bin:$(PATH)
 
 .DEFAULT_GOAL := build
-.PHONY: setup build demo demo-group demo-jami test live bench bench-devices bench-dht bench-file bench-group bench-parts lint doc clean
+.PHONY: setup build demo demo-devices demo-group demo-jami test live bench bench-devices bench-dht bench-file bench-group bench-parts lint doc clean
 
 setup: ## install what is missing
 	@.ci/setup
@@ -14,6 +14,9 @@ build: setup ## build the `skep` program
 
 demo: build ## play the main job: a bootstrap and three nodes as separate processes
 	cargo run --locked -p skep-tests --bin skep-demo -- nodes
+
+demo-devices: build ## play one person with three devices: link, sync, name, a file of 200 MB, revoke one
+	cargo run --locked -p skep-tests --bin skep-demo -- devices
 
 demo-group: build ## play a group of twenty through kills and, as root, a parted network
 	cargo run --locked -p skep-tests --bin skep-demo -- group

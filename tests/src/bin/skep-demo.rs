@@ -21,6 +21,8 @@ enum Command {
     Nodes,
     /// Twenty nodes talk in a group while some are killed and, as root, the network is parted and healed
     Group,
+    /// One person with three devices: linked, told of each other, a name, a long file, one revoked
+    Devices,
     /// Skep and the real daemon become friends on Jami's DHT, talk, and each is killed once; needs root
     Jami,
 }
@@ -29,6 +31,7 @@ fn main() -> ExitCode {
     match Arguments::parse().job {
         Command::Nodes => Job::Nodes.play(),
         Command::Group => Job::Group.play(),
+        Command::Devices => Job::Devices.play(),
         Command::Jami => Job::Jami.play(),
     }
 }

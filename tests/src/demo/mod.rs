@@ -3,11 +3,13 @@
 //! ```text
 //!   nodes       a bootstrap and three nodes of Skep, on loopback
 //!   group       a bootstrap and twenty nodes of Skep in a group, on a network that is parted
+//!   devices     one person with three devices, on loopback
 //!   jami        Skep beside the real daemon, on a private network of Jami's DHT
 //!   report      what is told meanwhile, and the table at the end
 //!   transcript  a conversation for people
 //! ```
 
+mod devices;
 mod group;
 mod jami;
 mod nodes;
@@ -33,6 +35,8 @@ pub enum Job {
     Nodes,
     /// A group of twenty. Without root its network cannot be parted.
     Group,
+    /// One person with three devices, and a friend.
+    Devices,
     /// Skep and the real daemon. Needs root and the daemon.
     Jami,
 }
@@ -76,7 +80,7 @@ impl Job {
     /// Why it cannot be played here.
     fn obstacle(self) -> Option<String> {
         match self {
-            Self::Nodes | Self::Group => None,
+            Self::Nodes | Self::Group | Self::Devices => None,
             Self::Jami => no_daemons(),
         }
     }
@@ -86,6 +90,7 @@ impl Job {
         match self {
             Self::Nodes => nodes::play(report, place).await,
             Self::Group => group::play(report, place).await,
+            Self::Devices => devices::play(report, place).await,
             Self::Jami => jami::play(report, place).await,
         }
     }
