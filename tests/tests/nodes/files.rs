@@ -4,9 +4,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use skep::rpc::schema::{AccountParams, FileFetchParams, FileSendParams, method};
-use skep::{CommitId, ConversationId, Event, OfferedView, TransferState, TransferView};
-use skep_tests::harness::{Mark, Person, Result, check, file_hash, long_file, run, until};
+use skep::rpc::schema::{AccountParams, method};
+use skep::{CommitId, ConversationId, Event, OfferedView, TransferState};
+use skep_tests::harness::{Mark, Person, long_file, run};
 
 use super::disk::SmallDisk;
 use super::groups::Group;
@@ -19,53 +19,6 @@ const LONG: u64 = 128 << 20;
 fn long_file_in(folder: &Path) -> PathBuf {
     let path = folder.join("long.bin");
     long_file(&path, LONG).unwrap();
-    path
-}
-
-async fn offer(person: &mut Person, conversation: ConversationId, path: &Path) -> OfferedView {
-    let path = path.to_owned();
-    let params = FileSendParams { account: person.local, conversation, path, reply_to: None };
-    person.node.call(method::FileSend, params).await.unwrap()
-}
-
-/// Begins to fetch a file as soon as its offer is here.
-async fn fetch(person: &mut Person, conversation: ConversationId, message: CommitId) {
-    person.has(conversation, message).await.unwrap();
-    let params = FileFetchParams { account: person.local, conversation, message, to: None };
-    person.node.call(method::FileFetch, params).await.unwrap();
-}
-
-/// How a file stands that is waited for.
-async fn standing(person: &mut Person, message: CommitId) -> Result<TransferView> {
-    let params = AccountParams { account: person.local };
-    let transfers = person.node.call(method::FileList, params).await?.transfers;
-    let found = transfers.into_iter().find(|transfer| transfer.message == message);
-    check(found.is_some(), || "a file that is still on its way".to_owned())?;
-    Ok(found.unwrap())
-}
-
-/// Waits until more than so many bytes of a file are here, and not all of them.
-async fn beyond(person: &mut Person, message: CommitId, bytes: u64) -> TransferView {
-    let name = person.node.name().to_owned();
-    until(&name, format!("more than {bytes} bytes of a file"), async || {
-        let view = standing(person, message).await?;
-        Ok(Some(view).filter(|view| view.state == TransferState::Running && view.position > bytes))
-    })
-    .await
-    .unwrap()
-}
-
-/// Waits until a file is here, and makes sure that it is what was offered.
-async fn arrived(person: &Person, offered: &OfferedView) -> PathBuf {
-    let path = person
-        .told(Mark::BEGINNING, "a whole file", |event| match event {
-            Event::Transfer { transfer } if transfer.message == offered.message => transfer.path.clone(),
-            _ => None,
-        })
-        .await
-        .unwrap();
-    assert_eq!(fs::metadata(&path).unwrap().len(), offered.size);
-    assert_eq!(file_hash(&path).unwrap(), offered.sha3);
     path
 }
 
@@ -84,11 +37,11 @@ fn a_file_arrives_whole_though_both_sides_are_killed_on_the_way() {
     run(async {
         let Pair { place, mut alice, mut carol } = Pair::start().await.unwrap();
         let id = alice.befriend(&mut carol).await.unwrap();
-        let offered = offer(&mut alice, id, &long_file_in(place.path())).await;
+        let offered = alice.offer(id, &long_file_in(place.path())).await.unwrap();
         let message = offered.message;
-        fetch(&mut carol, id, message).await;
+        carol.fetch(id, message).await.unwrap();
 
-        beyond(&mut carol, message, 0).await;
+        carol.fetched_beyond(message, 0).await.unwrap();
         carol.node.kill();
         let kept = partial(&carol, id, message);
         assert!((1..LONG).contains(&kept), "{kept}");
@@ -105,7 +58,7 @@ fn a_file_arrives_whole_though_both_sides_are_killed_on_the_way() {
             .unwrap();
         assert!(resumed >= kept, "it began anew: {resumed} after {kept}");
 
-        beyond(&mut carol, message, kept).await;
+        carol.fetched_beyond(message, kept).await.unwrap();
         let since = carol.node.events().mark();
         alice.node.kill();
         let waiting = carol
@@ -120,7 +73,7 @@ fn a_file_arrives_whole_though_both_sides_are_killed_on_the_way() {
         assert!(waiting.position > kept && waiting.problem.is_some(), "{waiting:?}");
         assert!(partial(&carol, id, message) >= waiting.position);
         alice.node.restart().await.unwrap();
-        arrived(&carol, &offered).await;
+        carol.fetched(&offered).await.unwrap();
 
         let running = |event: &Event| match event {
             Event::Transfer { transfer } if transfer.rate > 0 => Some(transfer.clone()),
@@ -139,13 +92,13 @@ fn a_file_goes_on_from_another_member_when_the_one_who_sends_it_is_killed() {
     run(async {
         let mut group = Group::start().await;
         let id = group.gather("Friends").await;
-        let offered = offer(&mut group.alice, id, &long_file_in(group.place.path())).await;
+        let offered = group.alice.offer(id, &long_file_in(group.place.path())).await.unwrap();
         let message = offered.message;
-        fetch(&mut group.bob, id, message).await;
-        arrived(&group.bob, &offered).await;
+        group.bob.fetch(id, message).await.unwrap();
+        group.bob.fetched(&offered).await.unwrap();
 
-        fetch(&mut group.carol, id, message).await;
-        let sender = beyond(&mut group.carol, message, 0).await.device.unwrap();
+        group.carol.fetch(id, message).await.unwrap();
+        let sender = group.carol.fetched_beyond(message, 0).await.unwrap().device.unwrap();
         let (first, second) = if group.alice.describe().await.unwrap().device == sender {
             (&mut group.alice, &mut group.bob)
         } else {
@@ -153,7 +106,7 @@ fn a_file_goes_on_from_another_member_when_the_one_who_sends_it_is_killed() {
         };
         first.node.kill();
         let other = second.describe().await.unwrap().device;
-        arrived(&group.carol, &offered).await;
+        group.carol.fetched(&offered).await.unwrap();
         let from_other = |event: &Event| match event {
             Event::Transfer { transfer } => (transfer.device == Some(other)).then_some(transfer.position),
             _ => None,
@@ -210,7 +163,7 @@ fn a_file_for_which_the_disk_has_no_room_is_refused_before_a_byte_is_written() {
             return;
         };
         let id = alice.befriend(&mut carol).await.unwrap();
-        let offered = offer(&mut alice, id, &long_file_in(place.path())).await;
+        let offered = alice.offer(id, &long_file_in(place.path())).await.unwrap();
         carol.has(id, offered.message).await.unwrap();
         let data = carol.node.setup().data().to_owned();
         let (conversation, message) = (id.to_string(), offered.message.to_string());

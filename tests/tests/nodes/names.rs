@@ -1,29 +1,8 @@
 //! Names instead of ids: a name server, and nodes whose people register there and find each other.
 
-use std::path::Path;
-
-use skep_tests::harness::{Golden, NodeSetup, Person, Place, Process, program, run, until};
+use skep_tests::harness::{Golden, NameServer, NodeSetup, Person, Place, run, until};
 
 use super::skep;
-
-/// A name server as a process, and where it is.
-async fn serve(folder: &Path, listen: &str) -> (Process, String) {
-    let log = folder.join("name-server.log");
-    // What an earlier one said.
-    let _ = std::fs::remove_file(&log);
-    let (data, names) = (folder.to_str().unwrap(), folder.join("names-served"));
-    let arguments =
-        ["--data-dir", data, "names", "serve", "--listen", listen, "--folder", names.to_str().unwrap()];
-    let process =
-        Process::start("names", &Place::loopback(), &program().unwrap(), &arguments, &[], &log).unwrap();
-    let url = async || {
-        let log = std::fs::read_to_string(&log).unwrap_or_default();
-        let serving = log.lines().find(|line| line.starts_with("serving "));
-        Ok(serving.and_then(|line| line.split(" at ").nth(1)).map(str::to_owned))
-    };
-    let url = until("the name server", "where it listens", url).await.unwrap();
-    (process, url)
-}
 
 /// What a command prints, which has to succeed.
 #[track_caller]
@@ -51,7 +30,9 @@ async fn comes_to_show(person: &Person, words: &[&str], name: &str) {
 fn people_register_names_find_each_other_by_them_and_see_them_instead_of_ids() {
     run(async {
         let place = tempfile::tempdir().unwrap();
-        let (mut server, url) = serve(place.path(), "127.0.0.1:0").await;
+        let here = Place::loopback();
+        let mut server = NameServer::start(&here, place.path(), (here.address, 0).into()).await.unwrap();
+        let url = server.url().to_owned();
         let setup = |name| NodeSetup::new(name, place.path()).asking(&url);
         let mut alice = Person::start(Golden::ALICE, setup("alice")).await.unwrap();
         let address = alice.node.address().await.unwrap();
@@ -80,8 +61,8 @@ fn people_register_names_find_each_other_by_them_and_see_them_instead_of_ids() {
         alice.node.stop().await.unwrap();
         alice.node.restart().await.unwrap();
         comes_to_show(&alice, &["contact", "list"], "carol-2").await;
-        let listen = url.strip_prefix("http://").unwrap();
-        let (_server, _) = serve(place.path(), listen).await;
+        let listen = url.strip_prefix("http://").unwrap().parse().unwrap();
+        let _server = NameServer::start(&here, place.path(), listen).await.unwrap();
         assert!(fails(&alice, &["names", "register", "second"]).contains("has another name already"));
         assert!(shows(&alice, &["names", "lookup", &format!("carol-2@{url}")]).contains(Golden::CAROL.id));
         alice.node.stop().await.unwrap();

@@ -4,10 +4,9 @@ use std::collections::BTreeMap;
 
 use skep::rpc::client::ClientError;
 use skep::rpc::schema::{
-    AccountParams, ConversationParams, ErrorCode, MessageParams, PreferParams, RenameParams, RevokeParams,
-    method,
+    ConversationParams, ErrorCode, MessageParams, PreferParams, RenameParams, RevokeParams, method,
 };
-use skep::{AccountId, CommitId, ConversationId, DeviceId, DeviceView, Event};
+use skep::{AccountId, CommitId, ConversationId, DeviceId, Event};
 use skep_tests::harness::{Golden, Mark, NodeSetup, Person, Result, run, same_history, until};
 use tempfile::TempDir;
 
@@ -41,48 +40,6 @@ impl Household {
         attic.announced().await?;
         Ok(attic)
     }
-}
-
-async fn devices(person: &mut Person) -> Result<Vec<DeviceView>> {
-    Ok(person.node.call(method::DeviceList, AccountParams { account: person.local }).await?.devices)
-}
-
-/// The other device of an account that has two, once it is known and connected.
-async fn other_device(person: &mut Person) -> Result<DeviceView> {
-    let name = person.node.name().to_owned();
-    until(&name, "the account's other device", async || {
-        Ok(devices(person).await?.into_iter().find(|device| !device.this && device.connected))
-    })
-    .await
-}
-
-async fn is_contact(person: &mut Person, other: AccountId, state: &str) -> Result<()> {
-    let name = person.node.name().to_owned();
-    until(&name, format!("{other} to be {state}"), async || {
-        Ok(person.contacts().await?.iter().any(|it| it.id == other && it.state == state).then_some(()))
-    })
-    .await
-}
-
-/// Waits until a conversation that nobody here asked for is there.
-async fn arrives(person: &mut Person, conversation: ConversationId) -> Result<()> {
-    let name = person.node.name().to_owned();
-    let params = AccountParams { account: person.local };
-    until(&name, format!("conversation {conversation} to arrive"), async || {
-        let known = person.node.call(method::ConversationList, params.clone()).await?.conversations;
-        Ok(known.iter().any(|it| it.id == conversation && it.state == "ready").then_some(()))
-    })
-    .await
-}
-
-async fn gone(person: &mut Person, conversation: ConversationId) -> Result<()> {
-    let name = person.node.name().to_owned();
-    let params = AccountParams { account: person.local };
-    until(&name, format!("conversation {conversation} to be gone"), async || {
-        let known = person.node.call(method::ConversationList, params.clone()).await?.conversations;
-        Ok((!known.iter().any(|it| it.id == conversation)).then_some(()))
-    })
-    .await
 }
 
 async fn prefers(person: &mut Person, conversation: ConversationId, color: &str) -> Result<()> {
@@ -132,17 +89,17 @@ fn a_second_device_gets_contacts_conversations_and_what_was_read_and_writes_ther
         let mut attic = home.attic().await.unwrap();
         let Household { desk, carol, .. } = &mut home;
         attic.confirmed(carol.id).await.unwrap();
-        arrives(&mut attic, id).await.unwrap();
-        arrives(&mut attic, group).await.unwrap();
+        attic.gets(id).await.unwrap();
+        attic.gets(group).await.unwrap();
         same_history(desk, &mut attic, id).await.unwrap();
         let alice = desk.id;
         has_read(&mut attic, alice, id, first).await;
         prefers(&mut attic, id, "red").await.unwrap();
 
         // From now on each hears of the other at once.
-        other_device(desk).await.unwrap();
+        desk.meets_own_devices(1).await.unwrap();
         let later = desk.found("made later").await.unwrap();
-        arrives(&mut attic, later).await.unwrap();
+        attic.gets(later).await.unwrap();
         attic.send(id, "from the attic").await.unwrap();
         carol.receives(id, "from the attic").await.unwrap();
         desk.receives(id, "from the attic").await.unwrap();
@@ -167,11 +124,11 @@ fn a_contact_added_banned_or_removed_on_one_device_is_so_on_the_other() {
         // Without conversations they only meet because one has something to tell.
         let id = attic.befriend(carol).await.unwrap();
         desk.confirmed(carol.id).await.unwrap();
-        arrives(desk, id).await.unwrap();
+        desk.gets(id).await.unwrap();
 
         let since = attic.node.events().mark();
         desk.node.call(method::ContactBan, desk.about(carol.id)).await.unwrap();
-        is_contact(&mut attic, carol.id, "banned").await.unwrap();
+        attic.counts_as(carol.id, "banned").await.unwrap();
         let person = carol.id;
         let down = |event: &Event| {
             matches!(event, Event::LinkDown { contact, .. } if *contact == person).then_some(())
@@ -179,13 +136,13 @@ fn a_contact_added_banned_or_removed_on_one_device_is_so_on_the_other() {
         attic.told(since, "the link to Carol to end", down).await.unwrap();
 
         assert_eq!(attic.add(carol.id).await.unwrap(), id, "it was kept");
-        is_contact(desk, carol.id, "active").await.unwrap();
+        desk.counts_as(carol.id, "active").await.unwrap();
         carol.send(id, "again").await.unwrap();
         desk.receives(id, "again").await.unwrap();
 
         desk.node.call(method::ContactRemove, desk.about(carol.id)).await.unwrap();
-        is_contact(&mut attic, carol.id, "removed").await.unwrap();
-        gone(&mut attic, id).await.unwrap();
+        attic.counts_as(carol.id, "removed").await.unwrap();
+        attic.loses(id).await.unwrap();
         drop(attic);
     });
 }
@@ -202,7 +159,7 @@ fn a_request_answered_on_one_device_waits_on_none() {
         }
         desk.accept(carol.id).await.unwrap();
         attic.confirmed(carol.id).await.unwrap();
-        arrives(&mut attic, id).await.unwrap();
+        attic.gets(id).await.unwrap();
         until("attic", "no request to wait", async || Ok(attic.requests().await?.is_empty().then_some(())))
             .await
             .unwrap();
@@ -242,14 +199,14 @@ fn a_group_left_on_one_device_is_left_once_and_goes_from_both() {
         carol.invited(group, since).await.unwrap();
         carol.enter(group).await.unwrap();
         carol.ready(group, since).await.unwrap();
-        arrives(&mut attic, group).await.unwrap();
+        attic.gets(group).await.unwrap();
         attic.send(group, "goodbye").await.unwrap();
         for person in [&*desk, &*carol] {
             person.receives(group, "goodbye").await.unwrap();
         }
         let leave = ConversationParams { account: attic.local, conversation: group };
         attic.node.call(method::ConversationLeave, leave).await.unwrap();
-        gone(desk, group).await.unwrap();
+        desk.loses(group).await.unwrap();
         carol.sees(desk.id, None, group).await.unwrap();
         let alice = desk.id;
         let leaves = carol.messages(group).await.unwrap().into_iter().filter(|message| {
@@ -267,9 +224,9 @@ fn what_was_done_on_two_devices_while_they_were_apart_converges() {
         let mut attic = home.attic().await.unwrap();
         let Household { desk, carol, .. } = &mut home;
         let id = desk.befriend(carol).await.unwrap();
-        arrives(&mut attic, id).await.unwrap();
+        attic.gets(id).await.unwrap();
         let shared = desk.found("to be left").await.unwrap();
-        arrives(&mut attic, shared).await.unwrap();
+        attic.gets(shared).await.unwrap();
         // Who has never written cannot leave.
         attic.send(shared, "here, too").await.unwrap();
         desk.receives(shared, "here, too").await.unwrap();
@@ -288,11 +245,11 @@ fn what_was_done_on_two_devices_while_they_were_apart_converges() {
 
         desk.node.restart().await.unwrap();
         for device in [&mut *desk, &mut attic] {
-            arrives(device, of_desk).await.unwrap();
-            arrives(device, of_attic).await.unwrap();
-            is_contact(device, carol.id, "banned").await.unwrap();
-            is_contact(device, dave, "active").await.unwrap();
-            gone(device, shared).await.unwrap();
+            device.gets(of_desk).await.unwrap();
+            device.gets(of_attic).await.unwrap();
+            device.counts_as(carol.id, "banned").await.unwrap();
+            device.counts_as(dave, "active").await.unwrap();
+            device.loses(shared).await.unwrap();
             prefers(device, id, "red").await.unwrap();
         }
         drop(attic);
@@ -306,20 +263,20 @@ fn devices_have_names_and_one_that_is_revoked_has_nothing_to_do_with_anybody() {
         let id = home.desk.befriend(&mut home.carol).await.unwrap();
         let mut attic = home.attic().await.unwrap();
         let Household { desk, carol, .. } = &mut home;
-        arrives(&mut attic, id).await.unwrap();
+        attic.gets(id).await.unwrap();
         attic.send(id, "still one of us").await.unwrap();
         carol.receives(id, "still one of us").await.unwrap();
-        let revoked: DeviceId = other_device(desk).await.unwrap().id;
+        let revoked: DeviceId = desk.meets_own_devices(1).await.unwrap()[0].id;
 
         let rename = RenameParams { account: attic.local, name: "attic".to_owned() };
         attic.node.call(method::DeviceRename, rename).await.unwrap();
         until("desk", "the new name", async || {
-            Ok(devices(desk).await?.iter().any(|it| it.name == "attic").then_some(()))
+            Ok(desk.devices().await?.iter().any(|it| it.name == "attic").then_some(()))
         })
         .await
         .unwrap();
 
-        let own = devices(desk).await.unwrap().into_iter().find(|it| it.this).unwrap().id;
+        let own = desk.devices().await.unwrap().into_iter().find(|it| it.this).unwrap().id;
         let itself = RevokeParams { account: desk.local, device: own, password: None };
         match desk.node.ask(method::DeviceRevoke, itself).await.unwrap() {
             Err(ClientError::Refused(error)) => assert_eq!(error.code, ErrorCode::Refused.number()),
@@ -339,7 +296,7 @@ fn devices_have_names_and_one_that_is_revoked_has_nothing_to_do_with_anybody() {
         carol.told(since[1], "the link to end", down).await.unwrap();
         let knows = |event: &Event| matches!(event, Event::DeviceRevoked {}).then_some(());
         attic.told(Mark::BEGINNING, "that it was revoked", knows).await.unwrap();
-        assert_eq!(devices(desk).await.unwrap().len(), 1);
+        assert_eq!(desk.devices().await.unwrap().len(), 1);
 
         // It may write for itself; nobody hears of it, and it hears of nobody.
         let unheard = attic.send(id, "nobody hears me").await.unwrap();
@@ -351,8 +308,8 @@ fn devices_have_names_and_one_that_is_revoked_has_nothing_to_do_with_anybody() {
         // Also after a restart.
         desk.node.kill();
         desk.node.restart().await.unwrap();
-        arrives(desk, id).await.unwrap();
-        assert_eq!(devices(desk).await.unwrap().len(), 1);
+        desk.gets(id).await.unwrap();
+        assert_eq!(desk.devices().await.unwrap().len(), 1);
         drop(attic);
     });
 }
