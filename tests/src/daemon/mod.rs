@@ -8,6 +8,7 @@
 //!   binding    a node of OpenDHT's Python binding
 //!   console    how those two are told what to do
 //!   account    what an account does: contacts, conversations, messages, archives
+//!   device     what it does with its other devices, and with names
 //!   file       what it does with files
 //!   group      what it does in groups
 //! ```
@@ -18,6 +19,7 @@ mod account;
 mod binding;
 mod bus;
 mod console;
+mod device;
 mod dhtnode;
 mod file;
 mod group;

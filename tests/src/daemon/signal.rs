@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use skep::{AccountId, CommitId, ConversationId};
+use skep::{AccountId, CommitId, ConversationId, DeviceId};
 use zbus::Message;
 use zbus::zvariant::{Array, Structure, Value};
 
@@ -113,6 +113,35 @@ pub enum Signal {
         /// What, by the daemon's number.
         event: i32,
     },
+    /// A device was revoked, or was not.
+    Revoked {
+        /// Whose.
+        account: String,
+        /// Which.
+        device: DeviceId,
+        /// 0 if it worked.
+        status: i32,
+    },
+    /// A name was registered, or was not.
+    NameRegistered {
+        /// For whom.
+        account: String,
+        /// Which.
+        name: String,
+        /// 0 if it worked.
+        status: i32,
+    },
+    /// What a name server says.
+    NameFound {
+        /// Who has asked.
+        account: String,
+        /// The name.
+        name: String,
+        /// Whose it is; empty if nobody's.
+        address: String,
+        /// 0 if there is such a name.
+        status: i32,
+    },
     /// A history that was asked for.
     Loaded {
         /// The number that the request got.
@@ -177,6 +206,16 @@ impl Signal {
                 let event = number(3)?;
                 let member = text(2)?.parse().ok()?;
                 Self::Member { account, conversation: conversation()?, member, event }
+            }
+            "deviceRevocationEnded" => {
+                Self::Revoked { account, device: text(1)?.parse().ok()?, status: number(2)? }
+            }
+            "nameRegistrationEnded" => {
+                Self::NameRegistered { account, status: number(1)?, name: text(2)?.to_owned() }
+            }
+            "registeredNameFound" => {
+                let (address, name) = (text(2)?.to_owned(), text(3)?.to_owned());
+                Self::NameFound { account, status: number(1)?, address, name }
             }
             "dataTransferEvent" => Self::File { account, file: text(3)?.to_owned(), event: number(4)? },
             // The second is what later versions send; there the texts are inside a structure.
@@ -253,6 +292,22 @@ mod tests {
         let fields = [Value::from("a"), 0_i32.into(), "q0xf5lsa".into()];
         let expected = Signal::Exported { account: "a".to_owned(), status: 0, pin: "q0xf5lsa".to_owned() };
         assert_eq!(Signal::parse("exportOnRingEnded", &fields), Some(expected));
+    }
+
+    #[test]
+    fn revocations_and_names_are_read() {
+        let (account, id) = ("a".to_owned(), "11eac7c8522415e5294f255daa4284711bd28268");
+        let device = DeviceId([7; 32]);
+        let fields = [Value::from("a"), device.to_string().into(), 0_i32.into()];
+        let expected = Signal::Revoked { account: account.clone(), device, status: 0 };
+        assert_eq!(Signal::parse("deviceRevocationEnded", &fields), Some(expected));
+        let fields = [Value::from("a"), 0_i32.into(), "ada".into()];
+        let expected = Signal::NameRegistered { account: account.clone(), name: "ada".to_owned(), status: 0 };
+        assert_eq!(Signal::parse("nameRegistrationEnded", &fields), Some(expected));
+        let fields = [Value::from("a"), 0_i32.into(), id.into(), "ada".into()];
+        let (name, address) = ("ada".to_owned(), id.to_owned());
+        let expected = Signal::NameFound { account, name, address, status: 0 };
+        assert_eq!(Signal::parse("registeredNameFound", &fields), Some(expected));
     }
 
     #[test]

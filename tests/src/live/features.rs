@@ -32,6 +32,14 @@ pub enum Feature {
     Pin,
     /// The same, protected by a password.
     ProtectedPin,
+    /// A contact added on one device of an account is one on the other, and gone when it is removed there.
+    DeviceContact,
+    /// A conversation begun on one device of an account is on the other, and both write in it.
+    DeviceConversation,
+    /// A device that the other side revokes has no link any more, and knows.
+    Revocation,
+    /// A name is registered at Skep's name server, and found by the other side.
+    Name,
     /// The certificates that one side makes for its device of a shared account satisfy the other.
     DeviceChain,
     /// One asks to be a contact; the other sees it, accepts, and has the conversation.
@@ -92,11 +100,15 @@ pub enum Feature {
 
 impl Feature {
     /// All of them.
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 36] = [
         Self::Archive,
         Self::ProtectedArchive,
         Self::Pin,
         Self::ProtectedPin,
+        Self::DeviceContact,
+        Self::DeviceConversation,
+        Self::Revocation,
+        Self::Name,
         Self::DeviceChain,
         Self::Contact,
         Self::Profile,
@@ -133,6 +145,10 @@ impl Feature {
             Self::ProtectedArchive => "account archive with a password",
             Self::Pin => "new device linked by a PIN",
             Self::ProtectedPin => "new device linked by a PIN and a password",
+            Self::DeviceContact => "contact added and removed on one of two devices of an account",
+            Self::DeviceConversation => "conversation begun on one of two devices, both write",
+            Self::Revocation => "device revoked: it has no link any more, and knows",
+            Self::Name => "name registered at `skep names serve`, found by the other",
             Self::DeviceChain => "certificates of a new device",
             Self::Contact => "contact request, accepted, conversation fetched",
             Self::Profile => "profile in a contact request",

@@ -70,6 +70,14 @@ impl Lab {
         Daemon::start(self.network.place(name)?, &self.bootstrap, name, &self.folder).await
     }
 
+    /// A place for something else.
+    ///
+    /// # Errors
+    /// [`Failure`] when there is none left.
+    pub fn place(&mut self, name: &str) -> Result<Place> {
+        self.network.place(name)
+    }
+
     /// A node of Skep at a place of its own, to be started.
     ///
     /// # Errors
