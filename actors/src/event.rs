@@ -92,6 +92,17 @@ pub enum Event {
         #[schemars(with = "Vec<String>")]
         devices: Vec<DeviceId>,
     },
+    /// Somebody has another profile: a contact, a member of a common conversation, or the owner, perhaps on
+    /// another device.
+    ProfileChanged {
+        /// Whose.
+        #[schemars(with = "String")]
+        person: AccountId,
+        /// Display name now; empty if none.
+        name: String,
+        /// Whether there is a picture.
+        picture: bool,
+    },
     /// A link to a device is up.
     LinkUp {
         /// Whose device.

@@ -6,6 +6,7 @@
 //!    ├─ directory   which devices a person has, and their certificates    (identity)
 //!    ├─ peer        links to devices: ICE, TLS, multiplexed channels      (link)
 //!    ├─ sync        what its own devices tell each other                  (sync)
+//!    ├─ profile     the owner's own one, told to others, and theirs       (profile)
 //!    ├─ transfer    files offered, fetched and served                     (transfer)
 //!    └─ swarm       one conversation over its repository                  (swarm)
 //!
@@ -32,6 +33,7 @@ mod interfaces;
 pub mod linking;
 pub mod names;
 pub mod peer;
+pub mod profile;
 #[cfg(test)]
 mod recorded;
 pub mod storage;

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use skep_actors::account::messages::AccountError;
 use skep_actors::dht::messages::DhtError;
+use skep_actors::profile::messages::ProfileError;
 use skep_actors::supervision::{AskError, SendError};
 use skep_actors::swarm::messages::ConversationError;
 use skep_actors::transfer::messages::TransferError;
@@ -34,6 +35,9 @@ pub enum NodeError {
     /// A file could not be offered, fetched or removed.
     #[error(transparent)]
     Transfer(#[from] TransferError),
+    /// A profile could not be changed or shown.
+    #[error(transparent)]
+    Profile(#[from] ProfileError),
     /// The actor asked did not answer.
     #[error(transparent)]
     Unanswered(#[from] AskError),

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures::FutureExt as _;
 use futures::future::LocalBoxFuture;
 use skep_protocol::contact::{AnswerPace, Presence};
@@ -18,7 +19,7 @@ use tokio::sync::{oneshot, watch};
 use super::devices::{Devices, host_name};
 use super::identity::{self, AccountFolder, storage_error};
 use super::messages::{AccountError, AccountMessage, AccountRequest, AccountSettings, Password};
-use super::state::{self, Dirty, MAX_NAME, State};
+use super::state::{self, Dirty, State};
 use super::sweep::sweep;
 use crate::blocking::{BlockingPool, Lane, Share};
 use crate::dht::messages::DhtMessage;
@@ -29,6 +30,8 @@ use crate::interfaces::Interfaces;
 use crate::peer::messages::LinksMessage;
 use crate::peer::transport::{GatherOptions, TlsIdentity, UnusedPlaces};
 use crate::peer::{LinkConfig, LinksActor, LinksConfig};
+use crate::profile::messages::ProfilesMessage;
+use crate::profile::store;
 use crate::storage;
 use crate::supervision::{Actor, ChildSpec, Outlet, Port, Reply, RestartPolicy, Scope};
 use crate::swarm::messages::{ConversationMessage, LinkState};
@@ -91,6 +94,8 @@ struct Loaded {
     devices: Devices,
     /// What this machine is called.
     host: String,
+    /// The owner's profile; empty if there is none.
+    profile: Bytes,
 }
 
 type Waiter = Box<dyn FnOnce(&mut AccountActor, Result<(), AccountError>, &mut Scope<'_, AccountActor>)>;
@@ -106,6 +111,11 @@ pub(super) struct Running {
     /// The other devices of the account.
     pub(super) devices: Devices,
     pub(super) transfers: Port<TransfersMessage>,
+    pub(super) profiles: Port<ProfilesMessage>,
+    /// The owner's profile; empty if there is none.
+    pub(super) profile: Bytes,
+    /// What people are called, as they have said.
+    pub(super) display_names: BTreeMap<AccountId, String>,
     pub(super) revocations: Revocations,
     /// Whether our account has revoked this device.
     pub(super) revoked: bool,
@@ -198,6 +208,8 @@ pub(super) struct Room {
     pub(super) members: BTreeSet<AccountId>,
     /// Whether it is here, or still to be fetched.
     pub(super) ready: bool,
+    /// Who has joined.
+    pub(super) joined: BTreeSet<AccountId>,
     /// Who was invited and has not joined.
     pub(super) invited: BTreeSet<AccountId>,
     /// What an invitation says of it.
@@ -207,7 +219,8 @@ pub(super) struct Room {
 impl Room {
     /// One that is not known to be here.
     pub(super) const fn new(port: Port<ConversationMessage>, members: BTreeSet<AccountId>) -> Self {
-        Self { port, members, ready: false, invited: BTreeSet::new(), metadata: BTreeMap::new() }
+        let metadata = BTreeMap::new();
+        Self { port, members, ready: false, joined: BTreeSet::new(), invited: BTreeSet::new(), metadata }
     }
 }
 
@@ -240,6 +253,10 @@ impl AccountActor {
                 let mut state = State::load(&folder, identity.account_id()).map_err(storage_error)?;
                 let contacts = state.contacts.active().map(|(contact, _)| contact);
                 let followed = contacts.chain([identity.account_id()]);
+                let own = store::load_own(folder.path(), &state.name).map_err(storage_error)?;
+                if let Some(own) = &own {
+                    state.name = state::cut(&own.name()).to_owned();
+                }
                 let revocations = Revocations::load(&folder.join(identity::REVOCATIONS), followed)
                     .map_err(storage_error)?;
                 for name in ["certificates", "conversations"] {
@@ -250,8 +267,16 @@ impl AccountActor {
                 let kept = |device| read_kept(&folder.join("certificates"), device, now);
                 let devices = state.devices.iter().filter_map(|(device, _)| Some((device, kept(device)?)));
                 let devices = Devices::new(devices.collect(), state.digests());
-                let loaded = Loaded { identity, protected, state, revocations, devices, host: host_name() };
-                Ok::<_, AccountError>(loaded)
+                let (host, profile) = (host_name(), own.map(|own| own.file).unwrap_or_default());
+                Ok::<_, AccountError>(Loaded {
+                    identity,
+                    protected,
+                    state,
+                    revocations,
+                    devices,
+                    host,
+                    profile,
+                })
             };
             pool.run(share, Lane::Quick, read).await?
         };
@@ -265,7 +290,7 @@ impl AccountActor {
     }
 
     fn run(&mut self, loaded: Loaded, scope: &mut Scope<'_, Self>) {
-        let Loaded { identity, protected, state, revocations, devices, host } = loaded;
+        let Loaded { identity, protected, state, revocations, devices, host, profile } = loaded;
         let tls = match TlsIdentity::new(identity.chain().chain(), identity.key()) {
             Ok(tls) => tls,
             Err(error) => {
@@ -321,6 +346,7 @@ impl AccountActor {
             scope.start_child(spec, move || SyncActor::new(config.clone()))
         };
         let transfers = self.start_transfers(&own, &links, scope);
+        let profiles = self.start_profiles(&own, &links, scope);
         let contacts: Vec<AccountId> = state.contacts.active().map(|(contact, _)| contact).collect();
         let conversations: Vec<ConversationId> = state.conversations.present().map(|(id, _)| id).collect();
         let left: Vec<ConversationId> =
@@ -336,6 +362,9 @@ impl AccountActor {
             sync,
             devices,
             transfers,
+            profiles,
+            profile,
+            display_names: BTreeMap::new(),
             revocations,
             revoked: false,
             published: Vec::new(),
@@ -499,16 +528,6 @@ impl AccountActor {
         });
     }
 
-    fn rename(&mut self, name: &str, reply: Reply<Result<(), AccountError>>, scope: &mut Scope<'_, Self>) {
-        if name.len() > MAX_NAME {
-            return reply.send(Err(AccountError::TooMany(format!("a name of {MAX_NAME} bytes"))));
-        }
-        let Some(running) = &mut self.running else { return };
-        name.clone_into(&mut running.state.name);
-        running.name.send_replace(name.to_owned());
-        self.save(Dirty { name: true, ..Dirty::default() }, scope, |saved| reply.send(saved));
-    }
-
     /// Changes settings; they hold at once.
     fn set(
         &mut self,
@@ -544,7 +563,6 @@ impl AccountActor {
                 self.cancel_add_device();
                 reply.send(());
             }
-            AccountRequest::Rename { name, reply } => self.rename(&name, reply, scope),
             AccountRequest::Set { read_receipts, typing, reply } => {
                 self.set(read_receipts, typing, reply, scope);
             }
@@ -591,6 +609,12 @@ impl AccountActor {
                     reply.send(Ok(running.transfers.clone()));
                 }
             }
+            AccountRequest::Profiles(reply) => {
+                if let Some(running) = &self.running {
+                    reply.send(Ok(running.profiles.clone()));
+                }
+            }
+            AccountRequest::DisplayNames { people, reply } => reply.send(self.display_names(&people)),
             AccountRequest::Links(reply) => self.list_links(reply, scope),
             AccountRequest::Withdraw(reply) => self.withdraw(reply, scope),
         }
@@ -641,6 +665,7 @@ impl Actor for AccountActor {
             AccountMessage::Directory(DirectoryEvent::Revoked(account)) => self.revoked(account, scope),
             AccountMessage::Dht(place, event) => self.dht(place, event, scope),
             AccountMessage::Transfers(told) => self.transfers_told(told, scope),
+            AccountMessage::Profiles(told) => self.profiles_told(told, scope),
             AccountMessage::Conversation(id, told) => self.conversation_told(id, told, scope),
             AccountMessage::Sync(told) => self.sync_told(told, scope),
         }

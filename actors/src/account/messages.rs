@@ -1,5 +1,6 @@
 //! What an account can be asked, and the views it answers with.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
@@ -13,6 +14,7 @@ use skep_protocol::time::UnixMillis;
 use crate::dht::messages::{DhtError, ListenEvent};
 use crate::directory::messages::DirectoryEvent;
 use crate::peer::messages::{LinkError, LinkEvent};
+use crate::profile::messages::{ProfilesMessage, ProfilesTold};
 use crate::supervision::{AskError, Message, Policy, Port, Reply};
 use crate::swarm::messages::{
     Changed, ConversationError, ConversationMessage, ConversationTold, ConversationView, ProfileChange,
@@ -312,14 +314,6 @@ pub enum AccountRequest {
         /// Told when it is durable.
         reply: Answer<()>,
     },
-    /// Another display name, sent with contact requests, and written into commits of conversations that are
-    /// opened from then on.
-    Rename {
-        /// The name.
-        name: String,
-        /// Told when it is durable.
-        reply: Answer<()>,
-    },
     /// Put the archive on the DHT, where a new device finds it with the PIN that is answered.
     ExportUnderPin {
         /// Opens the archive if it is protected; the new device needs it, too.
@@ -478,6 +472,15 @@ pub enum AccountRequest {
     },
     /// The port of the account's files, to speak to it directly.
     Transfers(Answer<Port<TransfersMessage>>),
+    /// The port of the account's profiles, to speak to it directly.
+    Profiles(Answer<Port<ProfilesMessage>>),
+    /// What people are called, as far as they have said so.
+    DisplayNames {
+        /// Who.
+        people: BTreeSet<AccountId>,
+        /// Gets the names, made safe to show.
+        reply: Reply<BTreeMap<AccountId, String>>,
+    },
     /// All links.
     Links(Answer<Vec<LinkView>>),
     /// Take back what announces this device on the DHT; for an account that is about to be removed.
@@ -501,6 +504,8 @@ pub enum AccountMessage {
     Sync(SyncTold),
     /// From its files.
     Transfers(TransfersTold),
+    /// From its profiles.
+    Profiles(ProfilesTold),
 }
 
 /// Where on the DHT something was found.
@@ -524,6 +529,7 @@ impl Message for AccountMessage {
             Self::Conversation(..) => "conversation",
             Self::Sync(_) => "sync",
             Self::Transfers(_) => "transfers",
+            Self::Profiles(_) => "profiles",
         }
     }
 

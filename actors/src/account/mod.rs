@@ -4,6 +4,7 @@
 //!   account ──► directory      which devices a person has
 //!           ├─► links ──► peer for each device
 //!           ├─► sync           what its own devices tell each other
+//!           ├─► profiles       the owner's own one, and those of others
 //!           └─► conversation for each swarm
 //! ```
 //!
@@ -20,6 +21,7 @@ mod linking;
 pub mod messages;
 mod names;
 mod network;
+mod profiles;
 mod reach;
 mod requests;
 mod rooms;

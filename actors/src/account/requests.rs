@@ -13,7 +13,7 @@ use skep_protocol::dht::value::{Body, Value};
 use skep_protocol::identity::VerifiedChain;
 use skep_protocol::ids::{AccountId, ConversationId, DhtKey};
 use skep_protocol::keys::PublicKey;
-use skep_protocol::profile::{PersonalProfile, shown_name, trust_request_payload};
+use skep_protocol::profile::{PersonalProfile, request_payload, shown_name};
 use skep_protocol::swarm::message::Mode;
 use skep_protocol::sync::{ConversationRecord, SyncMessage};
 
@@ -27,6 +27,7 @@ use crate::dht::messages::DhtMessage;
 use crate::directory::messages::DirectoryMessage;
 use crate::event::Event;
 use crate::peer::messages::{LinksMessage, Notice};
+use crate::profile::messages::ProfilesMessage;
 use crate::supervision::{Reply, Scope};
 
 /// Values of the inbox decrypted at once; each costs two milliseconds, and anybody may put them.
@@ -349,8 +350,7 @@ impl AccountActor {
     ) {
         let Some(running) = &mut self.running else { return };
         let (now, own) = (scope.wall(), running.identity.account_id());
-        let profile = PersonalProfile { name: running.state.name.clone(), picture: None }.to_vcard();
-        let payload = trust_request_payload(profile.trim_end().as_bytes()).to_vec();
+        let payload = request_payload(&running.profile);
         let request = OutgoingRequest { conversation, payload, invited: now };
         let added = running.state.contacts.add(now, contact, Some(conversation), false);
         let record = running.state.conversations.get(conversation).cloned();
@@ -366,6 +366,7 @@ impl AccountActor {
         if let Err(error) = running.state.outgoing.sent(scope.now(), contact, request) {
             tracing::warn!(%contact, %error, "a contact request will not be repeated");
         }
+        self.tell_profiles(ProfilesMessage::Forget(contact));
         self.start_conversation(conversation, scope);
         self.track(contact, scope);
         self.push_trust(scope);
@@ -404,8 +405,12 @@ impl AccountActor {
         if let Err(error) = running.state.contacts.add(scope.wall(), from, Some(conversation), true) {
             return reply.send(Err(AccountError::TooMany(error.to_string())));
         }
-        running.state.pending.remove(from);
+        let shown = running.state.pending.remove(from).map(|request| request.payload);
         running.state.outgoing.forget(from);
+        self.tell_profiles(ProfilesMessage::Forget(from));
+        if let Some(vcard) = shown.filter(|vcard| !vcard.is_empty()) {
+            self.tell_profiles(ProfilesMessage::Hint { person: from, vcard });
+        }
         self.track(from, scope);
         self.push_trust(scope);
         self.emit(Event::ContactAdded { contact: from, confirmed: true }, scope);
@@ -447,6 +452,7 @@ impl AccountActor {
         running.state.outgoing.forget(contact);
         let links = running.links.clone();
         scope.spawn(async move { links.send(LinksMessage::Drop { account: contact }).await }, |_, _, _| ());
+        self.tell_profiles(ProfilesMessage::Forget(contact));
         self.untrack(contact, scope);
         self.push_trust(scope);
         self.emit(Event::ContactRemoved { contact, banned: ban }, scope);

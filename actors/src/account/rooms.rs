@@ -279,6 +279,7 @@ impl AccountActor {
             ConversationTold::Ready { members, joined, invited, mode, metadata, opened } => {
                 if let Some(room) = self.running.as_mut().and_then(|it| it.conversations.get_mut(&id)) {
                     room.invited = invited;
+                    room.joined.clone_from(&joined);
                     room.metadata = metadata;
                 }
                 self.conversation_ready(id, members, &joined, mode, opened, scope);
@@ -339,6 +340,7 @@ impl AccountActor {
             dirty.add(Dirty::CONTACTS);
         }
         self.show_room(id, shown.0, shown.1);
+        self.show_profiles_room(id, opened);
         let Some(running) = &mut self.running else { return };
         if opened {
             // It knows of no link yet, and what the devices connected know was not asked for.
@@ -435,11 +437,13 @@ impl AccountActor {
                 self.emit(Event::LinkUp { contact: account, device }, scope);
                 self.tell_presence(scope);
                 self.show_transfers_link(device, account, true);
+                self.reach_profile(device, account, may_be_legacy);
                 self.look_when_ready(device, account, may_be_legacy, scope);
                 self.invite_connected(device, account, scope);
             }
             LinkEvent::Renewed { device, account, may_be_legacy } => {
                 self.show_transfers_link(device, account, true);
+                self.reach_profile(device, account, may_be_legacy);
                 self.look_when_ready(device, account, may_be_legacy, scope);
                 self.invite_connected(device, account, scope);
             }
@@ -451,6 +455,7 @@ impl AccountActor {
                 running.presence.channel_closed(account, device);
                 self.push_devices(scope);
                 self.show_transfers_link(device, account, false);
+                self.unreach_profile(device, account);
                 self.show_link(device, account, scope);
                 self.emit(Event::LinkDown { contact: account, device }, scope);
                 self.tell_presence(scope);
@@ -478,6 +483,7 @@ impl AccountActor {
         running.legacy.clear();
         for (device, contact) in up {
             self.show_transfers_link(device, contact, false);
+            self.unreach_profile(device, contact);
             self.show_link(device, contact, scope);
             self.emit(Event::LinkDown { contact, device }, scope);
         }

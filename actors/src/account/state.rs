@@ -23,10 +23,8 @@ use skep_protocol::sync::{
 use super::identity::AccountFolder;
 use super::messages::AccountSettings;
 use crate::peer::messages::Trust;
+use crate::profile::messages::MAX_NAME;
 use crate::storage;
-
-/// Longest display name, in bytes; longer ones are cut.
-pub(super) const MAX_NAME: usize = 256;
 
 const CONTACTS: &str = "contacts";
 const PENDING: &str = "incomingTrustRequests";
@@ -305,7 +303,7 @@ pub(super) fn digests(files: &[(&'static str, Vec<u8>)], before: ListDigests) ->
 }
 
 /// The beginning of a name that is too long, up to the end of a letter.
-fn cut(name: &str) -> &str {
+pub(super) fn cut(name: &str) -> &str {
     name.get(..name.floor_char_boundary(MAX_NAME)).unwrap_or(name)
 }
 

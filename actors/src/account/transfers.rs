@@ -84,7 +84,7 @@ impl AccountActor {
             Ok(TransferName::File(request)) => {
                 self.tell_transfers(TransfersMessage::Serve(offer, request));
             }
-            Ok(_) => tracing::debug!(name = offer.name, "a profile was declined"),
+            Ok(_) => self.offer_profile(offer, path),
             Err(error) => tracing::debug!(name = offer.name, %error, "a channel was declined"),
         }
     }

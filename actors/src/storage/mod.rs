@@ -11,6 +11,7 @@ use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
 
 /// Ending of files that were being written when the node died; removed by [`sweep`].
 const TEMPORARY: &str = "tmp";
@@ -28,8 +29,20 @@ pub fn make_folder(path: &Path) -> io::Result<()> {
 /// # Errors
 /// What the system says, for example that the disk is full; the old content is then still there.
 pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
+    replace_as_of(path, content, None)
+}
+
+/// As [`replace`], as if it had been written at `time`.
+///
+/// # Errors
+/// As [`replace`].
+pub fn replace_dated(path: &Path, content: &[u8], time: SystemTime) -> io::Result<()> {
+    replace_as_of(path, content, Some(time))
+}
+
+fn replace_as_of(path: &Path, content: &[u8], time: Option<SystemTime>) -> io::Result<()> {
     let temporary = temporary_name(path);
-    let written = write_durably(&temporary, content).and_then(|()| fs::rename(&temporary, path));
+    let written = write_durably(&temporary, content, time).and_then(|()| fs::rename(&temporary, path));
     if written.is_err() {
         // What was written in part must not stay on a disk that is full.
         let _ = fs::remove_file(&temporary);
@@ -92,9 +105,12 @@ pub fn force_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
-fn write_durably(path: &Path, content: &[u8]) -> io::Result<()> {
+fn write_durably(path: &Path, content: &[u8], time: Option<SystemTime>) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
     file.write_all(content)?;
+    if let Some(time) = time {
+        file.set_modified(time)?;
+    }
     file.sync_all()
 }
 

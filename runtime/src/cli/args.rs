@@ -45,6 +45,8 @@ pub(crate) enum Command {
     /// Accounts of the node
     #[command(subcommand)]
     Account(AccountCommand),
+    /// What people see of an account, and of each other: display name and picture
+    Profile(ProfileArgs),
     /// Devices of an account
     Device(DeviceArgs),
     /// Contacts and contact requests
@@ -216,6 +218,38 @@ pub(crate) enum AccountCommand {
 pub(crate) enum Switch {
     On,
     Off,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ProfileArgs {
+    #[command(flatten)]
+    pub(crate) account: AccountChoice,
+    #[command(subcommand)]
+    pub(crate) command: ProfileCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ProfileCommand {
+    /// Show the profile of the account, or of somebody else
+    Show {
+        /// The person's Jami id or name
+        person: Option<String>,
+        /// Write the picture to this file; it must not exist
+        #[arg(long, value_name = "FILE")]
+        save: Option<PathBuf>,
+    },
+    /// Change the profile of the account, which contacts and fellow members see
+    Set {
+        /// Display name; an empty one takes it away
+        #[arg(long, required_unless_present_any = ["photo", "no_photo"])]
+        name: Option<String>,
+        /// A PNG or JPEG file, on the node's machine; it is scaled, and nothing else of it is told
+        #[arg(long, value_name = "FILE", conflicts_with = "no_photo")]
+        photo: Option<PathBuf>,
+        /// Take the picture away
+        #[arg(long)]
+        no_photo: bool,
+    },
 }
 
 #[derive(Debug, Args)]

@@ -321,7 +321,9 @@ impl<'a> Session<'a> {
             ConversationCommand::Members { conversation } => {
                 let conversation = self.find_conversation(account, &conversation).await?;
                 let params = ConversationParams { account, conversation };
-                let shown = |answer: &MembersView| render::members(&answer.members, &answer.names);
+                let shown = |answer: &MembersView| {
+                    render::members(&answer.members, &answer.names, &answer.display_names)
+                };
                 self.call(ConversationMembers, params, shown).await
             }
             ConversationCommand::Create { title, description, mode } => {
@@ -461,13 +463,17 @@ impl<'a> Session<'a> {
                 let conversation = self.find_conversation(account, &conversation).await?;
                 let before = before.as_deref().map(commit).transpose()?;
                 let params = ListParams { account, conversation, before, limit };
-                let shown = |page: &WithNames<Page>| render::messages(&page.view.messages, &page.names);
+                let shown = |page: &WithNames<Page>| {
+                    render::messages(&page.view.messages, &render::called(&page.names, &page.display_names))
+                };
                 self.call(MessageList, params, shown).await
             }
             MessageCommand::Search { conversation, text, limit } => {
                 let conversation = self.find_conversation(account, &conversation).await?;
                 let params = SearchParams { account, conversation, text, limit };
-                let shown = |found: &MessagesView| render::messages(&found.messages, &found.names);
+                let shown = |found: &MessagesView| {
+                    render::messages(&found.messages, &render::called(&found.names, &found.display_names))
+                };
                 self.call(MessageSearch, params, shown).await
             }
             MessageCommand::Read { conversation, message } => {

@@ -49,11 +49,11 @@ impl Session<'_> {
             (Event::Message { conversation, message }, Followed::Messages(only))
                 if only.is_none_or(|only| only == *conversation) =>
             {
-                let names = self.names_of(message.author).await;
+                let names = self.names_of(account, message.author).await;
                 self.output.show(event, |_| render::message(message, &names))?;
             }
             (Event::Presence { contact, devices, .. }, Followed::Presence) => {
-                let names = self.names_of(*contact).await;
+                let names = self.names_of(account, *contact).await;
                 self.output.show(event, |_| render::presence(event.time, *contact, devices, &names))?;
             }
             (Event::Missed { count }, _) => {
@@ -64,10 +64,11 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// The name of somebody, if it is known. The events that come meanwhile are kept.
-    async fn names_of(&mut self, person: AccountId) -> Names {
-        let known = self.client.call(NamesKnown, PeopleParams { people: [person].into() }).await;
+    /// What somebody is called, if it is known. The events that come meanwhile are kept.
+    async fn names_of(&mut self, account: LocalAccountId, person: AccountId) -> Names {
+        let people = PeopleParams { account: Some(account), people: [person].into() };
+        let known = self.client.call(NamesKnown, people).await;
         // That the node ends is told when all its events are.
-        known.map(|known| known.names).unwrap_or_default()
+        known.map(|known| render::called(&known.names, &known.display_names)).unwrap_or_default()
     }
 }

@@ -12,6 +12,7 @@ mod files;
 mod follow;
 mod linking;
 mod names;
+mod profile;
 mod render;
 mod terminal;
 
@@ -109,6 +110,7 @@ async fn execute(cli: Cli, out: &mut dyn Write) -> Result<(), CliError> {
     let mut session = Session::connect(&socket, Output { out, json: cli.json }).await?;
     match command {
         Command::Account(command) => session.account(command).await,
+        Command::Profile(args) => session.profile(args).await,
         Command::Device(args) => session.device(args).await,
         Command::Contact(args) => session.contact(args).await,
         Command::Conversation(args) => session.conversation(args).await,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use comfy_table::{ContentArrangement, Table, presets};
 use skep_actors::account::messages::{AccountView, ContactView, DeviceView};
+use skep_actors::profile::messages::PersonView;
 use skep_actors::swarm::messages::{
     Changed, ConversationView, MemberView, MessageView, ProfileView, RefusalView, VoteView,
 };
@@ -80,6 +81,13 @@ fn who(person: AccountId, names: &Names) -> String {
     }
 }
 
+/// What people are called: by registered names, and those who have none as they call themselves. Nothing proves the
+/// latter, so they are told apart by their quotes, and the id is shown beside them.
+pub(crate) fn called(names: &Names, display_names: &Names) -> Names {
+    let own = display_names.iter().map(|(person, name)| (*person, format!("\"{name}\"")));
+    own.chain(names.iter().map(|(person, name)| (*person, name.clone()))).collect()
+}
+
 /// Date and time of day, UTC.
 pub(crate) fn time(time: UnixMillis) -> String {
     let (days, second) = (time.seconds().div_euclid(86_400), time.seconds().rem_euclid(86_400));
@@ -145,11 +153,22 @@ pub(crate) fn removal(account: &AccountView) -> String {
 
 pub(crate) fn contacts(answer: &ContactsView) -> String {
     table(
-        &["jami id", "registered", "state", "confirmed", "online", "devices", "since", "conversation"],
+        &[
+            "jami id",
+            "registered",
+            "name",
+            "state",
+            "confirmed",
+            "online",
+            "devices",
+            "since",
+            "conversation",
+        ],
         answer.contacts.iter().map(|contact| {
             vec![
                 contact.id.to_string(),
                 registered(contact.id, &answer.names),
+                registered(contact.id, &answer.display_names),
                 contact.state.clone(),
                 yes(contact.confirmed),
                 yes(contact.online),
@@ -193,7 +212,10 @@ pub(crate) fn requests(answer: &RequestsView) -> String {
             vec![
                 request.from.to_string(),
                 registered(request.from, &answer.names),
-                or_nothing(&request.name),
+                match request.name.as_str() {
+                    "" => registered(request.from, &answer.display_names),
+                    name => name.to_owned(),
+                },
                 time(request.received),
                 optional(request.conversation),
                 request.mode.clone(),
@@ -220,7 +242,7 @@ pub(crate) fn conversations(conversations: &[ConversationView]) -> String {
 }
 
 pub(crate) fn conversation(answer: &WithNames<ConversationView>) -> String {
-    let WithNames { view: conversation, names } = answer;
+    let WithNames { view: conversation, names, display_names } = answer;
     let facts = list(&[
         ("conversation", conversation.id.to_string()),
         ("title", or_nothing(&conversation.title)),
@@ -230,7 +252,8 @@ pub(crate) fn conversation(answer: &WithNames<ConversationView>) -> String {
         ("problem", optional(conversation.problem.as_deref())),
         ("head", optional(conversation.head)),
     ]);
-    let mut parts = vec![facts, members(&conversation.members, names)];
+    let mut parts = vec![facts, members(&conversation.members, names, display_names)];
+    let names = &called(names, display_names);
     if !conversation.votes.is_empty() {
         parts.push(votes(&conversation.votes, names));
     }
@@ -240,22 +263,23 @@ pub(crate) fn conversation(answer: &WithNames<ConversationView>) -> String {
     parts.join("\n\n")
 }
 
-pub(crate) fn members(members: &[MemberView], names: &Names) -> String {
+pub(crate) fn members(members: &[MemberView], names: &Names, display_names: &Names) -> String {
     table(
-        &["member", "registered", "role", "linked devices", "has", "has read"],
+        &["member", "registered", "name", "role", "linked devices", "has", "has read"],
         members.iter().map(|member| {
             let short = |commit: Option<CommitId>| optional(commit.map(|commit| commit.short()));
             let linked = member.linked.to_string();
             let (has, has_read) = (short(member.fetched), short(member.read));
             let (id, name) = (member.id.to_string(), registered(member.id, names));
-            vec![id, name, member.role.clone(), linked, has, has_read]
+            vec![id, name, registered(member.id, display_names), member.role.clone(), linked, has, has_read]
         }),
     )
 }
 
 /// The overlay of a conversation, bucket by bucket.
 pub(crate) fn routes(answer: &WithNames<RoutesView>) -> String {
-    let WithNames { view: routes, names } = answer;
+    let WithNames { view: routes, names, display_names } = answer;
+    let names = &called(names, display_names);
     let facts = list(&[
         ("channels", routes.degree().to_string()),
         ("buckets", routes.buckets.to_string()),
@@ -315,6 +339,16 @@ fn refusals(refusals: &[RefusalView], names: &Names) -> String {
 pub(crate) fn changed(changed: &Changed) -> String {
     let rest = if changed.decided { "" } else { " (a vote; it takes those of more admins)" };
     format!("commit {}{rest}", changed.commit)
+}
+
+/// Somebody's profile.
+pub(crate) fn person(person: &PersonView) -> String {
+    let length = person.picture.trim_end_matches('=').len() * 3 / 4;
+    let picture = match person.picture_type.as_str() {
+        "" => NOTHING.to_owned(),
+        kind => format!("{kind}, {length} bytes"),
+    };
+    list(&[("jami id", person.id.to_string()), ("name", or_nothing(&person.name)), ("picture", picture)])
 }
 
 pub(crate) fn profile(profile: &ProfileView) -> String {
@@ -455,11 +489,12 @@ const fn transfer_state(state: TransferState) -> &'static str {
 
 pub(crate) fn links(answer: &LinksView) -> String {
     table(
-        &["account", "registered", "device", "state", "connections"],
+        &["account", "registered", "name", "device", "state", "connections"],
         answer.links.iter().map(|link| {
             let (account, name) = (link.account.to_string(), registered(link.account, &answer.names));
-            let connections = link.connections.to_string();
-            vec![account, name, link.device.to_string(), link.state.clone(), connections]
+            let (own_name, connections) =
+                (registered(link.account, &answer.display_names), link.connections.to_string());
+            vec![account, name, own_name, link.device.to_string(), link.state.clone(), connections]
         }),
     )
 }
@@ -581,6 +616,14 @@ mod tests {
         assert_eq!(who(other, &names), format!("\u{430}lice ({})", other.short()));
         assert_eq!(who(none, &names), none.short());
         assert_eq!(detail(&plain.to_hex(), &names), "alice");
+        let own = Names::from([(plain, "Queen".to_owned()), (none, "alice".to_owned())]);
+        let called = called(&names, &own);
+        assert_eq!(who(plain, &called), "alice", "what is registered comes first");
+        assert_eq!(
+            who(none, &called),
+            format!("\"alice\" ({})", none.short()),
+            "nobody becomes somebody else"
+        );
         assert_eq!(detail(&none.to_hex(), &names), none.to_hex());
     }
 

@@ -7,7 +7,7 @@ use skep_protocol::time::UnixMillis;
 
 use super::*;
 use crate::node::Node;
-use crate::node::fake::{self, CONVERSATION, NAME, NAMED, PASSWORD};
+use crate::node::fake::{self, CONVERSATION, NAME, NAMED, PASSWORD, PROFILED};
 use crate::rpc::schema::Names;
 
 struct Running {
@@ -92,6 +92,31 @@ async fn people_get_tables_and_programs_get_json() {
     running.skep(&["node", "info"]).await.unwrap();
     running.skep(&["node", "shutdown"]).await.unwrap();
     assert!(!running.node.ended().await.failed);
+}
+
+#[tokio::test]
+async fn profiles_are_shown_saved_and_set() {
+    let running = Running::start().await;
+    running.skep(&["account", "create", "Alice"]).await.unwrap();
+    let person = PROFILED.to_hex();
+    let photo = running.folder.path().join("photo.jpg");
+    let words = ["profile", "show", &person, "--save", photo.to_str().unwrap()];
+    let shown = running.skep(&words).await.unwrap();
+    assert!(shown.contains("Seven") && shown.contains("image/jpeg, 4 bytes"), "{shown}");
+    assert_eq!(std::fs::read(&photo).unwrap(), b"\xff\xd8\xff\xe0");
+    assert!(running.skep(&words).await.unwrap_err().line().contains("exists already"));
+    let unknown = running.skep(&["profile", "show", &"1".repeat(40)]).await.unwrap_err();
+    assert!(unknown.line().contains("there is no profile"), "{}", unknown.line());
+    for words in [&["--name", "Ada", "--photo", "photo.jpg"][..], &["--no-photo"], &["--name", ""]] {
+        running.skep(&[&["profile", "set"], words].concat()).await.unwrap();
+    }
+    for words in [&[][..], &["--photo", "photo.jpg", "--no-photo"]] {
+        let error = running.skep(&[&["profile", "set"], words].concat()).await.unwrap_err();
+        assert_eq!(error.exit_code(), ExitCode::from(2), "{error}");
+    }
+    let requests = running.skep(&["contact", "requests"]).await.unwrap();
+    assert!(requests.contains("Seven"), "{requests}");
+    running.node.shutdown().await;
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! An account of the node, as a program holds it.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -7,6 +8,7 @@ use skep_actors::account::messages::{
     AccountError, AccountMessage, AccountRequest, AccountView, ContactView, DeviceView, LinkView, Password,
     RequestView,
 };
+use skep_actors::profile::messages::{PersonView, PictureChange, ProfilesMessage};
 use skep_actors::supervision::{Port, Reply};
 use skep_actors::swarm::messages::{Changed, ConversationMessage, ConversationView, ProfileChange};
 use skep_actors::transfer::messages::{TransferView, TransfersMessage};
@@ -23,6 +25,9 @@ const SEARCH_DEADLINE: Duration = Duration::from_secs(90);
 
 /// Time to open or write an archive: Argon2 and a full disk write, with others before it.
 const ARCHIVE_DEADLINE: Duration = Duration::from_secs(60);
+
+/// Time for a picture to be read, scaled and written, with other work before it.
+const PICTURE_DEADLINE: Duration = Duration::from_secs(60);
 
 /// Time for an invitation to be durable in the records and in the conversation.
 const INVITE_DEADLINE: Duration = Duration::from_secs(90);
@@ -81,10 +86,42 @@ impl Account {
     /// Gives the account another display name.
     ///
     /// # Errors
-    /// [`AccountError::Storage`] when it could not be written.
+    /// [`ProfileError`](skep_actors::profile::messages::ProfileError) when it is too long, or could not be
+    /// written.
     pub async fn rename(&self, name: impl Into<String>) -> Result<(), NodeError> {
-        let name = name.into();
-        self.ask(ASK_DEADLINE, |reply| AccountRequest::Rename { name, reply }).await
+        self.set_profile(Some(name.into()), PictureChange::Keep).await
+    }
+
+    /// Changes the profile that contacts, fellow members and other devices of the account see. What is not named
+    /// stays. The picture is made small, and nothing of the file is kept but what is to be seen.
+    ///
+    /// # Errors
+    /// [`ProfileError`](skep_actors::profile::messages::ProfileError) when the name is too long, or the image
+    /// cannot be a picture.
+    pub async fn set_profile(&self, name: Option<String>, picture: PictureChange) -> Result<(), NodeError> {
+        let port = self.profiles_port().await?;
+        let set = |reply| ProfilesMessage::Set { name, picture, reply };
+        Ok(port.ask(PICTURE_DEADLINE, set).await??)
+    }
+
+    /// The profile of somebody, as that person told it last; or the owner's own one.
+    ///
+    /// # Errors
+    /// [`ProfileError::Unknown`](skep_actors::profile::messages::ProfileError::Unknown) when there is none.
+    pub async fn profile(&self, person: AccountId) -> Result<PersonView, NodeError> {
+        let port = self.profiles_port().await?;
+        Ok(port.ask(ASK_DEADLINE, |reply| ProfilesMessage::Show { person, reply }).await??)
+    }
+
+    /// What people are called, as far as they have told it.
+    ///
+    /// # Errors
+    /// [`NodeError`] when the account does not answer.
+    pub async fn display_names(
+        &self,
+        people: BTreeSet<AccountId>,
+    ) -> Result<BTreeMap<AccountId, String>, NodeError> {
+        self.ask_plain(|reply| AccountRequest::DisplayNames { people, reply }).await
     }
 
     /// Switches on or off whether others are told how far the owner has read, and that the owner types.
@@ -315,6 +352,10 @@ impl Account {
 
     pub(super) async fn transfers_port(&self) -> Result<Port<TransfersMessage>, NodeError> {
         self.ask(ASK_DEADLINE, AccountRequest::Transfers).await
+    }
+
+    async fn profiles_port(&self) -> Result<Port<ProfilesMessage>, NodeError> {
+        self.ask(ASK_DEADLINE, AccountRequest::Profiles).await
     }
 
     pub(super) async fn ask<T>(

@@ -15,6 +15,8 @@ use skep_actors::dht::messages::{Found, ListenEvent, PutReport};
 use skep_actors::event::{Event, NodeEvent};
 use skep_actors::linking::messages::{LinkingMessage, NumberedStage};
 use skep_actors::names::NameMessage;
+use skep_actors::profile::messages::{PersonView, PictureChange, ProfileError, ProfilesMessage};
+use skep_actors::profile::picture::PictureError;
 use skep_actors::supervision::{Actor, ChildSpec, Message, Outlet, Port, Reply, RestartPolicy, Scope};
 use skep_actors::swarm::messages::{
     Changed, ConversationError, ConversationMessage, ConversationView, GroupChange, MemberView, MessageView,
@@ -42,6 +44,9 @@ pub(crate) const PASSWORD: &str = "correct horse";
 
 /// The one conversation of a fake account.
 pub(crate) const CONVERSATION: ConversationId = ConversationId([0xc0; 20]);
+
+/// The one person with a profile.
+pub(crate) const PROFILED: AccountId = AccountId([7; 20]);
 
 /// A configuration with everything on in a folder.
 pub(crate) fn config(folder: &tempfile::TempDir) -> NodeConfig {
@@ -98,6 +103,7 @@ impl Parts for FakeParts {
             events: events.clone(),
             conversation: None,
             transfers: None,
+            profiles: None,
         })
     }
 
@@ -231,6 +237,7 @@ struct FakeAccount {
     events: Outlet<NodeEvent>,
     conversation: Option<Port<ConversationMessage>>,
     transfers: Option<Port<TransfersMessage>>,
+    profiles: Option<Port<ProfilesMessage>>,
 }
 
 impl FakeAccount {
@@ -302,7 +309,12 @@ impl FakeAccount {
                 assert_eq!(password, None);
                 reply.send(Err(AccountError::WrongPassword));
             }
-            AccountRequest::Rename { reply, .. } | AccountRequest::Set { reply, .. } => reply.send(Ok(())),
+            AccountRequest::Set { reply, .. } => reply.send(Ok(())),
+            AccountRequest::Profiles(reply) => reply.send(Ok(self.profiles.clone().unwrap())),
+            AccountRequest::DisplayNames { people, reply } => {
+                let shy = people.into_iter().filter(|person| *person == PROFILED);
+                reply.send(shy.map(|person| (person, "Seven".to_owned())).collect());
+            }
             AccountRequest::Withdraw(reply) => reply.send(()),
             other => panic!("the fake account does not know {other:?}"),
         }
@@ -321,12 +333,38 @@ impl Actor for FakeAccount {
         let (local, events) = (self.local, self.events.clone());
         let make = move || FakeTransfers { local, events: events.clone() };
         self.transfers = Some(scope.start_child(ChildSpec::new("transfers"), make));
+        self.profiles = Some(scope.start_child(ChildSpec::new("profiles"), || FakeProfiles));
     }
 
     fn handle(&mut self, message: AccountMessage, _: &mut Scope<'_, Self>) {
         match message {
             AccountMessage::Request(request) => self.request(request),
             other => panic!("the fake account does not know {}", other.kind()),
+        }
+    }
+}
+
+/// Knows the profile of one person.
+struct FakeProfiles;
+
+impl Actor for FakeProfiles {
+    type Message = ProfilesMessage;
+    const KIND: &'static str = "profiles";
+
+    fn handle(&mut self, message: ProfilesMessage, _: &mut Scope<'_, Self>) {
+        match message {
+            ProfilesMessage::Set { picture: PictureChange::Image(image), reply, .. } => {
+                reply.send(if image == b"photo" { Ok(()) } else { Err(PictureError::Kind.into()) });
+            }
+            ProfilesMessage::Set { reply, .. } => reply.send(Ok(())),
+            ProfilesMessage::Show { person, reply } if person == PROFILED => reply.send(Ok(PersonView {
+                id: person,
+                name: "Seven".to_owned(),
+                picture: "/9j/4A==".to_owned(),
+                picture_type: "image/jpeg".to_owned(),
+            })),
+            ProfilesMessage::Show { person, reply } => reply.send(Err(ProfileError::Unknown(person))),
+            other => panic!("the fake profiles do not know {other:?}"),
         }
     }
 }

@@ -10,6 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use futures::StreamExt as _;
 use skep_actors::account::messages::{AccountView, Password};
 use skep_actors::linking::messages::NumberedStage;
+use skep_actors::profile::messages::{PersonView, PictureChange};
 use skep_actors::supervision::ActorId;
 use skep_actors::swarm::messages::{
     Changed, ConversationView, Exported, MAX_PAGE, Outgoing, Page, ProfileView,
@@ -120,9 +121,18 @@ impl Server {
         known.into_iter().map(|(person, name)| (person, name.to_string())).collect()
     }
 
+    /// The registered names of people in an answer, and those that they have given themselves.
+    async fn both_names<T: People + ?Sized>(&self, account: LocalAccountId, answer: &T) -> (Names, Names) {
+        let people = people_in(answer);
+        let told = self.account(account).display_names(people.clone()).await;
+        // An answer without names is better than none.
+        (self.names(people).await, told.unwrap_or_default())
+    }
+
     /// An answer with the names of people in it.
-    async fn with_names<T: People>(&self, view: T) -> WithNames<T> {
-        WithNames { names: self.names_in(&view).await, view }
+    async fn with_names<T: People>(&self, account: LocalAccountId, view: T) -> WithNames<T> {
+        let (names, display_names) = self.both_names(account, &view).await;
+        WithNames { view, names, display_names }
     }
 }
 
@@ -260,11 +270,41 @@ impl Methods<Caller> for Server {
         _: &Caller,
         params: AccountParams,
     ) -> Result<WithNames<AccountView>, RpcError> {
-        Ok(self.with_names(self.account(params.account).describe().await?).await)
+        Ok(self.with_names(params.account, self.account(params.account).describe().await?).await)
     }
 
     async fn account_rename(&self, _: &Caller, params: RenameParams) -> Result<Done, RpcError> {
         self.account(params.account).rename(params.name).await?;
+        Ok(Done {})
+    }
+
+    async fn profile_show(&self, _: &Caller, params: ProfileShowParams) -> Result<PersonView, RpcError> {
+        let account = self.account(params.account);
+        let person = match &params.person {
+            Some(person) => self.person(person).await?,
+            None => account.describe().await?.id,
+        };
+        Ok(account.profile(person).await?)
+    }
+
+    async fn profile_set(&self, _: &Caller, params: ProfileSetParams) -> Result<Done, RpcError> {
+        let invalid = |problem: String| RpcError::new(ErrorCode::InvalidParams, problem);
+        let picture = match (params.picture.as_deref(), params.picture_file) {
+            (Some(_), Some(_)) => return Err(invalid("either picture or picture_file is given".to_owned())),
+            (None, None) => PictureChange::Keep,
+            (Some(""), None) => PictureChange::Remove,
+            (Some(image), None) => {
+                let image = STANDARD.decode(image);
+                PictureChange::Image(
+                    image.map_err(|error| invalid(format!("the picture is not base64: {error}")))?,
+                )
+            }
+            (None, Some(path)) => PictureChange::File(absolute(path)?),
+        };
+        if params.name.is_none() && picture == PictureChange::Keep {
+            return Err(invalid("nothing of the profile is to change".to_owned()));
+        }
+        self.account(params.account).set_profile(params.name, picture).await?;
         Ok(Done {})
     }
 
@@ -322,12 +362,14 @@ impl Methods<Caller> for Server {
 
     async fn contact_list(&self, _: &Caller, params: AccountParams) -> Result<ContactsView, RpcError> {
         let contacts = self.account(params.account).contacts().await?;
-        Ok(ContactsView { names: self.names_in(&contacts[..]).await, contacts })
+        let (names, display_names) = self.both_names(params.account, &contacts[..]).await;
+        Ok(ContactsView { contacts, names, display_names })
     }
 
     async fn contact_requests(&self, _: &Caller, params: AccountParams) -> Result<RequestsView, RpcError> {
         let requests = self.account(params.account).requests().await?;
-        Ok(RequestsView { names: self.names_in(&requests[..]).await, requests })
+        let (names, display_names) = self.both_names(params.account, &requests[..]).await;
+        Ok(RequestsView { requests, names, display_names })
     }
 
     async fn conversation_create(
@@ -394,7 +436,7 @@ impl Methods<Caller> for Server {
         params: ConversationParams,
     ) -> Result<WithNames<RoutesView>, RpcError> {
         let routes = self.conversation(params.account, params.conversation).routes().await?;
-        Ok(self.with_names(routes).await)
+        Ok(self.with_names(params.account, routes).await)
     }
 
     async fn conversation_preferences(
@@ -417,7 +459,8 @@ impl Methods<Caller> for Server {
         params: AccountParams,
     ) -> Result<ConversationsView, RpcError> {
         let conversations = self.account(params.account).conversations().await?;
-        Ok(ConversationsView { names: self.names_in(&conversations[..]).await, conversations })
+        let (names, display_names) = self.both_names(params.account, &conversations[..]).await;
+        Ok(ConversationsView { conversations, names, display_names })
     }
 
     async fn conversation_describe(
@@ -426,7 +469,7 @@ impl Methods<Caller> for Server {
         params: ConversationParams,
     ) -> Result<WithNames<ConversationView>, RpcError> {
         let view = self.conversation(params.account, params.conversation).describe().await?;
-        Ok(self.with_names(view).await)
+        Ok(self.with_names(params.account, view).await)
     }
 
     async fn conversation_members(
@@ -435,7 +478,8 @@ impl Methods<Caller> for Server {
         params: ConversationParams,
     ) -> Result<MembersView, RpcError> {
         let members = self.conversation(params.account, params.conversation).members().await?;
-        Ok(MembersView { names: self.names_in(&members[..]).await, members })
+        let (names, display_names) = self.both_names(params.account, &members[..]).await;
+        Ok(MembersView { members, names, display_names })
     }
 
     async fn conversation_leave(&self, _: &Caller, params: ConversationParams) -> Result<Done, RpcError> {
@@ -513,13 +557,14 @@ impl Methods<Caller> for Server {
     async fn message_list(&self, _: &Caller, params: ListParams) -> Result<WithNames<Page>, RpcError> {
         let conversation = self.conversation(params.account, params.conversation);
         let page = conversation.messages(params.before, params.limit.min(MAX_PAGE)).await?;
-        Ok(self.with_names(page).await)
+        Ok(self.with_names(params.account, page).await)
     }
 
     async fn message_search(&self, _: &Caller, params: SearchParams) -> Result<MessagesView, RpcError> {
         let conversation = self.conversation(params.account, params.conversation);
         let messages = conversation.search(params.text, params.limit.min(MAX_PAGE)).await?;
-        Ok(MessagesView { names: self.names_in(&messages[..]).await, messages })
+        let (names, display_names) = self.both_names(params.account, &messages[..]).await;
+        Ok(MessagesView { messages, names, display_names })
     }
 
     async fn message_read(&self, _: &Caller, params: MessageParams) -> Result<Done, RpcError> {
@@ -554,7 +599,8 @@ impl Methods<Caller> for Server {
 
     async fn links_list(&self, _: &Caller, params: AccountParams) -> Result<LinksView, RpcError> {
         let links = self.account(params.account).links().await?;
-        Ok(LinksView { names: self.names_in(&links[..]).await, links })
+        let (names, display_names) = self.both_names(params.account, &links[..]).await;
+        Ok(LinksView { links, names, display_names })
     }
 
     async fn names_lookup(&self, _: &Caller, params: NameParams) -> Result<NamedView, RpcError> {
@@ -571,7 +617,11 @@ impl Methods<Caller> for Server {
     }
 
     async fn names_known(&self, _: &Caller, params: PeopleParams) -> Result<NamesView, RpcError> {
-        Ok(NamesView { names: self.names(params.people).await })
+        let display_names = match params.account {
+            Some(account) => self.account(account).display_names(params.people.clone()).await?,
+            None => Names::new(),
+        };
+        Ok(NamesView { names: self.names(params.people).await, display_names })
     }
 
     async fn dht_put(&self, _: &Caller, params: DhtPutParams) -> Result<DhtPutView, RpcError> {

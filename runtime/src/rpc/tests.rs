@@ -15,7 +15,7 @@ use super::client::{Client, ClientError};
 use super::schema::{method, *};
 use super::*;
 use crate::config::NodeConfig;
-use crate::node::fake::{self, CONVERSATION, NAME, NAMED};
+use crate::node::fake::{self, CONVERSATION, NAME, NAMED, PROFILED};
 
 struct Running {
     folder: tempfile::TempDir,
@@ -317,6 +317,46 @@ async fn errors_of_groups_have_their_codes() {
     let vote = json!({ "account": account, "conversation": CONVERSATION, "target": person });
     let reply = raw.ask(request(2, "conversation.ban", vote)).await;
     assert_eq!(reply["result"]["decided"], false, "{reply}");
+    running.node.shutdown().await;
+}
+
+#[tokio::test]
+async fn profiles_are_set_and_shown_and_what_cannot_be_one_is_refused() {
+    let running = Running::start().await;
+    let mut client = running.client().await;
+    let params = CreateParams { name: "Alice".to_owned(), password: None };
+    let account = client.call(method::AccountCreate, params).await.unwrap().local;
+    let mut raw = running.raw().await;
+    for (params, expected) in [
+        (json!({}), ErrorCode::InvalidParams),
+        (json!({ "picture": "?" }), ErrorCode::InvalidParams),
+        (json!({ "picture": "", "picture_file": "/photo.png" }), ErrorCode::InvalidParams),
+        (json!({ "picture_file": "photo.png" }), ErrorCode::InvalidParams),
+        (json!({ "picture": "bm8gcGljdHVyZQ==" }), ErrorCode::Refused),
+    ] {
+        let mut params = params;
+        params["account"] = json!(account);
+        let reply = raw.ask(request(1, "profile.set", params)).await;
+        assert_eq!(code(&reply), i64::from(expected.number()), "{reply}");
+    }
+    for params in [json!({ "name": "Ada" }), json!({ "picture": "" }), json!({ "picture": "cGhvdG8=" })] {
+        let mut params = params;
+        params["account"] = json!(account);
+        let reply = raw.ask(request(2, "profile.set", params)).await;
+        assert_eq!(reply["result"], json!({}), "{reply}");
+    }
+    let show = |person: skep_protocol::ids::AccountId| {
+        request(3, "profile.show", json!({ "account": account, "person": person }))
+    };
+    let reply = raw.ask(show(PROFILED)).await;
+    assert_eq!(
+        (&reply["result"]["name"], &reply["result"]["picture_type"]),
+        (&json!("Seven"), &json!("image/jpeg"))
+    );
+    let reply = raw.ask(show(NAMED)).await;
+    assert_eq!(code(&reply), i64::from(ErrorCode::NotFound.number()), "{reply}");
+    let reply = raw.ask(request(4, "contact.requests", json!({ "account": account }))).await;
+    assert_eq!(reply["result"]["display_names"], json!({ PROFILED.to_hex(): "Seven" }), "{reply}");
     running.node.shutdown().await;
 }
 

@@ -46,6 +46,10 @@ pub enum Feature {
     Contact,
     /// The request shows the profile of whoever asks.
     Profile,
+    /// A contact gets name and picture, and those that come later.
+    ProfileTold,
+    /// A device that is linked gets the owner's name and picture.
+    OwnProfile,
     /// A text in a conversation of two.
     Text,
     /// A text of any script, of many lines, of a few thousand bytes.
@@ -100,7 +104,7 @@ pub enum Feature {
 
 impl Feature {
     /// All of them.
-    pub const ALL: [Self; 36] = [
+    pub const ALL: [Self; 38] = [
         Self::Archive,
         Self::ProtectedArchive,
         Self::Pin,
@@ -112,6 +116,8 @@ impl Feature {
         Self::DeviceChain,
         Self::Contact,
         Self::Profile,
+        Self::ProfileTold,
+        Self::OwnProfile,
         Self::Text,
         Self::Unicode,
         Self::Reply,
@@ -152,6 +158,8 @@ impl Feature {
             Self::DeviceChain => "certificates of a new device",
             Self::Contact => "contact request, accepted, conversation fetched",
             Self::Profile => "profile in a contact request",
+            Self::ProfileTold => "name and picture of a contact, and other ones later",
+            Self::OwnProfile => "name and picture on a new device of the owner",
             Self::Text => "text",
             Self::Unicode => "long text, many lines, any script",
             Self::Reply => "reply",

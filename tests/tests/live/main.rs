@@ -18,6 +18,7 @@ mod messages;
 mod names;
 mod pair;
 mod presence;
+mod profiles;
 mod signs;
 mod stopped;
 mod syncing;

@@ -22,6 +22,7 @@ mod overlay;
 mod own_devices;
 mod played;
 mod presence;
+mod profiles;
 mod read_me;
 mod removal;
 mod settings;

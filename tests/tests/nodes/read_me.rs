@@ -31,6 +31,7 @@ const SHOWS: &[(&str, &str)] = &[
     ("skep file send", "holiday.mp4"),
     ("skep file fetch", "Downloads/photo.jpg"),
     ("skep node tree", "conversation"),
+    ("skep profile show", "Carol"),
 ];
 
 /// The lines of the shell blocks of a section.
@@ -89,6 +90,7 @@ fn the_commands_of_the_read_me_work() {
         for name in ["holiday.mp4", "photo.jpg"] {
             std::fs::write(place.path().join(name), name).unwrap();
         }
+        std::fs::write(place.path().join("ada.png"), super::profiles::picture()).unwrap();
         std::fs::create_dir(place.path().join("Downloads")).unwrap();
         let lines = commands("Use it as a program");
         assert!(lines.len() >= 7, "{lines:?}");

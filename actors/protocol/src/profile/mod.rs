@@ -16,11 +16,15 @@
 //!   path           which profile a channel is for, and who may give or get it
 //!   reception      profiles that come over channels
 //!   distribution   who has our own one as it is now
+//!   own            changes of one's own one, and which of two devices' counts
+//!   pace           how often somebody's are taken
 //!   chunks         profiles in parts, as clients of 2023 send them in calls
 //! ```
 
 mod chunks;
 mod distribution;
+mod own;
+mod pace;
 mod path;
 mod reception;
 
@@ -33,6 +37,8 @@ use crate::ids::{AccountId, DeviceId};
 
 pub use chunks::{CHUNK_TYPE, Chunks, MAX_PARTS};
 pub use distribution::{Distribution, DistributionError, MAX_DISTRIBUTION_FILE, MAX_RECIPIENTS, Recipient};
+pub use own::{OwnChange, request_payload, takes_over};
+pub use pace::ProfilePace;
 pub use path::{Announced, Opener, PathRefused, ProfileDigest, ProfilePath, Transfer, is_newer};
 pub use reception::{MAX_RECEPTIONS, ReceptionError, ReceptionKey, Receptions};
 

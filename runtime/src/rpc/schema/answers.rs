@@ -41,14 +41,22 @@ pub struct WithNames<T> {
     #[serde(default, skip_serializing_if = "Names::is_empty")]
     #[schemars(with = "BTreeMap<String, String>")]
     pub names: Names,
+    /// The names that people in it have given themselves, as far as they have told them: nothing proves them.
+    #[serde(default, skip_serializing_if = "Names::is_empty")]
+    #[schemars(with = "BTreeMap<String, String>")]
+    pub display_names: Names,
 }
 
 /// Names.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct NamesView {
-    /// The names, by Jami id.
+    /// The registered names, by Jami id.
     #[schemars(with = "BTreeMap<String, String>")]
     pub names: Names,
+    /// The names that they have given themselves, as far as they have told them: nothing proves them.
+    #[serde(default, skip_serializing_if = "Names::is_empty")]
+    #[schemars(with = "BTreeMap<String, String>")]
+    pub display_names: Names,
 }
 
 /// What a directory tells of people.
@@ -246,6 +254,10 @@ pub struct ContactsView {
     #[serde(default, skip_serializing_if = "Names::is_empty")]
     #[schemars(with = "BTreeMap<String, String>")]
     pub names: Names,
+    /// The names that people in them have given themselves, as far as they have told them: nothing proves them.
+    #[serde(default, skip_serializing_if = "Names::is_empty")]
+    #[schemars(with = "BTreeMap<String, String>")]
+    pub display_names: Names,
 }
 
 /// Contact requests.
@@ -257,6 +269,10 @@ pub struct RequestsView {
     #[serde(default, skip_serializing_if = "Names::is_empty")]
     #[schemars(with = "BTreeMap<String, String>")]
     pub names: Names,
+    /// The names that people in them have given themselves, as far as they have told them: nothing proves them.
+    #[serde(default, skip_serializing_if = "Names::is_empty")]
+    #[schemars(with = "BTreeMap<String, String>")]
+    pub display_names: Names,
 }
 
 /// Conversations.
@@ -268,6 +284,10 @@ pub struct ConversationsView {
     #[serde(default, skip_serializing_if = "Names::is_empty")]
     #[schemars(with = "BTreeMap<String, String>")]
     pub names: Names,
+    /// The names that people in them have given themselves, as far as they have told them: nothing proves them.
+    #[serde(default, skip_serializing_if = "Names::is_empty")]
+    #[schemars(with = "BTreeMap<String, String>")]
+    pub display_names: Names,
 }
 
 /// Members of a conversation.
@@ -279,6 +299,10 @@ pub struct MembersView {
     #[serde(default, skip_serializing_if = "Names::is_empty")]
     #[schemars(with = "BTreeMap<String, String>")]
     pub names: Names,
+    /// The names that people in them have given themselves, as far as they have told them: nothing proves them.
+    #[serde(default, skip_serializing_if = "Names::is_empty")]
+    #[schemars(with = "BTreeMap<String, String>")]
+    pub display_names: Names,
 }
 
 /// Messages, newest first.
@@ -290,6 +314,10 @@ pub struct MessagesView {
     #[serde(default, skip_serializing_if = "Names::is_empty")]
     #[schemars(with = "BTreeMap<String, String>")]
     pub names: Names,
+    /// The names that people in them have given themselves, as far as they have told them: nothing proves them.
+    #[serde(default, skip_serializing_if = "Names::is_empty")]
+    #[schemars(with = "BTreeMap<String, String>")]
+    pub display_names: Names,
 }
 
 /// Commits, newest first.
@@ -316,6 +344,10 @@ pub struct LinksView {
     #[serde(default, skip_serializing_if = "Names::is_empty")]
     #[schemars(with = "BTreeMap<String, String>")]
     pub names: Names,
+    /// The names that people in them have given themselves, as far as they have told them: nothing proves them.
+    #[serde(default, skip_serializing_if = "Names::is_empty")]
+    #[schemars(with = "BTreeMap<String, String>")]
+    pub display_names: Names,
 }
 
 /// A conversation.

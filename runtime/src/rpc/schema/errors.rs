@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use skep_actors::account::messages::AccountError;
 use skep_actors::dht::messages::DhtError;
+use skep_actors::profile::messages::ProfileError;
 use skep_actors::supervision::{AskError, SendError};
 use skep_actors::swarm::messages::ConversationError;
 use skep_actors::transfer::messages::TransferError;
@@ -121,6 +122,7 @@ fn code(error: &NodeError) -> ErrorCode {
         NodeError::Account(error) => account_code(error),
         NodeError::Conversation(error) => conversation_code(error),
         NodeError::Transfer(error) => transfer_code(error),
+        NodeError::Profile(error) => profile_code(error),
         NodeError::Unanswered(AskError::NotSent(SendError::Full { .. })) => ErrorCode::Busy,
         NodeError::Unanswered(AskError::NotSent(_)) => ErrorCode::Stopping,
         NodeError::Unanswered(AskError::Deadline { .. }) => ErrorCode::Deadline,
@@ -184,6 +186,16 @@ fn account_code(error: &AccountError) -> ErrorCode {
         AccountError::NewDevice(_) => ErrorCode::Unreachable,
         AccountError::Linking(_) => ErrorCode::Refused,
         AccountError::Busy(_) => ErrorCode::Busy,
+        _ => ErrorCode::Internal,
+    }
+}
+
+const fn profile_code(error: &ProfileError) -> ErrorCode {
+    match error {
+        ProfileError::Unknown(_) => ErrorCode::NotFound,
+        ProfileError::NameTooLong | ProfileError::Picture(_) | ProfileError::File(_) => ErrorCode::Refused,
+        ProfileError::Storage(_) => ErrorCode::Storage,
+        ProfileError::Busy | ProfileError::Pool(_) => ErrorCode::Busy,
         _ => ErrorCode::Internal,
     }
 }

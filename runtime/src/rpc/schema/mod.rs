@@ -15,6 +15,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use skep_actors::account::messages::AccountView;
 use skep_actors::linking::messages::NumberedStage;
+use skep_actors::profile::messages::PersonView;
 use skep_actors::swarm::messages::{Changed, ConversationView, Exported, Page, ProfileView};
 use skep_actors::swarm::router::messages::RoutesView;
 use skep_actors::transfer::messages::{OfferedView, TransferView};
@@ -142,6 +143,12 @@ methods! {
     account_describe AccountDescribe "account.describe": AccountParams => WithNames<AccountView>;
     /// Gives an account another display name.
     account_rename AccountRename "account.rename": RenameParams => Done;
+    /// A person's profile, as that person told it last: display name and picture. Without a person, the owner's
+    /// own one.
+    profile_show ProfileShow "profile.show": ProfileShowParams => PersonView;
+    /// Changes the owner's profile, which contacts, fellow members and other devices of the account are told.
+    /// What is not named stays. The picture is scaled and written anew: nothing else of the file is told.
+    profile_set ProfileSet "profile.set": ProfileSetParams => Done;
     /// Switches settings of an account on or off. Those not named stay.
     account_set AccountSet "account.set": SettingsParams => Done;
     /// Gives an archive another password, or none.

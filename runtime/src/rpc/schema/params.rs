@@ -116,6 +116,36 @@ pub struct RenameParams {
     pub name: String,
 }
 
+/// Whose profile is wanted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ProfileShowParams {
+    /// The account, by its local name.
+    #[schemars(with = "String")]
+    pub account: LocalAccountId,
+    /// The person's Jami id, with or without `jami:` before it, or registered name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub person: Option<String>,
+}
+
+/// Another profile of the owner.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ProfileSetParams {
+    /// The account, by its local name.
+    #[schemars(with = "String")]
+    pub account: LocalAccountId,
+    /// Display name; an empty one takes it away.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The picture: a PNG or JPEG image in base64; an empty one takes it away.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub picture: Option<String>,
+    /// The picture: the absolute path of a PNG or JPEG file on the node's machine. It may be longer than a request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub picture_file: Option<PathBuf>,
+}
+
 /// A device to be revoked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -502,6 +532,11 @@ pub struct RegisterParams {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PeopleParams {
+    /// The account whose contacts and fellow members they are, by its local name; with it, their display names are
+    /// answered, too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub account: Option<LocalAccountId>,
     /// Their Jami ids.
     #[schemars(with = "Vec<String>")]
     pub people: BTreeSet<AccountId>,

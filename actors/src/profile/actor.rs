@@ -1,0 +1,486 @@
+//! The actor: the owner's profile and how it changes, and what others send.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::FutureExt as _;
+use futures::future::LocalBoxFuture;
+use skep_protocol::ids::{AccountId, ConversationId, DeviceId, LocalAccountId};
+use skep_protocol::profile::{
+    Announced, Distribution, MAX_PROFILE, OwnChange, ProfileDigest, ProfilePace, ProfilePath, Transfer,
+    takes_over,
+};
+use skep_protocol::sync::FileTime;
+use skep_protocol::time::UnixMillis;
+
+use super::channels::{self, Incoming, Reception};
+use super::messages::{
+    MAX_KEPT_PROFILES, MAX_NAME, PersonView, PictureChange, ProfileError, ProfilesMessage, ProfilesTold,
+};
+use super::outgoing::{Reached, load_sent};
+use super::picture::{self, MAX_PHOTO, PictureError};
+use super::store::{self, Own};
+use crate::blocking::{BlockingPool, Lane, Share};
+use crate::event::{Event, NodeEvent};
+use crate::peer::messages::{ChannelOffer, LinksMessage};
+use crate::storage;
+use crate::supervision::{Actor, Outlet, Port, Reply, Scope};
+
+/// Changes of the owner's profile that wait while one is being written.
+const MAX_CHANGES: usize = 16;
+
+/// Profiles given to others at once.
+const MAX_GIVING: usize = 16;
+
+/// People whose profiles a device of ours is asked for, over one link.
+const MAX_ASKED: usize = 256;
+
+/// Pause before the profiles are loaded again after they could not be read.
+const RELOAD: Duration = Duration::from_secs(10);
+
+/// What the profiles of an account need to start.
+#[derive(Clone, Debug)]
+pub struct ProfilesConfig {
+    /// Local name of the account.
+    pub local: LocalAccountId,
+    /// Who the account is.
+    pub account: AccountId,
+    /// This device.
+    pub device: DeviceId,
+    /// The account's folder.
+    pub folder: PathBuf,
+    /// The links of the account.
+    pub links: Port<LinksMessage>,
+    /// Where blocking work runs.
+    pub pool: BlockingPool,
+    /// Whose work it is.
+    pub share: Share,
+    /// Where the owner's events go.
+    pub events: Outlet<NodeEvent>,
+    /// Where the account is told.
+    pub told: Outlet<ProfilesTold>,
+}
+
+/// A change of the owner's profile.
+enum Change {
+    /// The owner's.
+    Set { name: Option<String>, picture: PictureChange, reply: Reply<Result<(), ProfileError>> },
+    /// What another device of the account has.
+    Adopt { file: Vec<u8>, modified: Option<FileTime>, from: DeviceId },
+}
+
+/// See the module.
+pub struct ProfilesActor {
+    pub(super) config: ProfilesConfig,
+    pub(super) own: Option<Own>,
+    pub(super) distribution: Distribution,
+    /// Devices with a link.
+    pub(super) reached: BTreeMap<DeviceId, Reached>,
+    pub(super) next_number: u64,
+    /// Whether who has the profile is about to be written, and whether it is being written.
+    pub(super) noting: bool,
+    pub(super) writing: bool,
+    changes: VecDeque<Change>,
+    changing: bool,
+    /// Whose profiles are kept.
+    kept: BTreeSet<AccountId>,
+    incoming: Incoming,
+    pace: ProfilePace,
+    giving: usize,
+    /// Of whom which device of ours was asked, with success or not.
+    asked: BTreeSet<(DeviceId, AccountId)>,
+}
+
+impl std::fmt::Debug for ProfilesActor {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "ProfilesActor({})", self.config.local)
+    }
+}
+
+impl ProfilesActor {
+    /// Profiles of an account; they are read from its folder.
+    #[must_use]
+    pub fn new(config: ProfilesConfig) -> Self {
+        Self {
+            config,
+            own: None,
+            distribution: Distribution::default(),
+            reached: BTreeMap::new(),
+            next_number: 0,
+            noting: false,
+            writing: false,
+            changes: VecDeque::new(),
+            changing: false,
+            kept: BTreeSet::new(),
+            incoming: Incoming::default(),
+            pace: ProfilePace::default(),
+            giving: 0,
+            asked: BTreeSet::new(),
+        }
+    }
+
+    fn load(&mut self, scope: &mut Scope<'_, Self>) {
+        let (folder, pool, share) = (self.config.folder.clone(), self.config.pool.clone(), self.config.share);
+        let load = async move {
+            let read = move || {
+                let own = store::load_own(&folder, "")?;
+                Ok((own, load_sent(&folder), store::load_names(&folder)?))
+            };
+            pool.run(share, Lane::Quick, read).await?
+        };
+        scope.spawn(load, |profiles, loaded: Result<_, ProfileError>, scope| match loaded {
+            Ok((own, sent, names)) => {
+                profiles.own = own;
+                profiles.distribution = sent;
+                profiles.kept = names.keys().copied().collect();
+                profiles.edition_changed(scope);
+                profiles.tell(ProfilesTold::Started(names), scope);
+                scope.release();
+            }
+            Err(error) => {
+                tracing::error!(account = %profiles.config.local, %error, "profiles cannot be read");
+                scope.after(RELOAD, Self::load);
+            }
+        });
+    }
+
+    fn tell(&self, told: ProfilesTold, scope: &mut Scope<'_, Self>) {
+        let account = self.config.told.clone();
+        scope.spawn_background(async move { account.send(told).await }, |_, _, _| ());
+    }
+
+    /// Tells the owner. An event that finds no room is lost, and counted by the mailbox.
+    fn emit(&self, person: AccountId, view: &PersonView, scope: &Scope<'_, Self>) {
+        let event =
+            Event::ProfileChanged { person, name: view.name.clone(), picture: !view.picture.is_empty() };
+        let event = NodeEvent { account: self.config.local, time: scope.wall(), event };
+        if let Err(error) = self.config.events.try_send(event) {
+            tracing::debug!(%error, "an event was not delivered");
+        }
+    }
+
+    fn set(
+        &mut self,
+        name: Option<String>,
+        picture: PictureChange,
+        reply: Reply<Result<(), ProfileError>>,
+        scope: &mut Scope<'_, Self>,
+    ) {
+        if name.as_ref().is_some_and(|name| name.len() > MAX_NAME) {
+            return reply.send(Err(ProfileError::NameTooLong));
+        }
+        if self.changes.len() >= MAX_CHANGES {
+            return reply.send(Err(ProfileError::Busy));
+        }
+        self.changes.push_back(Change::Set { name, picture, reply });
+        self.change(scope);
+    }
+
+    fn adopt(
+        &mut self,
+        file: Vec<u8>,
+        modified: Option<FileTime>,
+        from: DeviceId,
+        scope: &mut Scope<'_, Self>,
+    ) {
+        if self.changes.len() < MAX_CHANGES {
+            self.changes.push_back(Change::Adopt { file, modified, from });
+            self.change(scope);
+        }
+    }
+
+    /// Makes the next change, one at a time.
+    fn change(&mut self, scope: &mut Scope<'_, Self>) {
+        if self.changing {
+            return;
+        }
+        let Some(change) = self.changes.pop_front() else { return };
+        self.changing = true;
+        let (folder, present, now) = (self.config.folder.clone(), self.own.clone(), scope.wall());
+        let (pool, share, told) = (self.config.pool.clone(), self.config.share, self.config.told.clone());
+        let (work, reply, from) = match change {
+            Change::Set { name, picture, reply } => {
+                let work = Work::Set { name, picture };
+                (work, Some(reply), None)
+            }
+            Change::Adopt { file, modified, from } => (Work::Adopt { file, modified }, None, Some(from)),
+        };
+        let change = async move {
+            let work = move || {
+                let changed = work.run(present.as_ref(), now)?;
+                if let Some(own) = &changed {
+                    own.write(&folder)?;
+                }
+                Ok::<_, ProfileError>(changed)
+            };
+            let changed = pool.run(share, Lane::Bulk, work).await.unwrap_or_else(|error| Err(error.into()));
+            if let Ok(Some(own)) = &changed {
+                // Before the owner is answered, who may ask the account at once.
+                let _ = told.send(ProfilesTold::Own { name: own.name(), file: own.file.clone() }).await;
+            }
+            changed
+        };
+        scope.spawn(change, move |profiles, changed, scope| {
+            profiles.changing = false;
+            let done = changed.map(|changed| profiles.changed(changed, from, scope));
+            match reply {
+                Some(reply) => reply.send(done),
+                None => {
+                    if let Err(error) = done {
+                        tracing::warn!(%error, "the profile of another device was not taken");
+                    }
+                }
+            }
+            profiles.change(scope);
+        });
+    }
+
+    fn changed(&mut self, own: Option<Own>, from: Option<DeviceId>, scope: &mut Scope<'_, Self>) {
+        let Some(own) = own else { return };
+        let view = store::view_of(self.config.account, &own.file);
+        let digest = own.digest;
+        self.own = Some(own);
+        self.edition_changed(scope);
+        if let Some(device) = from {
+            self.has(device, digest);
+        }
+        self.emit(self.config.account, &view, scope);
+        self.send_to_all(scope);
+    }
+
+    fn show(
+        &self,
+        person: AccountId,
+        reply: Reply<Result<PersonView, ProfileError>>,
+        scope: &mut Scope<'_, Self>,
+    ) {
+        let (folder, own) = (self.config.folder.clone(), self.own.as_ref().map(|own| own.file.clone()));
+        let (is_own, pool, share) =
+            (person == self.config.account, self.config.pool.clone(), self.config.share);
+        let show = async move {
+            let read = move || {
+                let file =
+                    if is_own { Some(own.unwrap_or_default().into()) } else { store::read(&folder, person)? };
+                file.map(|file| store::view_of(person, &file)).ok_or(ProfileError::Unknown(person))
+            };
+            pool.run(share, Lane::Quick, read).await?
+        };
+        scope.spawn(show, |_, shown, _| reply.send(shown));
+    }
+
+    /// A peer gives or wants a profile; dropping the offer declines it.
+    fn serve(&mut self, offer: ChannelOffer, transfer: Transfer, scope: &mut Scope<'_, Self>) {
+        match transfer {
+            Transfer::Give { owner } => self.give(offer, owner, scope),
+            Transfer::Take { owner, announced, modified } => {
+                self.take(offer, owner, announced, modified, scope)
+            }
+        }
+    }
+
+    fn take(
+        &mut self,
+        offer: ChannelOffer,
+        owner: AccountId,
+        announced: Announced,
+        modified: Option<FileTime>,
+        scope: &mut Scope<'_, Self>,
+    ) {
+        let device = offer.device;
+        let is_own = owner == self.config.account;
+        let digest = match announced {
+            Announced::Digest(digest) => Some(digest),
+            _ => None,
+        };
+        let is_wanted = if is_own {
+            takes_over(
+                (modified, digest),
+                self.own.as_ref().map(|own| (own.modified, own.digest)),
+                scope.wall(),
+            )
+        } else {
+            self.kept.contains(&owner) || self.kept.len() < MAX_KEPT_PROFILES
+        };
+        if !is_wanted || !self.pace.allows(scope.now(), owner) {
+            return tracing::debug!(device = %device.short(), "a profile was declined");
+        }
+        let reception = match self.incoming.begin((device, owner), announced) {
+            Ok(reception) => reception,
+            Err(error) => return tracing::debug!(device = %device.short(), %error, "a profile was declined"),
+        };
+        scope.spawn_background(reception.read(offer.accept()), move |profiles, read, scope| match read {
+            Ok(file) if is_own => profiles.adopt(file, modified, device, scope),
+            Ok(file) => profiles.keep(owner, file, scope),
+            Err(error) => tracing::debug!(device = %device.short(), %error, "a profile was not taken"),
+        });
+    }
+
+    /// Keeps what somebody sent.
+    fn keep(&mut self, person: AccountId, file: Vec<u8>, scope: &mut Scope<'_, Self>) {
+        let (folder, pool, share) = (self.config.folder.clone(), self.config.pool.clone(), self.config.share);
+        let keep =
+            async move { pool.run(share, Lane::Bulk, move || store::keep(&folder, person, &file)).await? };
+        scope.spawn(keep, move |profiles, kept, scope| match kept {
+            Ok((view, is_new)) => profiles.is_kept(person, &view, is_new, scope),
+            Err(error) => tracing::warn!(%person, %error, "a profile was not kept"),
+        });
+    }
+
+    fn is_kept(&mut self, person: AccountId, view: &PersonView, is_new: bool, scope: &mut Scope<'_, Self>) {
+        self.kept.insert(person);
+        if is_new {
+            self.tell(ProfilesTold::Named(person, view.name.clone()), scope);
+            self.emit(person, view, scope);
+        }
+    }
+
+    /// Gives a profile to whoever may have it, or declines if there is none.
+    fn give(&mut self, offer: ChannelOffer, owner: AccountId, scope: &mut Scope<'_, Self>) {
+        if self.giving >= MAX_GIVING {
+            return;
+        }
+        let own = self.own.as_ref().filter(|_| owner == self.config.account).map(|own| own.file.clone());
+        if own.is_none() && !self.kept.contains(&owner) {
+            return;
+        }
+        self.giving += 1;
+        let (folder, pool, share) = (self.config.folder.clone(), self.config.pool.clone(), self.config.share);
+        let give = async move {
+            let file = match own {
+                Some(file) => file,
+                None => match pool.run(share, Lane::Quick, move || store::read(&folder, owner)).await {
+                    Ok(Ok(Some(file))) => Bytes::from(file),
+                    _ => return,
+                },
+            };
+            let Ok(channel) = offer.accept().await else { return };
+            if let Err(error) = channels::write(channel, file).await {
+                tracing::debug!(%error, "a profile that was asked for was not given");
+            }
+        };
+        scope.spawn_background(give, |profiles, (), _| profiles.giving -= 1);
+    }
+
+    /// Asks a device of ours for profiles that it may have, one after the other.
+    fn ask(
+        &mut self,
+        device: DeviceId,
+        people: Vec<(ConversationId, AccountId)>,
+        scope: &mut Scope<'_, Self>,
+    ) {
+        let mut wanted = VecDeque::new();
+        for (conversation, person) in people {
+            let asked = self.asked.iter().filter(|(asked, _)| *asked == device).count();
+            let is_new = !self.kept.contains(&person) && self.kept.len() + wanted.len() < MAX_KEPT_PROFILES;
+            if is_new && asked < MAX_ASKED && self.asked.insert((device, person)) {
+                wanted.push_back((conversation, person));
+            }
+        }
+        self.ask_next(device, wanted, scope);
+    }
+
+    fn ask_next(
+        &mut self,
+        device: DeviceId,
+        mut wanted: VecDeque<(ConversationId, AccountId)>,
+        scope: &mut Scope<'_, Self>,
+    ) {
+        let (links, incoming) = (self.config.links.clone(), self.incoming.clone());
+        let Some((conversation, person)) = wanted.pop_front() else { return };
+        let fetch = async move {
+            let path = ProfilePath::Wanted { conversation, account: person };
+            let channel = channels::open(&links, device, path).await?;
+            let reception: Reception = incoming.begin((device, person), Announced::Nothing)?;
+            reception.read(async { Ok(channel) }).await
+        };
+        scope.spawn_background(fetch, move |profiles, fetched: Result<_, channels::ChannelError>, scope| {
+            match fetched {
+                // What the person has sent meanwhile is newer.
+                Ok(file) if !profiles.kept.contains(&person) => profiles.keep(person, file, scope),
+                Ok(_) => {}
+                Err(error) => tracing::debug!(%person, %error, "a device of ours gave no profile"),
+            }
+            profiles.ask_next(device, wanted, scope);
+        });
+    }
+}
+
+/// A change, as it is made on the pool.
+enum Work {
+    Set { name: Option<String>, picture: PictureChange },
+    Adopt { file: Vec<u8>, modified: Option<FileTime> },
+}
+
+impl Work {
+    /// The profile then; none if it stays.
+    fn run(self, present: Option<&Own>, now: UnixMillis) -> Result<Option<Own>, ProfileError> {
+        match self {
+            Self::Set { name, picture } => {
+                let picture = match picture {
+                    PictureChange::Keep => None,
+                    PictureChange::Remove => Some(None),
+                    PictureChange::Image(image) => Some(Some(picture::of_owner(&image)?)),
+                    PictureChange::File(path) => {
+                        let file = storage::read(&path, MAX_PHOTO).map_err(|error| match error.kind() {
+                            std::io::ErrorKind::FileTooLarge => PictureError::TooLong.into(),
+                            _ => ProfileError::File(format!("{}: {error}", path.display())),
+                        })?;
+                        let missing =
+                            || ProfileError::File(format!("{}: there is no such file", path.display()));
+                        Some(Some(picture::of_owner(&file.ok_or_else(missing)?)?))
+                    }
+                };
+                let before: &[u8] = present.map_or(&[], |own| &own.file);
+                let file = OwnChange { name, picture }.apply(before).into_bytes();
+                if file.len() > MAX_PROFILE {
+                    return Err(ProfileError::Storage("the profile would be too long".to_owned()));
+                }
+                let modified = present.map(|own| own.modified).unwrap_or_default().next(now);
+                Ok((file != before).then(|| Own::new(file, modified)))
+            }
+            Self::Adopt { file, modified } => {
+                let digest = ProfileDigest::of(&file);
+                // Another may have come meanwhile.
+                let here = present.map(|own| (own.modified, own.digest));
+                if !takes_over((modified, Some(digest)), here, now) {
+                    return Ok(None);
+                }
+                let modified = modified.unwrap_or_else(|| FileTime::at(now));
+                Ok(Some(Own { file: file.into(), digest, modified }))
+            }
+        }
+    }
+}
+
+impl Actor for ProfilesActor {
+    type Message = ProfilesMessage;
+    const KIND: &'static str = "profiles";
+
+    fn started(&mut self, scope: &mut Scope<'_, Self>) {
+        // Released when they are loaded.
+        scope.hold();
+        self.load(scope);
+    }
+
+    fn flush(&mut self, _: &mut Scope<'_, Self>) -> Option<LocalBoxFuture<'static, ()>> {
+        Some(self.flush_sent().boxed_local())
+    }
+
+    fn handle(&mut self, message: ProfilesMessage, scope: &mut Scope<'_, Self>) {
+        match message {
+            ProfilesMessage::Set { name, picture, reply } => self.set(name, picture, reply, scope),
+            ProfilesMessage::Show { person, reply } => self.show(person, reply, scope),
+            ProfilesMessage::Reach { device, account, way } => self.reach(device, account, way, scope),
+            ProfilesMessage::Missing { device, people } => self.ask(device, people, scope),
+            ProfilesMessage::Hint { person, vcard } => {
+                if !self.kept.contains(&person) && self.kept.len() < MAX_KEPT_PROFILES {
+                    self.keep(person, vcard, scope);
+                }
+            }
+            ProfilesMessage::Forget(account) => self.forget(account, scope),
+            ProfilesMessage::Serve(offer, transfer) => self.serve(offer, transfer, scope),
+        }
+    }
+}
