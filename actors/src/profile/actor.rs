@@ -442,9 +442,11 @@ impl Work {
             }
             Self::Adopt { file, modified } => {
                 let digest = ProfileDigest::of(&file);
-                // Another may have come meanwhile.
+                // Another may have come meanwhile, and one that knows no times gives back what it got.
                 let here = present.map(|own| (own.modified, own.digest));
-                if !takes_over((modified, Some(digest)), here, now) {
+                if here.is_some_and(|(_, here)| here == digest)
+                    || !takes_over((modified, Some(digest)), here, now)
+                {
                     return Ok(None);
                 }
                 let modified = modified.unwrap_or_else(|| FileTime::at(now));

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use skep_protocol::ids::{AccountId, ConversationId, DeviceId, LocalAccountId};
-use skep_protocol::profile::{Announced, PersonalProfile, Picture, ProfileDigest, Transfer};
+use skep_protocol::profile::{Announced, Distribution, PersonalProfile, Picture, ProfileDigest, Transfer};
 use skep_protocol::sync::FileTime;
 use skep_protocol::time::UnixMillis;
 use tokio::sync::{mpsc, oneshot};
@@ -83,7 +83,7 @@ impl Lab {
         let name = Some(name.to_owned());
         self.tell(ProfilesMessage::Set { name, picture: PictureChange::Keep, reply }).await;
         answer.await.unwrap().unwrap();
-        assert!(matches!(self.events.recv().await.unwrap().event, Event::ProfileChanged { person: OWN, .. }));
+        while !matches!(self.events.recv().await.unwrap().event, Event::ProfileChanged { person: OWN, .. }) {}
     }
 
     async fn reach(&self, device: DeviceId, account: AccountId, way: Option<Way>) {
@@ -130,6 +130,11 @@ impl Lab {
             }
         }
         end.set(ChannelEnd::Closed).unwrap();
+        drop(theirs);
+        // Until it is read.
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
         true
     }
 
@@ -168,7 +173,11 @@ fn each_device_gets_each_edition_once_also_over_restarts() {
         }
         pass(5).await;
         lab.shown(OWN).await.unwrap();
-        until(|| place.path().join("profileSent").exists()).await;
+        let noted = |device: (AccountId, DeviceId)| {
+            let file = fs::read(place.path().join("profileSent")).unwrap_or_default();
+            Distribution::decode(&file).is_ok_and(|mut sent| sent.begin(device).is_none())
+        };
+        until(|| noted((BOB, BOBS)) && noted((OWN, PHONE))).await;
         assert!(lab.asked.try_recv().is_err(), "he has it");
         drop(lab);
 
@@ -208,6 +217,7 @@ fn a_member_that_declines_is_asked_again_with_growing_pauses_and_an_own_device_i
         }
         assert_eq!(times, 7, "once, and six times more");
         lab.reach(BOBS, BOB, None).await;
+        lab.shown(OWN).await.unwrap();
         lab.reach(BOBS, BOB, Some(Way::Member(ROOM))).await;
         assert_eq!(lab.receive().await.0, BOBS, "a new link is a new chance");
     });
