@@ -353,7 +353,7 @@ async fn profiles_are_set_and_shown_and_what_cannot_be_one_is_refused() {
         (&reply["result"]["name"], &reply["result"]["picture_type"]),
         (&json!("Seven"), &json!("image/jpeg"))
     );
-    let reply = raw.ask(show(NAMED)).await;
+    let reply = raw.ask(show(skep_protocol::ids::AccountId([9; 20]))).await;
     assert_eq!(code(&reply), i64::from(ErrorCode::NotFound.number()), "{reply}");
     let reply = raw.ask(request(4, "contact.requests", json!({ "account": account }))).await;
     assert_eq!(reply["result"]["display_names"], json!({ PROFILED.to_hex(): "Seven" }), "{reply}");
