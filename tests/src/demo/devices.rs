@@ -133,7 +133,7 @@ async fn name(report: &mut Report, cast: &mut Cast) -> Result<()> {
         let found = person.node.call(method::NamesLookup, NameParams { text }).await?;
         let is_hers = found.id == desk.id && found.name == NAME;
         check(is_hers, || format!("{NAME} to be the name of {}, not {found:?}", desk.id))?;
-        let people = PeopleParams { people: [desk.id].into() };
+        let people = PeopleParams { account: None, people: [desk.id].into() };
         let shown = person.node.call(method::NamesKnown, people).await?.names;
         check(shown.values().any(|name| name == NAME), || format!("{NAME} to be shown, not {shown:?}"))?;
     }
