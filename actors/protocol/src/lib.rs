@@ -15,7 +15,7 @@
 //!   swarm/                        commits, tree rules, validation, history, git sessions and packs
 //!   sync/                         what an account remembers of its conversations; what own devices tell each other
 //!   linking/                      how a new device becomes one of an account's
-//!   sip/                          SIP messages; what Jami of 2023 says over them
+//!   sip/                          SIP messages; what Jami of 2023 says over them; accounts at SIP servers
 //!   profile/                      vCards of people and conversations
 //!   names/                        names instead of ids: client and server
 //!   transfer/                     files offered in conversations, and how they get here

@@ -6,6 +6,8 @@ use std::net::SocketAddr;
 use ezk_sip_types::{Method, Name};
 use x509_parser::time::ASN1Time;
 
+use super::fields;
+use super::response::response;
 use super::stream::SipMessage;
 use crate::ids::AccountId;
 use crate::time::UnixMillis;
@@ -126,39 +128,9 @@ impl Answer {
     /// end of the connection.
     #[must_use]
     pub fn to(self, request: &SipMessage, from: SocketAddr) -> Option<Vec<u8>> {
-        let method = request.line.request_method()?;
-        if *method == Method::ACK {
-            return None;
-        }
-        let top = request.header(&Name::VIA)?;
-        let branch = parameter(top, "branch").unwrap_or("z9hG4bK");
-        let (port, address) = (from.port(), from.ip());
-        let seen = top.replacen(";rport;", &format!(";rport={port};received={address};"), 1);
-        let mut text = format!("SIP/2.0 {}\r\nVia: {seen}\r\n", self.status());
-        for via in request.headers.get_raw(&Name::VIA).skip(1) {
-            text.push_str(&format!("Via: {}\r\n", via.as_str().trim()));
-        }
-        for name in [Name::CALL_ID, Name::FROM, Name::TO, Name::CSEQ] {
-            let value = request.header(&name)?;
-            text.push_str(name.as_print_str());
-            text.push_str(": ");
-            text.push_str(value);
-            if name == Name::TO && parameter(value, "tag").is_none() {
-                text.push_str(";tag=");
-                text.push_str(branch);
-            }
-            text.push_str("\r\n");
-        }
-        text.push_str("Content-Length: 0\r\n\r\n");
-        Some(text.into_bytes())
+        let branch = fields::parameter(request.header(&Name::VIA)?, "branch").unwrap_or("z9hG4bK");
+        response(request, self.status(), branch, from, "")
     }
-}
-
-/// The value of a header's parameter.
-fn parameter<'v>(value: &'v str, name: &str) -> Option<&'v str> {
-    let parameters = value.rsplit_once('>').map_or(value, |(_, behind)| behind);
-    let mut parameters = parameters.split(';').skip(1);
-    parameters.find_map(|it| it.trim().strip_prefix(name)?.strip_prefix('='))
 }
 
 /// As C's `asctime` writes it, in UTC.

@@ -58,6 +58,32 @@ impl SipMessage {
         self.line.request_method() == Some(method)
     }
 
+    /// The message in a datagram; `None` if that has only empty lines, which keep paths open. Without a
+    /// length the message ends where the datagram does (RFC 3261, 18.3).
+    ///
+    /// # Errors
+    /// When it is no message, or was cut off.
+    pub fn in_datagram(datagram: &Bytes) -> Result<Option<Self>, SipError> {
+        if datagram.len() > MAX_SIP_MESSAGE {
+            return Err(SipError::TooLong);
+        }
+        let blank = datagram.iter().take_while(|byte| matches!(byte, b'\r' | b'\n' | 0)).count();
+        let text = datagram.slice(blank..);
+        if text.is_empty() {
+            return Ok(None);
+        }
+        let end = text.windows(HEAD_END.len()).position(|window| window == HEAD_END);
+        let start = end.ok_or(SipError::Malformed)? + HEAD_END.len();
+        let (line, headers) = Self::parse_head(&text.slice(..start))?;
+        let mut body = text.slice(start..);
+        match headers.try_get_named() {
+            None => {}
+            Some(Ok(ContentLength(length))) if length <= body.len() => body.truncate(length),
+            Some(_) => return Err(SipError::NoLength),
+        }
+        Ok(Some(Self { line, headers, body }))
+    }
+
     fn parse_head(head: &Bytes) -> Result<(MessageLine, Headers), SipError> {
         let mut lines = PullParser::new(head, 0);
         let mut next = || -> Result<Option<&str>, SipError> {
@@ -91,9 +117,16 @@ pub struct SipReader {
     searched: usize,
     /// The message whose body is not complete yet, and where its head ends.
     head: Option<(MessageLine, Headers, usize, usize)>,
+    /// Whether there were empty lines between messages.
+    blank: bool,
 }
 
 impl SipReader {
+    /// Whether empty lines came between messages since this was asked last: who is at the other end lives.
+    pub fn take_blank(&mut self) -> bool {
+        std::mem::take(&mut self.blank)
+    }
+
     /// The next message, taken from the front of `input`. `None` means that all of `input` is used up
     /// and more is needed.
     ///
@@ -131,6 +164,7 @@ impl SipReader {
             // Empty lines between messages keep paths open.
             let blank = input.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
             *input = input.get(blank..).unwrap_or_default();
+            self.blank |= blank > 0;
         }
         let before = self.waiting.len();
         let room = MAX_SIP_MESSAGE - before.min(MAX_SIP_MESSAGE);
@@ -194,6 +228,27 @@ mod tests {
             let huge = format!("MESSAGE sips:a@b SIP/2.0\r\nContent-Length: {length}\r\n\r\n");
             assert_eq!(read_all(huge.as_bytes(), 7).unwrap_err(), SipError::TooLong);
         }
+    }
+
+    #[test]
+    fn empty_lines_are_noticed_once() {
+        let mut reader = SipReader::default();
+        assert!(reader.next(&mut &b"\r\n"[..]).unwrap().is_none());
+        assert!(reader.take_blank() && !reader.take_blank());
+    }
+
+    #[test]
+    fn a_datagram_is_one_message_or_none() {
+        let read = |text: &'static [u8]| SipMessage::in_datagram(&Bytes::from_static(text));
+        assert!(read(b"\r\n\r\n").unwrap().is_none());
+        assert!(read(b"\0\0\0\0").unwrap().is_none());
+        let body = |text| read(text).unwrap().unwrap().body;
+        assert_eq!(body(b"MESSAGE sip:a@b SIP/2.0\r\nl: 2\r\n\r\nhello"), "he");
+        assert_eq!(body(b"MESSAGE sip:a@b SIP/2.0\r\nFrom: x\r\n\r\nhello"), "hello");
+        assert_eq!(read(b"MESSAGE sip:a@b SIP/2.0\r\nl: 9\r\n\r\nhello").unwrap_err(), SipError::NoLength);
+        assert_eq!(read(b"MESSAGE sip:a@b SIP/2.0\r\n").unwrap_err(), SipError::Malformed);
+        let long = Bytes::from(vec![b'a'; MAX_SIP_MESSAGE + 1]);
+        assert_eq!(SipMessage::in_datagram(&long).unwrap_err(), SipError::TooLong);
     }
 
     #[test]
