@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use skep_protocol::ids::{AccountId, CommitId, ConversationId, DeviceId, LocalAccountId};
 use skep_protocol::time::UnixMillis;
 
+use crate::sip::messages::SipState;
 use crate::swarm::messages::MessageView;
 use crate::transfer::messages::TransferView;
 
@@ -243,6 +244,20 @@ pub enum Event {
     Transfer {
         /// How it stands.
         transfer: TransferView,
+    },
+    /// Somebody wrote to a SIP account. Messages over SIP are told once, and kept nowhere.
+    SipMessage {
+        /// Who, as the server says: `sip:bob@example.org`.
+        from: String,
+        /// Their name, as they say; empty if they do not.
+        name: String,
+        /// What they say.
+        text: String,
+    },
+    /// A SIP account was registered, or is not any more.
+    SipRegistration {
+        /// How it stands.
+        registration: SipState,
     },
     /// What a peer offered as history broke the rules and was refused whole.
     HistoryRefused {

@@ -11,6 +11,7 @@
 //!    └─ swarm       one conversation over its repository                  (swarm)
 //!
 //!   names           asks name servers, and is one                       (names)
+//!   sip             accounts at SIP servers                             (sip)
 //!
 //!   supervision     starts, watches and restarts all of them: ports, mailboxes, panics, the tree
 //!   blocking        the pool for git, disk and RSA
@@ -36,6 +37,7 @@ pub mod peer;
 pub mod profile;
 #[cfg(test)]
 mod recorded;
+pub mod sip;
 pub mod storage;
 pub mod supervision;
 pub mod swarm;

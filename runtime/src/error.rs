@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use skep_actors::account::messages::AccountError;
 use skep_actors::dht::messages::DhtError;
 use skep_actors::profile::messages::ProfileError;
+use skep_actors::sip::messages::SipError;
 use skep_actors::supervision::{AskError, SendError};
 use skep_actors::swarm::messages::ConversationError;
 use skep_actors::transfer::messages::TransferError;
@@ -38,6 +39,9 @@ pub enum NodeError {
     /// A profile could not be changed or shown.
     #[error(transparent)]
     Profile(#[from] ProfileError),
+    /// A SIP account could not do it.
+    #[error(transparent)]
+    Sip(#[from] SipError),
     /// The actor asked did not answer.
     #[error(transparent)]
     Unanswered(#[from] AskError),

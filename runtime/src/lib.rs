@@ -56,6 +56,7 @@ pub use skep_actors::account::messages::{
 pub use skep_actors::event::{Event, NodeEvent};
 pub use skep_actors::linking::messages::{LinkStage, NumberedStage};
 pub use skep_actors::profile::messages::{PersonView, PictureChange};
+pub use skep_actors::sip::messages::{NewSipAccount, SipAccountView, SipState};
 pub use skep_actors::swarm::messages::{
     Changed, ConversationView, Exported, MemberView, MessageView, Outgoing, Page, ProfileChange, ProfileView,
     RefusalView, VoteView,

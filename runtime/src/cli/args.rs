@@ -63,6 +63,9 @@ pub(crate) enum Command {
     /// Names instead of ids
     #[command(subcommand)]
     Names(NamesCommand),
+    /// Accounts at SIP servers
+    #[command(subcommand)]
+    Sip(SipCommand),
     /// The node itself
     #[command(subcommand)]
     Node(NodeCommand),
@@ -73,6 +76,63 @@ pub(crate) enum Command {
         /// The shell
         shell: Shell,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SipCommand {
+    /// Make an account of one that you have at a SIP server, and register it there
+    Create {
+        /// Its address: sip:alice@example.org
+        address: String,
+        /// How the server is spoken to
+        #[arg(long, value_enum, default_value_t = TransportChoice::Tls)]
+        transport: TransportChoice,
+        /// Name or IP address of the server, with a port if need be, if the address does not say it
+        #[arg(long)]
+        server: Option<String>,
+        /// Name to log in with, if it is not the part of the address before the @
+        #[arg(long)]
+        login: Option<String>,
+        /// A file with certificates to trust, in PEM, instead of those that the system trusts
+        #[arg(long, value_name = "FILE")]
+        authorities: Option<PathBuf>,
+        /// How long registrations are to last, in seconds
+        #[arg(long, value_name = "SECONDS")]
+        expiry: Option<u32>,
+        #[command(flatten)]
+        password: PasswordFile,
+    },
+    /// All SIP accounts and whether they are registered
+    List,
+    /// Whether an account is registered
+    Show {
+        /// Its address or local name, or the beginning of one
+        account: String,
+    },
+    /// Take the registration of an account back and forget the account
+    Remove {
+        /// Its address or local name, or the beginning of one
+        account: String,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Send a text and wait until it is taken
+    Send {
+        /// The account: its address or local name, or the beginning of one
+        account: String,
+        /// Whom to: sip:bob@example.org
+        to: String,
+        /// The text
+        text: String,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum TransportChoice {
+    Udp,
+    Tcp,
+    Tls,
 }
 
 #[derive(Debug, Subcommand)]

@@ -14,6 +14,7 @@ mod linking;
 mod names;
 mod profile;
 mod render;
+mod sip;
 mod terminal;
 
 #[cfg(test)]
@@ -119,6 +120,7 @@ async fn execute(cli: Cli, out: &mut dyn Write) -> Result<(), CliError> {
         Command::Dht(command) => session.dht(command).await,
         Command::Node(command) => session.node(command).await,
         Command::Names(command) => session.names(command).await,
+        Command::Sip(command) => session.sip(command).await,
         Command::Run { .. } | Command::ApiReference | Command::Completions { .. } => Ok(()),
     }
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use comfy_table::{ContentArrangement, Table, presets};
 use skep_actors::account::messages::{AccountView, ContactView, DeviceView};
 use skep_actors::profile::messages::PersonView;
+use skep_actors::sip::messages::SipAccountView;
 use skep_actors::swarm::messages::{
     Changed, ConversationView, MemberView, MessageView, ProfileView, RefusalView, VoteView,
 };
@@ -14,9 +15,10 @@ use skep_protocol::ids::{AccountId, CommitId, DeviceId};
 use skep_protocol::names::{Name, Profile};
 use skep_protocol::time::UnixMillis;
 
+use super::sip::standing;
 use crate::rpc::schema::{
     AccountsView, ContactsView, DevicesView, DhtNotice, DhtValueView, HealthView, LinksView, NamedView,
-    Names, NodeView, ProfilesView, RequestsView, TreeView, WithNames,
+    Names, NodeView, ProfilesView, RequestsView, SipAccountsView, TreeView, WithNames,
 };
 
 /// What is shown where there is nothing.
@@ -508,6 +510,22 @@ pub(crate) fn named(found: &NamedView) -> String {
         ("server", found.server.clone()),
         ("signed", evidence.to_owned()),
     ])
+}
+
+pub(crate) fn sip_account(account: &SipAccountView) -> String {
+    list(&[
+        ("account", account.account.to_string()),
+        ("address", account.address.clone()),
+        ("server", format!("{} over {}", account.server, account.transport.to_uppercase())),
+        ("registration", standing(account)),
+    ])
+}
+
+pub(crate) fn sip_accounts(answer: &SipAccountsView) -> String {
+    let row = |it: &SipAccountView| {
+        vec![it.account.to_string(), it.address.clone(), it.transport.clone(), standing(it)]
+    };
+    table(&["account", "address", "over", "registration"], answer.accounts.iter().map(row))
 }
 
 pub(crate) fn profiles(answer: &ProfilesView) -> String {

@@ -9,6 +9,7 @@ use skep_actors::dht::messages::DhtMessage;
 use skep_actors::event::{Event, NodeEvent};
 use skep_actors::linking::messages::LinkingMessage;
 use skep_actors::names::NameMessage;
+use skep_actors::sip::messages::SipHubMessage;
 use skep_actors::supervision::{Actor, ChildSpec, Outlet, Port, Reply, RestartPolicy, Scope};
 use skep_protocol::ids::LocalAccountId;
 use tokio::sync::broadcast;
@@ -53,6 +54,7 @@ struct Children {
     dht: Port<DhtMessage>,
     names: Port<NameMessage>,
     linking: Port<LinkingMessage>,
+    sip: Port<SipHubMessage>,
     /// What was told last of the DHT.
     reachable: bool,
 }
@@ -215,7 +217,8 @@ impl Actor for NodeActor {
         let dht = plan.parts.start_dht(scope);
         let names = plan.parts.start_names(events.clone(), scope);
         let linking = plan.parts.start_linking(dht.clone(), scope);
-        self.children = Some(Children { events, dht, names, linking, reachable: false });
+        let sip = plan.parts.start_sip(events.clone(), scope);
+        self.children = Some(Children { events, dht, names, linking, sip, reachable: false });
         scope.after(HEALTH_INTERVAL, Self::watch_dht);
         match plan.parts.accounts() {
             Ok(accounts) => accounts.into_iter().for_each(|local| self.start_account(local, scope)),
@@ -249,6 +252,9 @@ impl Actor for NodeActor {
             }
             NodeMessage::Names(reply) => {
                 reply.send(self.children.as_ref().map(|children| children.names.clone()));
+            }
+            NodeMessage::Sip(reply) => {
+                reply.send(self.children.as_ref().map(|children| children.sip.clone()));
             }
         }
     }

@@ -11,12 +11,15 @@ use futures::future::BoxFuture;
 use skep_actors::account::messages::{
     AccountError, AccountRequest, AccountView, ContactDeviceView, ContactView, RequestView,
 };
+use skep_actors::blocking::BlockingPool;
 use skep_actors::dht::messages::{Found, ListenEvent, PutReport};
 use skep_actors::event::{Event, NodeEvent};
 use skep_actors::linking::messages::{LinkingMessage, NumberedStage};
 use skep_actors::names::NameMessage;
 use skep_actors::profile::messages::{PersonView, PictureChange, ProfileError, ProfilesMessage};
 use skep_actors::profile::picture::PictureError;
+use skep_actors::sip::messages::SipHubMessage;
+use skep_actors::sip::{SipConfig, SipHub};
 use skep_actors::supervision::{Actor, ChildSpec, Message, Outlet, Port, Reply, RestartPolicy, Scope};
 use skep_actors::swarm::messages::{
     Changed, ConversationError, ConversationMessage, ConversationView, GroupChange, MemberView, MessageView,
@@ -84,6 +87,13 @@ impl Parts for FakeParts {
 
     fn start_names(&self, _: Outlet<NodeEvent>, scope: &mut Scope<'_, NodeActor>) -> Port<NameMessage> {
         scope.start_child(ChildSpec::new("names"), || FakeNames)
+    }
+
+    fn start_sip(&self, events: Outlet<NodeEvent>, scope: &mut Scope<'_, NodeActor>) -> Port<SipHubMessage> {
+        // The real one: without accounts it does nothing.
+        let folder = self.accounts.with_file_name("sip");
+        let config = SipConfig { folder, pool: BlockingPool::new(1), events };
+        scope.start_child(ChildSpec::new("sip"), move || SipHub::new(config.clone()))
     }
 
     fn start_linking(&self, _: Port<DhtMessage>, scope: &mut Scope<'_, NodeActor>) -> Port<LinkingMessage> {

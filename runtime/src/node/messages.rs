@@ -6,6 +6,7 @@ use skep_actors::account::messages::{AccountMessage, Password};
 use skep_actors::dht::messages::DhtMessage;
 use skep_actors::linking::messages::LinkingMessage;
 use skep_actors::names::NameMessage;
+use skep_actors::sip::messages::SipHubMessage;
 use skep_actors::supervision::{Message, Policy, Port, Reply};
 use skep_protocol::ids::LocalAccountId;
 use skep_protocol::linking::Pin;
@@ -63,6 +64,8 @@ pub(crate) enum NodeMessage {
     Linked(LocalAccountId),
     /// The port of who asks name servers.
     Names(Reply<Option<Port<NameMessage>>>),
+    /// The port of the SIP accounts.
+    Sip(Reply<Option<Port<SipHubMessage>>>),
 }
 
 impl Message for NodeMessage {
@@ -76,6 +79,7 @@ impl Message for NodeMessage {
             Self::Linking(_) => "linking",
             Self::Linked(_) => "linked",
             Self::Names(_) => "names",
+            Self::Sip(_) => "sip",
         }
     }
 

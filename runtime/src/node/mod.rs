@@ -8,6 +8,7 @@
 //!   parts.rs                          what the root starts: DHT, names and accounts
 //!   events.rs                         from all accounts to all subscribers
 //!   linking.rs                        becoming a device of an account, and letting others in
+//!   sip.rs                            accounts at SIP servers
 //!   folder.rs                         the data folder, locked
 //!   thread.rs                         the actix system and its threads
 //! ```
@@ -36,6 +37,7 @@ mod linking;
 mod messages;
 mod names;
 mod parts;
+mod sip;
 mod thread;
 
 #[cfg(test)]

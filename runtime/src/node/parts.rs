@@ -23,6 +23,8 @@ use skep_actors::linking::messages::LinkingMessage;
 use skep_actors::linking::{LinkingActor, LinkingConfig, import_by_pin};
 use skep_actors::names::{NameActor, NameConfig, NameMessage};
 use skep_actors::peer::transport::{GatherOptions, UnusedPlaces};
+use skep_actors::sip::messages::SipHubMessage;
+use skep_actors::sip::{SipConfig, SipHub};
 use skep_actors::supervision::{ChildSpec, Environment, Outlet, Port, Scope};
 use skep_actors::transfer::messages::TransferLimits;
 use skep_protocol::dht::opendht::packet::NetworkId;
@@ -37,6 +39,9 @@ use crate::error::NodeError;
 
 /// File of known names in the data folder.
 const NAMES: &str = "names";
+
+/// Folder of the SIP accounts in the data folder.
+const SIP: &str = "sip";
 
 /// Whose work on disk is that for names: no account's.
 const NAMES_SHARE: Share = Share(0);
@@ -54,6 +59,9 @@ pub(crate) trait Parts: Send + Sync + 'static {
 
     /// Starts who links this node to an account of other devices.
     fn start_linking(&self, dht: Port<DhtMessage>, scope: &mut Scope<'_, NodeActor>) -> Port<LinkingMessage>;
+
+    /// Starts the SIP accounts.
+    fn start_sip(&self, events: Outlet<NodeEvent>, scope: &mut Scope<'_, NodeActor>) -> Port<SipHubMessage>;
 
     /// Starts an account that is on disk.
     fn start_account(
@@ -94,6 +102,7 @@ pub(crate) fn install(foundations: &Foundations<'_>) -> Result<Box<dyn Parts>, N
         network: foundations.config.dht.network,
         networks: networks(foundations)?,
         names: foundations.folder.path().join(NAMES),
+        sip: foundations.folder.path().join(SIP),
         name_server: foundations.config.names.server.clone(),
         gather: GatherOptions { include_loopback: foundations.config.links.loopback },
         unused: UnusedPlaces::default(),
@@ -108,6 +117,7 @@ struct RealParts {
     network: DhtNetwork,
     networks: BothNetworks,
     names: PathBuf,
+    sip: PathBuf,
     name_server: Option<ServerUrl>,
     gather: GatherOptions,
     unused: UnusedPlaces,
@@ -222,6 +232,11 @@ impl Parts for RealParts {
             linked: scope.port().outlet(NodeMessage::Linked),
         };
         scope.start_child(ChildSpec::new("linking"), move || LinkingActor::new(config.clone()))
+    }
+
+    fn start_sip(&self, events: Outlet<NodeEvent>, scope: &mut Scope<'_, NodeActor>) -> Port<SipHubMessage> {
+        let config = SipConfig { folder: self.sip.clone(), pool: self.pool.clone(), events };
+        scope.start_child(ChildSpec::new("sip"), move || SipHub::new(config.clone()))
     }
 
     fn start_account(

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -11,6 +12,7 @@ use futures::StreamExt as _;
 use skep_actors::account::messages::{AccountView, Password};
 use skep_actors::linking::messages::NumberedStage;
 use skep_actors::profile::messages::{PersonView, PictureChange};
+use skep_actors::sip::messages::{NewSipAccount, SipAccountView};
 use skep_actors::supervision::ActorId;
 use skep_actors::swarm::messages::{
     Changed, ConversationView, Exported, MAX_PAGE, Outgoing, Page, ProfileView,
@@ -21,8 +23,12 @@ use skep_protocol::dht::content::Content;
 use skep_protocol::dht::kind::ValueKind;
 use skep_protocol::ids::{AccountId, CommitId, ConversationId, DhtKey, LocalAccountId};
 use skep_protocol::linking::{InvitationError, PinError};
+use skep_protocol::sip::address::{SipAddress, SipAddressError, SipServerError};
+use skep_protocol::sip::agent::SipPassword;
 
 use skep_protocol::swarm::message::{Mode, Target};
+
+use zeroize::Zeroizing;
 
 use super::people::{People, people_in};
 use super::schema::*;
@@ -143,6 +149,11 @@ fn password(secret: Option<&Secret>) -> Option<Password> {
 /// A key as people write it.
 fn dht_key(text: &str) -> DhtKey {
     text.parse().unwrap_or_else(|_| DhtKey::of_text(text))
+}
+
+fn sip_address(text: &str) -> Result<SipAddress, RpcError> {
+    let wrong = |error: SipAddressError| RpcError::new(ErrorCode::InvalidParams, error.to_string());
+    text.parse().map_err(wrong)
 }
 
 impl Methods<Caller> for Server {
@@ -622,6 +633,42 @@ impl Methods<Caller> for Server {
             None => Names::new(),
         };
         Ok(NamesView { names: self.names(params.people).await, display_names })
+    }
+
+    async fn sip_create(&self, _: &Caller, params: SipCreateParams) -> Result<SipAccountView, RpcError> {
+        let SipCreateParams { address, password, transport, server, login, authorities, expiry_seconds } =
+            params;
+        let new = NewSipAccount {
+            address: sip_address(&address)?,
+            server: server.map(|server| server.parse()).transpose().map_err(|error: SipServerError| {
+                RpcError::new(ErrorCode::InvalidParams, error.to_string())
+            })?,
+            transport,
+            login,
+            password: SipPassword(Zeroizing::new(password.reveal().to_owned())),
+            authorities,
+            expiry: expiry_seconds.map(|seconds| Duration::from_secs(seconds.into())),
+        };
+        Ok(self.node.create_sip_account(new).await?)
+    }
+
+    async fn sip_list(&self, _: &Caller, _: Nothing) -> Result<SipAccountsView, RpcError> {
+        Ok(SipAccountsView { accounts: self.node.sip_accounts().await? })
+    }
+
+    async fn sip_describe(&self, _: &Caller, params: AccountParams) -> Result<SipAccountView, RpcError> {
+        Ok(self.node.sip_account(params.account).await?)
+    }
+
+    async fn sip_remove(&self, _: &Caller, params: AccountParams) -> Result<Done, RpcError> {
+        self.node.remove_sip_account(params.account).await?;
+        Ok(Done {})
+    }
+
+    async fn sip_send(&self, _: &Caller, params: SipSendParams) -> Result<Done, RpcError> {
+        let to = sip_address(&params.to)?;
+        self.node.send_sip_message(params.account, to, params.text).await?;
+        Ok(Done {})
     }
 
     async fn dht_put(&self, _: &Caller, params: DhtPutParams) -> Result<DhtPutView, RpcError> {

@@ -27,6 +27,7 @@ mod read_me;
 mod removal;
 mod settings;
 mod silent;
+mod sip;
 mod states;
 mod talk;
 

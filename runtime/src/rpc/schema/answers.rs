@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use skep_actors::account::messages::{AccountView, ContactView, DeviceView, LinkView, RequestView};
 use skep_actors::dht::messages::ListenEvent;
 use skep_actors::event::NodeEvent;
+use skep_actors::sip::messages::SipAccountView;
 use skep_actors::supervision::ActorRow;
 use skep_actors::swarm::messages::{ConversationView, MemberView, MessageView};
 use skep_actors::transfer::messages::TransferView;
@@ -57,6 +58,13 @@ pub struct NamesView {
     #[serde(default, skip_serializing_if = "Names::is_empty")]
     #[schemars(with = "BTreeMap<String, String>")]
     pub display_names: Names,
+}
+
+/// The SIP accounts of a node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SipAccountsView {
+    /// In the order of their local names.
+    pub accounts: Vec<SipAccountView>,
 }
 
 /// What a directory tells of people.

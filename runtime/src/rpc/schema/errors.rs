@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use skep_actors::account::messages::AccountError;
 use skep_actors::dht::messages::DhtError;
 use skep_actors::profile::messages::ProfileError;
+use skep_actors::sip::messages::SipError;
 use skep_actors::supervision::{AskError, SendError};
 use skep_actors::swarm::messages::ConversationError;
 use skep_actors::transfer::messages::TransferError;
@@ -12,6 +13,7 @@ use skep_actors::transfer::messages::TransferError;
 use crate::error::NodeError;
 use skep_protocol::linking::PinError;
 use skep_protocol::names::{AskError as NameServerError, RegisterError};
+use skep_protocol::sip::agent::SendFailure;
 
 macro_rules! error_codes {
     ($($(#[doc = $doc:literal])+ $name:ident = $code:literal;)+) => {
@@ -123,6 +125,7 @@ fn code(error: &NodeError) -> ErrorCode {
         NodeError::Conversation(error) => conversation_code(error),
         NodeError::Transfer(error) => transfer_code(error),
         NodeError::Profile(error) => profile_code(error),
+        NodeError::Sip(error) => sip_code(error),
         NodeError::Unanswered(AskError::NotSent(SendError::Full { .. })) => ErrorCode::Busy,
         NodeError::Unanswered(AskError::NotSent(_)) => ErrorCode::Stopping,
         NodeError::Unanswered(AskError::Deadline { .. }) => ErrorCode::Deadline,
@@ -214,6 +217,27 @@ fn transfer_code(error: &TransferError) -> ErrorCode {
         | TransferError::TooMany => ErrorCode::Refused,
         TransferError::Storage(_) => ErrorCode::Storage,
         TransferError::Busy(_) => ErrorCode::Busy,
+        _ => ErrorCode::Internal,
+    }
+}
+
+fn sip_code(error: &SipError) -> ErrorCode {
+    match error {
+        SipError::Unknown(_) => ErrorCode::NotFound,
+        SipError::TooMany | SipError::Unfit(_) => ErrorCode::Refused,
+        SipError::Storage(_) => ErrorCode::Storage,
+        SipError::Stopping => ErrorCode::Stopping,
+        SipError::Down => ErrorCode::NotReady,
+        SipError::Message(failure) => match failure {
+            SendFailure::NotRegistered => ErrorCode::NotReady,
+            SendFailure::TooLong(_)
+            | SendFailure::TooLongForUdp(_)
+            | SendFailure::Login(_)
+            | SendFailure::Refused { .. } => ErrorCode::Refused,
+            SendFailure::Busy => ErrorCode::Busy,
+            SendFailure::Silent | SendFailure::PathLost => ErrorCode::Unanswered,
+            _ => ErrorCode::Internal,
+        },
         _ => ErrorCode::Internal,
     }
 }

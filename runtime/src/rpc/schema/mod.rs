@@ -16,6 +16,7 @@ use serde_json::Value;
 use skep_actors::account::messages::AccountView;
 use skep_actors::linking::messages::NumberedStage;
 use skep_actors::profile::messages::PersonView;
+use skep_actors::sip::messages::SipAccountView;
 use skep_actors::swarm::messages::{Changed, ConversationView, Exported, Page, ProfileView};
 use skep_actors::swarm::router::messages::RoutesView;
 use skep_actors::transfer::messages::{OfferedView, TransferView};
@@ -283,6 +284,18 @@ methods! {
     /// The names of people, as far as they are known; the name server is asked for the others, and
     /// `name_found` events tell of them. Lists have the names of those who are in them.
     names_known NamesKnown "names.known": PeopleParams => NamesView;
+
+    /// Makes an account at a SIP server. Answered when it is on disk; `sip_registration` events tell how its
+    /// registration goes.
+    sip_create SipCreate "sip.create": SipCreateParams => SipAccountView;
+    /// All SIP accounts.
+    sip_list SipList "sip.list": Nothing => SipAccountsView;
+    /// A SIP account at a glance.
+    sip_describe SipDescribe "sip.describe": AccountParams => SipAccountView;
+    /// Takes the registration of a SIP account back and forgets the account.
+    sip_remove SipRemove "sip.remove": AccountParams => Done;
+    /// Sends a text over SIP. Answered when the server, or who it is for, has taken it.
+    sip_send SipSend "sip.send": SipSendParams => Done;
 
     /// Puts a text that everybody can read at a key of the DHT.
     dht_put DhtPut "dht.put": DhtPutParams => DhtPutView;

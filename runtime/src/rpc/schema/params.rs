@@ -7,7 +7,46 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use skep_actors::swarm::messages::ProfileChange;
 use skep_protocol::ids::{AccountId, CommitId, ConversationId, DeviceId, LocalAccountId};
+use skep_protocol::sip::agent::Transport;
 use zeroize::Zeroize as _;
+
+/// A SIP account to be made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SipCreateParams {
+    /// Its address: `sip:alice@example.org`.
+    pub address: String,
+    /// The password at the server.
+    pub password: Secret,
+    /// How the server is spoken to: `udp`, `tcp` or `tls`.
+    #[schemars(with = "String")]
+    pub transport: Transport,
+    /// Name or IP address of the server, with a port if need be; without, the address says where it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server: Option<String>,
+    /// Name to log in with, if it is not the part of the address before the `@`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub login: Option<String>,
+    /// Certificates to trust, in PEM, instead of those that the system trusts; for `tls` only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authorities: Option<String>,
+    /// How long registrations are to last, in seconds; an hour if it is not said. The server decides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expiry_seconds: Option<u32>,
+}
+
+/// A text to be sent over SIP.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SipSendParams {
+    /// The SIP account, by its local name.
+    #[schemars(with = "String")]
+    pub account: LocalAccountId,
+    /// Whom to: `sip:bob@example.org`.
+    pub to: String,
+    /// The text.
+    pub text: String,
+}
 
 /// No parameters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
