@@ -80,7 +80,7 @@ pub enum Feature {
     Return,
     /// A contact is banned and not heard; the ban is lifted.
     Ban,
-    /// A contact is seen to come, and to go: ten minutes after it has ended.
+    /// A contact is seen to be there.
     Presence,
     /// A file is offered; the other fetches it, and has what was offered.
     File,
@@ -175,7 +175,7 @@ impl Feature {
             Self::Removal => "contact removed, asked again, accepted",
             Self::Return => "removed by the other, asking again, accepted",
             Self::Ban => "contact banned, then allowed again",
-            Self::Presence => "contact seen online, then offline",
+            Self::Presence => "contact seen online",
             Self::File => "file",
             Self::FileResumed => "file whose sender is killed and restarted, gone on with",
             Self::Invitation => "group: invitation accepted, both talk",
