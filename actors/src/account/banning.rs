@@ -24,9 +24,20 @@ impl AccountActor {
         scope: &mut Scope<'_, Self>,
     ) {
         let Some(running) = &self.running else { return };
+        let own = &running.devices.chains;
+        if device == running.identity.device_id() || own.contains_key(&device) {
+            return reply.send(Err(AccountError::BanOwnDevice));
+        }
         let directory = running.directory.clone();
+        // What is kept here needs no DHT, and what the owner asks for does not queue with what strangers cause.
         let find = async move {
-            directory.ask(FIND, |reply| DirectoryMessage::Device { device, short: None, reply }).await
+            let kept = |reply| DirectoryMessage::Kept { device, reply };
+            match directory.ask(FIND, kept).await {
+                Ok(Some(chain)) => Ok(Some(chain)),
+                _ => {
+                    directory.ask(FIND, |reply| DirectoryMessage::Wanted { device, short: None, reply }).await
+                }
+            }
         };
         scope.spawn_background(find, move |account, chain, scope| match chain {
             Ok(Some(chain)) => account.ban_found(&chain, reply, scope),

@@ -151,6 +151,7 @@ impl AccountActor {
             if let Some(record) = running.state.conversations.get_mut(id) {
                 record.erased = erased;
             }
+            self.fellows_changed(scope);
             self.save(Dirty::CONVERSATIONS, scope, |_| ());
             self.erase_conversation(id, scope);
         } else if let Some(port) = running.leaving.remove(&id) {

@@ -99,8 +99,11 @@ impl AccountActor {
         let Some(room) = running.conversations.get(&id) else { return };
         let own = running.identity.account_id();
         for (device, account) in &running.up {
-            if *account == own && opened {
-                self.ask_for_profiles(*device, running.without_profile([id]));
+            if *account == own {
+                // By what way it gets ours does not depend on conversations, and is told with its link.
+                if opened {
+                    self.ask_for_profiles(*device, running.without_profile([id]));
+                }
             } else if room.joined.contains(account) {
                 self.reach_profile(*device, *account, false);
             }

@@ -117,11 +117,12 @@ impl AccountActor {
         }
         running.opening += 1;
         let (pool, key) = (self.config.pool.clone(), running.identity.key().clone());
-        let open = async move {
-            let opened =
-                pool.run(share, Lane::Quick, move || cipher::open(&cipher, &key)).await.ok()?.ok()?;
+        // Anybody can put something here, so that it is read on the pool, too.
+        let read = move || {
+            let opened = cipher::open(&cipher, &key).ok()?;
             read_letter(&opened)
         };
+        let open = async move { pool.run(share, Lane::Quick, read).await.ok()? };
         scope.spawn_background(open, |account, letter, scope| {
             if let Some(running) = &mut account.running {
                 running.opening -= 1;

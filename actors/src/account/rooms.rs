@@ -437,13 +437,13 @@ impl AccountActor {
                 self.emit(Event::LinkUp { contact: account, device }, scope);
                 self.tell_presence(scope);
                 self.show_transfers_link(device, account, true);
-                self.reach_profile(device, account, may_be_legacy);
+                self.reach_profile_when_known(device, account, may_be_legacy, scope);
                 self.look_when_ready(device, account, may_be_legacy, scope);
                 self.invite_connected(device, account, scope);
             }
             LinkEvent::Renewed { device, account, may_be_legacy } => {
                 self.show_transfers_link(device, account, true);
-                self.reach_profile(device, account, may_be_legacy);
+                self.reach_profile_when_known(device, account, may_be_legacy, scope);
                 self.look_when_ready(device, account, may_be_legacy, scope);
                 self.invite_connected(device, account, scope);
             }
@@ -463,6 +463,7 @@ impl AccountActor {
             LinkEvent::Legacy { device, account } => {
                 if running.up.contains_key(&device) && running.legacy.insert(device) {
                     self.show_link(device, account, scope);
+                    self.reach_profile(device, account, true);
                 }
             }
             // Handled when this turn ends, and so are their places free.
@@ -471,6 +472,26 @@ impl AccountActor {
             }
             LinkEvent::Offer(offer, _place) => self.offer(offer),
         }
+    }
+
+    /// Sends the profile to a device that has a new link. One of ours that may be of 2023 gets it when it has had
+    /// time to show that it is: what such devices understand names no time, and goes before what is later.
+    fn reach_profile_when_known(
+        &mut self,
+        device: DeviceId,
+        account: AccountId,
+        may_be_legacy: bool,
+        scope: &mut Scope<'_, Self>,
+    ) {
+        let Some(running) = &self.running else { return };
+        if account != running.identity.account_id() || !may_be_legacy || running.legacy.contains(&device) {
+            return self.reach_profile(device, account, may_be_legacy);
+        }
+        scope.after(LOOK_LATER, move |actor, _| {
+            if actor.running.as_ref().is_some_and(|running| running.up.contains_key(&device)) {
+                actor.reach_profile(device, account, false);
+            }
+        });
     }
 
     /// Tells new links what the ones before knew: who may connect, and which devices are there.

@@ -9,13 +9,13 @@ use futures::FutureExt as _;
 use futures::future::LocalBoxFuture;
 use skep_protocol::ids::{AccountId, ConversationId, DeviceId, LocalAccountId};
 use skep_protocol::profile::{
-    Announced, Distribution, MAX_PROFILE, OwnChange, ProfileDigest, ProfilePace, ProfilePath, Transfer,
-    takes_over,
+    Announced, Distribution, MAX_PROFILE, OwnChange, ProfileDigest, ProfilePace, ProfilePath, ReceptionError,
+    Transfer, kept_time, takes_over,
 };
 use skep_protocol::sync::FileTime;
 use skep_protocol::time::UnixMillis;
 
-use super::channels::{self, Incoming, Reception};
+use super::channels::{self, ChannelError, Incoming, Reception};
 use super::messages::{
     MAX_KEPT_PROFILES, MAX_NAME, PersonView, PictureChange, ProfileError, ProfilesMessage, ProfilesTold,
 };
@@ -24,7 +24,7 @@ use super::picture::{self, MAX_PHOTO, PictureError};
 use super::store::{self, Own};
 use crate::blocking::{BlockingPool, Lane, Share};
 use crate::event::{Event, NodeEvent};
-use crate::peer::messages::{ChannelOffer, LinksMessage};
+use crate::peer::messages::{ChannelOffer, LinkError, LinksMessage};
 use crate::storage;
 use crate::supervision::{Actor, Outlet, Port, Reply, Scope};
 
@@ -33,6 +33,13 @@ const MAX_CHANGES: usize = 16;
 
 /// Profiles given to others at once.
 const MAX_GIVING: usize = 16;
+
+/// Of them, those given to one other account: nobody can take all places and read slowly. Devices of our own account
+/// are not held to it; what they are declined they do not ask for again.
+const MAX_GIVING_EACH: usize = 2;
+
+/// Hints that wait until nothing else comes of that person, or there is a place. A hint has 64 kB at most.
+const MAX_HINTS: usize = 16;
 
 /// People whose profiles a device of ours is asked for, over one link.
 const MAX_ASKED: usize = 256;
@@ -88,7 +95,10 @@ pub struct ProfilesActor {
     kept: BTreeSet<AccountId>,
     incoming: Incoming,
     pace: ProfilePace,
-    giving: usize,
+    /// Profiles that are being given, to devices of which account.
+    giving: BTreeMap<AccountId, usize>,
+    /// Hints that wait.
+    hints: BTreeMap<AccountId, Vec<u8>>,
     /// Of whom which device of ours was asked, with success or not.
     asked: BTreeSet<(DeviceId, AccountId)>,
 }
@@ -116,16 +126,18 @@ impl ProfilesActor {
             kept: BTreeSet::new(),
             incoming: Incoming::default(),
             pace: ProfilePace::default(),
-            giving: 0,
+            giving: BTreeMap::new(),
+            hints: BTreeMap::new(),
             asked: BTreeSet::new(),
         }
     }
 
     fn load(&mut self, scope: &mut Scope<'_, Self>) {
         let (folder, pool, share) = (self.config.folder.clone(), self.config.pool.clone(), self.config.share);
+        let now = scope.wall();
         let load = async move {
             let read = move || {
-                let own = store::load_own(&folder, "")?;
+                let own = store::load_own(&folder, "")?.map(|own| own.believed(&folder, now)).transpose()?;
                 Ok((own, load_sent(&folder), store::load_names(&folder)?))
             };
             pool.run(share, Lane::Quick, read).await?
@@ -303,29 +315,78 @@ impl ProfilesActor {
         } else {
             self.kept.contains(&owner) || self.kept.len() < MAX_KEPT_PROFILES
         };
-        if !is_wanted || !self.pace.allows(scope.now(), owner) {
+        if !is_wanted {
             return tracing::debug!(device = %device.short(), "a profile was declined");
         }
-        let reception = match self.incoming.begin((device, owner), announced) {
+        // Of ours each device may send one: they are compared again when they are adopted, and what another device
+        // was declined it would not send again.
+        let begun = if is_own {
+            self.incoming.begin((device, owner), announced)
+        } else {
+            self.incoming.begin_alone((device, owner), announced)
+        };
+        let reception = match begun {
             Ok(reception) => reception,
             Err(error) => return tracing::debug!(device = %device.short(), %error, "a profile was declined"),
         };
+        // Last: what is declined for want of a place is not counted.
+        if !self.pace.allows(scope.now(), owner) {
+            return tracing::debug!(device = %device.short(), "a profile was declined: too many of that person");
+        }
         scope.spawn_background(reception.read(offer.accept()), move |profiles, read, scope| match read {
-            Ok(file) if is_own => profiles.adopt(file, modified, device, scope),
-            Ok(file) => profiles.keep(owner, file, scope),
-            Err(error) => tracing::debug!(device = %device.short(), %error, "a profile was not taken"),
+            Ok((place, file)) if is_own => {
+                drop(place);
+                profiles.adopt(file, modified, device, scope);
+                profiles.write_hints(scope);
+            }
+            Ok((place, file)) => profiles.keep(place, owner, file, scope),
+            Err(error) => {
+                tracing::debug!(device = %device.short(), %error, "a profile was not taken");
+                profiles.write_hints(scope);
+            }
         });
     }
 
-    /// Keeps what somebody sent.
-    fn keep(&mut self, person: AccountId, file: Vec<u8>, scope: &mut Scope<'_, Self>) {
-        let (folder, pool, share) = (self.config.folder.clone(), self.config.pool.clone(), self.config.share);
+    /// Keeps what somebody sent. Its place is held until it is written, so that nothing of the same person overtakes
+    /// it, and so that no more files wait than there are places.
+    fn keep(&mut self, place: Reception, person: AccountId, file: Vec<u8>, scope: &mut Scope<'_, Self>) {
+        // Not the share of the owner's changes, which would wait for the pictures of all others.
+        let share = Share(!self.config.share.0);
+        let (folder, pool) = (self.config.folder.clone(), self.config.pool.clone());
         let keep =
             async move { pool.run(share, Lane::Bulk, move || store::keep(&folder, person, &file)).await? };
-        scope.spawn(keep, move |profiles, kept, scope| match kept {
-            Ok((view, is_new)) => profiles.is_kept(person, &view, is_new, scope),
-            Err(error) => tracing::warn!(%person, %error, "a profile was not kept"),
+        scope.spawn(keep, move |profiles, kept, scope| {
+            drop(place);
+            match kept {
+                Ok((view, is_new)) => profiles.is_kept(person, &view, is_new, scope),
+                Err(error) => tracing::warn!(%person, %error, "a profile was not kept"),
+            }
+            profiles.write_hints(scope);
         });
+    }
+
+    /// Keeps what a request showed, unless more is known or coming.
+    fn hint(&mut self, person: AccountId, vcard: Vec<u8>, scope: &mut Scope<'_, Self>) {
+        if self.hints.len() < MAX_HINTS || self.hints.contains_key(&person) {
+            self.hints.insert(person, vcard);
+        } else {
+            tracing::debug!(%person, "what a request showed is not kept, for too many wait");
+        }
+        self.write_hints(scope);
+    }
+
+    /// Writes the hints of whom nothing else is coming; those of whom something has come are void.
+    fn write_hints(&mut self, scope: &mut Scope<'_, Self>) {
+        for (person, vcard) in std::mem::take(&mut self.hints) {
+            if self.kept.contains(&person) || self.kept.len() >= MAX_KEPT_PROFILES {
+                continue;
+            }
+            // A hint comes from no device, so it has the place of this one.
+            match self.incoming.begin_alone((self.config.device, person), Announced::Nothing) {
+                Ok(place) => self.keep(place, person, vcard, scope),
+                Err(_) => _ = self.hints.insert(person, vcard),
+            }
+        }
     }
 
     fn is_kept(&mut self, person: AccountId, view: &PersonView, is_new: bool, scope: &mut Scope<'_, Self>) {
@@ -338,14 +399,17 @@ impl ProfilesActor {
 
     /// Gives a profile to whoever may have it, or declines if there is none.
     fn give(&mut self, offer: ChannelOffer, owner: AccountId, scope: &mut Scope<'_, Self>) {
-        if self.giving >= MAX_GIVING {
+        let receiver = offer.account;
+        let most = if receiver == self.config.account { MAX_GIVING } else { MAX_GIVING_EACH };
+        let given = self.giving.get(&receiver).copied().unwrap_or_default();
+        if given >= most || self.giving.values().sum::<usize>() >= MAX_GIVING {
             return;
         }
         let own = self.own.as_ref().filter(|_| owner == self.config.account).map(|own| own.file.clone());
         if own.is_none() && !self.kept.contains(&owner) {
             return;
         }
-        self.giving += 1;
+        self.giving.insert(receiver, given + 1);
         let (folder, pool, share) = (self.config.folder.clone(), self.config.pool.clone(), self.config.share);
         let give = async move {
             let file = match own {
@@ -360,7 +424,19 @@ impl ProfilesActor {
                 tracing::debug!(%error, "a profile that was asked for was not given");
             }
         };
-        scope.spawn_background(give, |profiles, (), _| profiles.giving -= 1);
+        scope.spawn_background(give, move |profiles, (), _| {
+            if let Some(given) = profiles.giving.get_mut(&receiver) {
+                *given = given.saturating_sub(1);
+                if *given == 0 {
+                    profiles.giving.remove(&receiver);
+                }
+            }
+        });
+    }
+
+    /// A device is linked no more: over the next link it may be asked again.
+    pub(super) fn forget_asked(&mut self, device: DeviceId) {
+        self.asked.retain(|(asked, _)| *asked != device);
     }
 
     /// Asks a device of ours for profiles that it may have, one after the other.
@@ -388,23 +464,45 @@ impl ProfilesActor {
         scope: &mut Scope<'_, Self>,
     ) {
         let (links, incoming) = (self.config.links.clone(), self.incoming.clone());
-        let Some((conversation, person)) = wanted.pop_front() else { return };
+        let (conversation, person) = loop {
+            let Some((conversation, person)) = wanted.pop_front() else { return };
+            // The link may have gone since, and the profile may have come.
+            if self.asked.contains(&(device, person)) && !self.kept.contains(&person) {
+                break (conversation, person);
+            }
+        };
         let fetch = async move {
             let path = ProfilePath::Wanted { conversation, account: person };
             let channel = channels::open(&links, device, path).await?;
-            let reception: Reception = incoming.begin((device, person), Announced::Nothing)?;
+            let reception = incoming.begin_alone((device, person), Announced::Nothing)?;
             reception.read(async { Ok(channel) }).await
         };
-        scope.spawn_background(fetch, move |profiles, fetched: Result<_, channels::ChannelError>, scope| {
+        scope.spawn_background(fetch, move |profiles, fetched: Result<_, ChannelError>, scope| {
             match fetched {
                 // What the person has sent meanwhile is newer.
-                Ok(file) if !profiles.kept.contains(&person) => profiles.keep(person, file, scope),
+                Ok((place, file)) if !profiles.kept.contains(&person) => {
+                    profiles.keep(place, person, file, scope);
+                }
                 Ok(_) => {}
-                Err(error) => tracing::debug!(%person, %error, "a device of ours gave no profile"),
+                Err(error) => {
+                    tracing::debug!(%person, %error, "a device of ours gave no profile");
+                    if !has_none(&error) {
+                        profiles.asked.remove(&(device, person));
+                    }
+                }
             }
+            profiles.write_hints(scope);
             profiles.ask_next(device, wanted, scope);
         });
     }
+}
+
+/// Whether a device that was asked for a profile has none. After anything else it may be asked again.
+fn has_none(error: &ChannelError) -> bool {
+    matches!(
+        error,
+        ChannelError::Link(LinkError::Declined { .. }) | ChannelError::Reception(ReceptionError::Empty)
+    )
 }
 
 /// A change, as it is made on the pool.
@@ -437,7 +535,9 @@ impl Work {
                 if file.len() > MAX_PROFILE {
                     return Err(ProfileError::Storage("the profile would be too long".to_owned()));
                 }
-                let modified = present.map(|own| own.modified).unwrap_or_default().next(now);
+                // The clock may have been set back since.
+                let before_time = present.map(|own| kept_time(own.modified, now)).unwrap_or_default();
+                let modified = before_time.next(now);
                 Ok((file != before).then(|| Own::new(file, modified)))
             }
             Self::Adopt { file, modified } => {
@@ -449,7 +549,7 @@ impl Work {
                 {
                     return Ok(None);
                 }
-                let modified = modified.unwrap_or_else(|| FileTime::at(now));
+                let modified = modified.map_or_else(|| FileTime::at(now), |time| kept_time(time, now));
                 Ok(Some(Own { file: file.into(), digest, modified }))
             }
         }
@@ -478,7 +578,7 @@ impl Actor for ProfilesActor {
             ProfilesMessage::Missing { device, people } => self.ask(device, people, scope),
             ProfilesMessage::Hint { person, vcard } => {
                 if !self.kept.contains(&person) && self.kept.len() < MAX_KEPT_PROFILES {
-                    self.keep(person, vcard, scope);
+                    self.hint(person, vcard, scope);
                 }
             }
             ProfilesMessage::Forget(account) => self.forget(account, scope),

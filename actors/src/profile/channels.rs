@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use skep_protocol::ids::DeviceId;
+use skep_protocol::ids::{AccountId, DeviceId};
 use skep_protocol::link::channel_name::ChannelName;
 use skep_protocol::profile::{Announced, ProfilePath, ReceptionError, ReceptionKey, Receptions};
 use skep_protocol::transfer::MAX_BLOCK;
@@ -52,6 +52,21 @@ impl Incoming {
         Ok(Reception { incoming: self.clone(), key })
     }
 
+    /// As [`Self::begin`], if nothing else of that owner is coming or being written: what came later must not be
+    /// overwritten by what came before.
+    pub(super) fn begin_alone(
+        &self,
+        key: ReceptionKey,
+        announced: Announced,
+    ) -> Result<Reception, ReceptionError> {
+        if self.is_coming(key.1) { Err(ReceptionError::Twice) } else { self.begin(key, announced) }
+    }
+
+    /// Whether somebody's profile is coming or being written.
+    pub(super) fn is_coming(&self, owner: AccountId) -> bool {
+        self.lock().is_coming(owner)
+    }
+
     fn lock(&self) -> MutexGuard<'_, Receptions> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -65,23 +80,26 @@ pub(super) struct Reception {
 }
 
 impl Reception {
-    /// Reads the profile.
+    /// Reads the profile. It comes with its place, to be held until it is written.
     pub(super) async fn read(
         self,
         channel: impl Future<Output = Result<Channel, ChannelEnd>>,
-    ) -> Result<Vec<u8>, ChannelError> {
+    ) -> Result<(Self, Vec<u8>), ChannelError> {
         // Dropped, the sending half would close the channel.
         let Channel { sender: _sender, mut receiver, .. } = channel.await?;
         let read = async {
             loop {
                 match timeout(STALL, receiver.receive()).await.map_err(|_| ChannelError::Stalled)? {
                     Ok(bytes) => self.incoming.lock().data(self.key, &bytes)?,
-                    Err(ChannelEnd::Closed) => return Ok(self.incoming.lock().end(self.key)?),
+                    Err(ChannelEnd::Closed) => {
+                        return Ok::<_, ChannelError>(self.incoming.lock().end(self.key)?);
+                    }
                     Err(ChannelEnd::Lost) => return Err(ChannelEnd::Lost.into()),
                 }
             }
         };
-        timeout(WHOLE, read).await.map_err(|_| ChannelError::Stalled)?
+        let file = timeout(WHOLE, read).await.map_err(|_| ChannelError::Stalled)??;
+        Ok((self, file))
     }
 }
 

@@ -35,6 +35,10 @@ pub(super) struct Reached {
     /// Told apart from links before.
     number: u64,
     tries: u32,
+    /// Whether the pause before it is tried again lasts.
+    pausing: bool,
+    /// Whether it gets nothing more of this edition over this link.
+    given_up: bool,
 }
 
 /// Reads who has the profile. What cannot be read costs everybody one profile more.
@@ -57,13 +61,16 @@ impl ProfilesActor {
     ) {
         let Some(way) = way else {
             self.reached.remove(&device);
+            self.forget_asked(device);
             return;
         };
         if let Some(reached) = self.reached.get_mut(&device) {
             reached.way = way;
         } else {
             self.next_number += 1;
-            self.reached.insert(device, Reached { account, way, number: self.next_number, tries: 0 });
+            let number = self.next_number;
+            let reached = Reached { account, way, number, tries: 0, pausing: false, given_up: false };
+            self.reached.insert(device, reached);
         }
         self.send_to(device, scope);
     }
@@ -78,7 +85,9 @@ impl ProfilesActor {
     /// The profile is another one: nobody has it.
     pub(super) fn edition_changed(&mut self, scope: &mut Scope<'_, Self>) {
         if self.distribution.profile(self.own.as_ref().map(|own| own.digest)) {
-            self.reached.values_mut().for_each(|reached| reached.tries = 0);
+            for reached in self.reached.values_mut() {
+                (reached.tries, reached.pausing, reached.given_up) = (0, false, false);
+            }
             self.note_sent(scope);
         }
     }
@@ -124,14 +133,17 @@ impl ProfilesActor {
         let declined = matches!(error, ChannelError::Link(LinkError::Declined { .. }));
         // A device of ours that declines has a newer one, and sends it.
         if reached.tries >= MAX_TRIES || (declined && matches!(reached.way, Way::Own { .. })) {
-            reached.tries = MAX_TRIES;
+            reached.given_up = true;
             return;
         }
         reached.tries += 1;
+        reached.pausing = true;
         let pause = AGAIN.saturating_mul(1 << (reached.tries - 1));
         let number = reached.number;
         scope.after(pause, move |profiles, scope| {
-            if profiles.reached.get(&device).is_some_and(|it| it.number == number) {
+            if let Some(reached) = profiles.reached.get_mut(&device).filter(|it| it.number == number) {
+                // If there is no room now, it waits for some as the others do.
+                reached.pausing = false;
                 profiles.send_to(device, scope);
             }
         });
@@ -139,7 +151,7 @@ impl ProfilesActor {
 
     /// Sends it to those for whom there was no room, not to those who pause.
     fn send_to_all_waiting(&mut self, scope: &mut Scope<'_, Self>) {
-        let waiting = self.reached.iter().filter(|(_, reached)| reached.tries == 0);
+        let waiting = self.reached.iter().filter(|(_, reached)| !reached.pausing && !reached.given_up);
         for device in waiting.map(|(device, _)| *device).collect::<Vec<_>>() {
             self.send_to(device, scope);
         }

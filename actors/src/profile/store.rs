@@ -16,7 +16,8 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use skep_protocol::ids::AccountId;
 use skep_protocol::profile::{
-    MAX_PROFILE, PersonalProfile, PictureKind, ProfileDigest, account_of_file, file_name, shown_name,
+    MAX_PROFILE, PersonalProfile, PictureKind, ProfileDigest, account_of_file, file_name, kept_time,
+    shown_name,
 };
 use skep_protocol::sync::FileTime;
 use skep_protocol::time::UnixMillis;
@@ -51,6 +52,17 @@ impl Own {
     /// The name in it, made safe to show.
     pub(crate) fn name(&self) -> String {
         shown(&self.file).name
+    }
+
+    /// The same with a time that other devices believe; written, so that it is no newer with each start.
+    pub(super) fn believed(self, folder: &Path, now: UnixMillis) -> io::Result<Self> {
+        let modified = kept_time(self.modified, now);
+        if modified == self.modified {
+            return Ok(self);
+        }
+        let own = Self { modified, ..self };
+        own.write(folder)?;
+        Ok(own)
     }
 
     /// Writes it durably.
@@ -190,6 +202,20 @@ mod tests {
         fs::write(folder.path().join(OWN), vec![b'x'; MAX_PROFILE + 1]).unwrap();
         assert_eq!(load_own(folder.path(), "Ada").unwrap(), None);
         assert!(folder.path().join("profile.vcf.unreadable").exists());
+    }
+
+    #[test]
+    fn a_time_far_ahead_on_disk_becomes_now_and_stays_that() {
+        let folder = tempfile::tempdir().unwrap();
+        let now = UnixMillis::from_seconds(1_000_000);
+        let ahead = FileTime::at(UnixMillis::from_seconds(1_900_000));
+        let own = Own::new(b"BEGIN:VCARD\nFN:Eve\nEND:VCARD".to_vec(), ahead);
+        own.write(folder.path()).unwrap();
+        let own = load_own(folder.path(), "").unwrap().unwrap().believed(folder.path(), now).unwrap();
+        assert_eq!(own.modified, FileTime::at(now));
+        assert_eq!(load_own(folder.path(), "").unwrap(), Some(own.clone()), "it is written");
+        let later = UnixMillis::from_seconds(1_000_060);
+        assert_eq!(own.clone().believed(folder.path(), later).unwrap(), own);
     }
 
     #[test]

@@ -143,6 +143,18 @@ impl Lab {
         self.offer(BOBS, BOB, transfer, vec![Bytes::copy_from_slice(file)]).await
     }
 
+    /// As often as it takes: while one of his is being written, another is declined.
+    async fn bob_gives_until_taken(&self, file: &[u8]) -> bool {
+        for _ in 0..1000 {
+            if self.bob_gives(file).await {
+                return true;
+            }
+            // Off this thread, as the writing is.
+            let _ = self.shown(OWN).await;
+        }
+        false
+    }
+
     async fn shown(&self, person: AccountId) -> Result<PersonView, ProfileError> {
         let (reply, answer) = Reply::channel();
         self.tell(ProfilesMessage::Show { person, reply }).await;
@@ -240,9 +252,9 @@ fn what_others_send_is_kept_as_far_as_it_is_safe_and_told_when_it_is_new() {
         assert_eq!(lab.told.recv().await, Some(ProfilesTold::Named(BOB, "Bob".to_owned())));
         let event = lab.events.recv().await.unwrap().event;
         assert_eq!(event, Event::ProfileChanged { person: BOB, name: "Bob".to_owned(), picture: false });
-        assert!(lab.bob_gives(&vcard("Bob", None)).await);
-        assert!(lab.bob_gives(b"BEGIN:VCARD\nFN:Cut off").await);
-        assert!(lab.bob_gives(&vcard("Robert", None)).await);
+        assert!(lab.bob_gives_until_taken(&vcard("Bob", None)).await);
+        assert!(lab.bob_gives_until_taken(b"BEGIN:VCARD\nFN:Cut off").await);
+        assert!(lab.bob_gives_until_taken(&vcard("Robert", None)).await);
         // That nothing has changed is not told.
         assert_eq!(lab.told.recv().await, Some(ProfilesTold::Named(BOB, "Robert".to_owned())));
         lab.tell(ProfilesMessage::Hint { person: BOB, vcard: vcard("Mallory", None) }).await;
@@ -270,7 +282,7 @@ fn a_profile_without_end_is_given_up_at_the_limit_and_a_flood_is_declined() {
         }
         assert!((1..12).contains(&taken), "{taken}");
         pass(60).await;
-        assert!(lab.bob_gives(&vcard("Bob", None)).await, "later he may again");
+        assert!(lab.bob_gives_until_taken(&vcard("Bob", None)).await, "later he may again");
     });
 }
 
@@ -301,6 +313,12 @@ fn the_newer_profile_of_an_own_device_is_taken_and_not_sent_back_to_it() {
         assert!(lab.asked.try_recv().is_err(), "it has it");
         lab.set("Newest").await;
         assert_eq!(lab.receive().await.2, String::from_utf8(vcard("Newest", None)).unwrap());
+        let (ahead, file) = gives("From the future", 1_000_000);
+        assert!(lab.offer(PHONE, OWN, ahead, file).await);
+        lab.events.recv().await.unwrap();
+        let time = fs::metadata(place.path().join("profile.vcf")).unwrap().modified().unwrap();
+        let since = time.duration_since(std::time::SystemTime::UNIX_EPOCH).unwrap().as_secs();
+        assert!(i64::try_from(since).unwrap() < NOW.seconds() + 300, "as of now");
     });
 }
 
@@ -329,6 +347,68 @@ fn own_devices_are_asked_for_the_profiles_that_they_have_and_given_ours() {
         assert!(!lab.offer(PHONE, OWN, give(AccountId([9; 20])), Vec::new()).await, "nobody knows it");
         assert!(!lab.offer(BOBS, BOB, give(OWN), Vec::new()).await, "there is none yet");
         lab.set("Ada").await;
-        assert!(lab.offer(BOBS, BOB, give(OWN), Vec::new()).await);
+        let mut held = Vec::new();
+        for _ in 0..2 {
+            let (accept, accepted) = oneshot::channel::<oneshot::Sender<Channel>>();
+            let name = "data-transfer://".to_owned();
+            let offer = ChannelOffer { name, device: BOBS, account: BOB, accept };
+            lab.tell(ProfilesMessage::Serve(offer, give(OWN))).await;
+            held.push(accepted.await.unwrap());
+        }
+        assert!(!lab.offer(BOBS, BOB, give(OWN), Vec::new()).await, "two at once for one account");
+        assert!(lab.offer(PHONE, OWN, give(OWN), Vec::new()).await, "others get it");
+    });
+}
+
+#[test]
+fn an_own_device_is_asked_again_after_a_failure_and_over_a_new_link_but_not_after_it_had_none() {
+    virtual_time::run(async {
+        let place = tempfile::tempdir().unwrap();
+        let mut lab = Lab::start(&place).await;
+        let missing = || ProfilesMessage::Missing { device: PHONE, people: vec![(ROOM, BOB)] };
+        lab.tell(missing()).await;
+        let (device, _, reply) = lab.asks().await;
+        reply.send(Err(LinkError::Deadline(device)));
+        let _ = lab.shown(OWN).await;
+        lab.tell(missing()).await;
+        let (device, name, reply) = lab.asks().await;
+        reply.send(Err(LinkError::Declined { device, name }));
+        let _ = lab.shown(OWN).await;
+        lab.tell(missing()).await;
+        let _ = lab.shown(OWN).await;
+        assert!(lab.asked.try_recv().is_err(), "it has none");
+        lab.reach(PHONE, OWN, None).await;
+        lab.tell(missing()).await;
+        assert_eq!(lab.asks().await.0, PHONE);
+    });
+}
+
+#[test]
+fn while_a_profile_comes_no_other_of_the_same_person_does_and_a_hint_waits_and_is_void_then() {
+    virtual_time::run(async {
+        let place = tempfile::tempdir().unwrap();
+        let mut lab = Lab::start(&place).await;
+        let (accept, accepted) = oneshot::channel::<oneshot::Sender<Channel>>();
+        let name = "data-transfer://".to_owned();
+        let offer = ChannelOffer { name, device: PHONE, account: BOB, accept };
+        let transfer = Transfer::Take { owner: BOB, announced: Announced::Nothing, modified: None };
+        lab.tell(ProfilesMessage::Serve(offer, transfer)).await;
+        let give = accepted.await.unwrap();
+        assert!(!lab.bob_gives(&vcard("Mallory", None)).await);
+        lab.tell(ProfilesMessage::Hint { person: BOB, vcard: vcard("Mallory", None) }).await;
+        assert_eq!(lab.shown(BOB).await, Err(ProfileError::Unknown(BOB)));
+        let (ours, theirs) = channel(BOB, PHONE, 64);
+        let end = Arc::clone(&ours.receiver.end);
+        assert!(give.send(ours).is_ok());
+        theirs.inbound.send(vcard("Bob", None).into()).await.unwrap();
+        end.set(ChannelEnd::Closed).unwrap();
+        drop(theirs);
+        assert_eq!(lab.told.recv().await, Some(ProfilesTold::Named(BOB, "Bob".to_owned())));
+        assert!(lab.bob_gives_until_taken(&vcard("Robert", None)).await);
+        assert_eq!(
+            lab.told.recv().await,
+            Some(ProfilesTold::Named(BOB, "Robert".to_owned())),
+            "no hint between"
+        );
     });
 }

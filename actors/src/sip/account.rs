@@ -40,6 +40,13 @@ struct Link {
     leave: Rc<Notify>,
 }
 
+/// Who reads holds the receiver; the path ends when they let go of it.
+impl Drop for Link {
+    fn drop(&mut self) {
+        self.leave.notify_one();
+    }
+}
+
 /// One SIP account.
 pub(super) struct SipAccount {
     config: AccountConfig,

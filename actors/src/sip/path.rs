@@ -36,6 +36,10 @@ const OUTGOING: usize = 128;
 /// What is read from a connection at once, in bytes.
 const PIECE: usize = 8 * 1024;
 
+/// How long what was queued may take to go out when the path is given up: a server that reads takes it at
+/// once, another would keep the path for ever.
+const LAST_WRITES: Duration = Duration::from_secs(2);
+
 /// Where to connect, and how.
 #[derive(Clone, Debug)]
 pub(super) struct Destination {
@@ -175,7 +179,7 @@ async fn carry_stream(
 ) -> io::Result<()> {
     let (mut reading, mut writing) = tokio::io::split(stream);
     let read = async {
-        let (mut reader, mut room) = (SipReader::default(), vec![0; PIECE]);
+        let (mut reader, mut room) = (SipReader::lenient(), vec![0; PIECE]);
         loop {
             let length = reading.read(&mut room).await?;
             if length == 0 {
@@ -199,8 +203,57 @@ async fn carry_stream(
         }
         writing.shutdown().await
     };
+    let given_up = async {
+        came.closed().await;
+        tokio::time::sleep(LAST_WRITES).await;
+    };
     tokio::select! {
         ended = read => ended,
         ended = write => ended,
+        () = given_up => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::virtual_time::{pass, run};
+
+    #[test]
+    fn a_path_that_is_given_up_ends_though_the_server_does_not_read() {
+        run(async {
+            let (stream, server) = tokio::io::duplex(16);
+            let (sender, to_write) = mpsc::channel(OUTGOING);
+            let (came, receiver) = mpsc::channel(INCOMING);
+            let path = tokio::task::spawn_local(carry_stream(stream, to_write, came));
+            sender.send(Bytes::from_static(&[b'a'; 100])).await.unwrap();
+            for _ in 0..10 {
+                tokio::task::yield_now().await;
+            }
+            drop((sender, receiver));
+            for _ in 0..10 {
+                tokio::task::yield_now().await;
+            }
+            assert!(!path.is_finished(), "what was queued has its time");
+            pass(LAST_WRITES.as_secs() + 1).await;
+            path.await.unwrap().unwrap();
+            drop(server);
+        });
+    }
+
+    #[test]
+    fn what_was_queued_goes_out_before_a_path_ends() {
+        run(async {
+            let (stream, mut server) = tokio::io::duplex(16);
+            let (sender, to_write) = mpsc::channel(OUTGOING);
+            let (came, receiver) = mpsc::channel(INCOMING);
+            let path = tokio::task::spawn_local(carry_stream(stream, to_write, came));
+            sender.send(Bytes::from_static(&[b'a'; 100])).await.unwrap();
+            drop((sender, receiver));
+            let mut read = Vec::new();
+            server.read_to_end(&mut read).await.unwrap();
+            assert_eq!(read.len(), 100);
+            path.await.unwrap().unwrap();
+        });
     }
 }

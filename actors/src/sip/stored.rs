@@ -76,12 +76,15 @@ impl Stored {
         if new.authorities.is_some() && new.transport != Transport::Tls {
             return Err(SipError::Unfit("certificates to trust are for TLS only".to_owned()));
         }
+        if new.address.is_secure() && new.transport != Transport::Tls {
+            return Err(SipError::Unfit("a sips address is for TLS only".to_owned()));
+        }
         let server = new.server.map(|server| match (server.host.contains(':'), server.port) {
             (true, Some(port)) => format!("[{}]:{port}", server.host),
             (false, Some(port)) => format!("{}:{port}", server.host),
             (_, None) => server.host,
         });
-        Ok(Self {
+        let stored = Self {
             address: new.address.to_string(),
             server,
             transport: new.transport,
@@ -89,13 +92,26 @@ impl Stored {
             password: new.password.0,
             authorities: new.authorities,
             expiry_seconds: new.expiry.unwrap_or(DEFAULT_EXPIRY).as_secs(),
-        })
+        };
+        // What is written has to be what can be read back.
+        if !stored.is_whole() {
+            return Err(SipError::Unfit("its address or its server is none".to_owned()));
+        }
+        Ok(stored)
+    }
+
+    fn is_whole(&self) -> bool {
+        self.identity().is_some() && self.server().is_some()
     }
 
     /// What the core needs; `None` if the file was changed by hand into something that is no account.
     pub(super) fn identity(&self) -> Option<SipIdentity> {
+        let address: SipAddress = self.address.parse().ok()?;
+        if address.is_secure() && self.transport != Transport::Tls {
+            return None;
+        }
         Some(SipIdentity {
-            address: self.address.parse().ok()?,
+            address,
             transport: self.transport,
             login: self.login.clone(),
             password: SipPassword(self.password.clone()),
@@ -166,8 +182,9 @@ fn read(path: &Path) -> io::Result<Stored> {
     let bytes = Zeroizing::new(storage::read(path, MAX_FILE)?.ok_or(io::ErrorKind::NotFound)?);
     // What the parser says of a wrong file would show parts of it.
     let stored: Option<Stored> = serde_json::from_slice(&bytes).ok();
-    let is_whole = |stored: &Stored| stored.identity().is_some() && stored.server().is_some();
-    stored.filter(is_whole).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "the file is damaged"))
+    stored
+        .filter(Stored::is_whole)
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "the file is damaged"))
 }
 
 #[cfg(test)]
@@ -203,6 +220,27 @@ mod tests {
         assert!(!format!("{:?} {:?}", all, new()).contains("secret"));
         remove(&folder, local).unwrap();
         assert!(read_all(&folder).is_empty());
+    }
+
+    #[test]
+    fn what_could_not_be_read_back_is_refused() {
+        for host in ["", "a b", "a\r\nb", "x:y"] {
+            let server = Some(SipServer { host: host.to_owned(), port: Some(5061) });
+            let made = Stored::new(NewSipAccount { server, ..new() });
+            assert!(matches!(made, Err(SipError::Unfit(_))), "{host:?}");
+        }
+    }
+
+    #[test]
+    fn a_secure_address_is_for_tls_only() {
+        let secure = |transport| {
+            let address = "sips:alice@example.org".parse().unwrap();
+            Stored::new(NewSipAccount { address, transport, ..new() })
+        };
+        assert!(secure(Transport::Tls).is_ok());
+        for transport in [Transport::Udp, Transport::Tcp] {
+            assert!(matches!(secure(transport), Err(SipError::Unfit(_))));
+        }
     }
 
     #[test]

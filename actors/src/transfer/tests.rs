@@ -239,11 +239,7 @@ fn a_partial_file_that_others_took_away_leaves_no_hole() {
         fs::remove_file(bob.partial(message)).unwrap();
         lab.link(&bob, &alice, true).await;
         bob.problem("changed by others").await;
-        for _ in 0..120 {
-            pass(1).await;
-            bob.list().await;
-        }
-        assert_eq!(fs::read(bob.done().await.path.unwrap()).unwrap(), content);
+        assert_eq!(fs::read(bob.done_in_time().await.path.unwrap()).unwrap(), content);
     });
 }
 
@@ -420,11 +416,7 @@ fn a_sender_that_falls_silent_is_left_for_another() {
         lab.fault(Fault::Hang(100_000));
         bob.fetch(message, None).await.unwrap();
         bob.running().await;
-        for _ in 0..150 {
-            pass(1).await;
-            bob.list().await;
-        }
-        assert_eq!(fs::read(bob.done().await.path.unwrap()).unwrap(), content);
+        assert_eq!(fs::read(bob.done_in_time().await.path.unwrap()).unwrap(), content);
         assert_eq!((lab.asked_of(&alice).len(), lab.asked_of(&carol).len()), (2, 1));
     });
 }

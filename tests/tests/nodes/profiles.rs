@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -10,12 +11,16 @@ use skep::rpc::schema::{
     AccountParams, ConversationParams, ErrorCode, PeopleParams, ProfileSetParams, ProfileShowParams, method,
 };
 use skep::{AccountId, ConversationId, Event, PersonView};
+use skep_protocol::profile::ProfileDigest;
 use skep_tests::harness::{Golden, Mark, NodeSetup, Person, Result, run, until};
 
 use super::{Pair, skep};
 
 /// A picture of four by four pixels, each of another colour.
 const PICTURE: &str = "iVBORw0KGgoAAAANSUhEUgAAAAQAAAAECAIAAAAmkwkpAAAAPElEQVR4nAXBIQIAMAQF0J9l2UmWZXknkeVlJ5Fl2Yn2HgCcc9y9qkBEqhoR3Q1mNrP33sxARO69mbm7H7d7E7EHlkVEAAAAAElFTkSuQmCC";
+
+/// Time in which a small profile is sent (two seconds until it counts) and noted (one second later), and some more.
+const SENT_AND_NOTED: Duration = Duration::from_secs(6);
 
 /// The same as a file.
 pub(super) fn picture() -> Vec<u8> {
@@ -97,13 +102,28 @@ fn contacts_see_each_others_names_and_pictures_and_changes_while_they_were_away(
         carol.node.restart().await.unwrap();
         assert!(sees(&mut carol, alice_id, "Alice").await, "the picture has stayed");
 
-        // Without a change nothing is told again, also after a restart of both.
+        // Without a change nothing is sent or told again, also after a restart of both. Whenever a device got the
+        // profile, who has it is written anew; that a file came once more would make no event.
+        let account = alice.node.setup().data().join("accounts").join(alice.local.to_string());
+        let digest = ProfileDigest::of(&fs::read(account.join("profile.vcf")).unwrap());
+        let sent = account.join("profileSent");
+        until("alice", "it is noted that Carol has the profile".to_owned(), async || {
+            let file = fs::read(&sent).unwrap_or_default();
+            let notes = |bytes: &[u8]| file.windows(bytes.len()).any(|part| part == bytes);
+            Ok((notes(&digest.0) && notes(&carol_id.0)).then_some(()))
+        })
+        .await
+        .unwrap();
+        let noted = fs::metadata(&sent).unwrap().modified().unwrap();
         let since = carol.node.events().mark();
         for person in [&mut alice, &mut carol] {
             person.node.stop().await.unwrap();
             person.node.restart().await.unwrap();
         }
         talk(&mut alice, &mut carol, id, "hello again").await;
+        // Longer than a profile takes to be sent, and that to be noted.
+        tokio::time::sleep(SENT_AND_NOTED).await;
+        assert_eq!(fs::metadata(&sent).unwrap().modified().unwrap(), noted, "Carol was sent it again");
         assert_eq!(times(&carol, since, alice_id), 0);
         let told = carol.node.events().mark();
         set(&mut alice, Some("Alice again"), None).await;

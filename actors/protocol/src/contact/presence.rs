@@ -23,8 +23,8 @@ use crate::time::Moment;
 /// Accounts tracked: as many as there can be contacts, and own ones.
 pub const MAX_TRACKED: usize = 10_240;
 
-/// Announced devices remembered per account: a person has a handful. Further ones are not counted until
-/// one of these is gone.
+/// Announced devices remembered per account: a person has a handful. Further ones are not counted, unless
+/// they announce themselves anew once one of these is gone.
 pub const MAX_ANNOUNCED_DEVICES: usize = 32;
 
 /// Announcements remembered per device: one for each time it was started in the last ten minutes.

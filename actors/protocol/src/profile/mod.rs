@@ -39,7 +39,7 @@ pub use chunks::{CHUNK_TYPE, Chunks, MAX_PARTS};
 pub use distribution::{Distribution, DistributionError, MAX_DISTRIBUTION_FILE, MAX_RECIPIENTS, Recipient};
 pub use own::{OwnChange, request_payload, takes_over};
 pub use pace::ProfilePace;
-pub use path::{Announced, Opener, PathRefused, ProfileDigest, ProfilePath, Transfer, is_newer};
+pub use path::{Announced, Opener, PathRefused, ProfileDigest, ProfilePath, Transfer, is_newer, kept_time};
 pub use reception::{MAX_RECEPTIONS, ReceptionError, ReceptionKey, Receptions};
 
 /// Largest profile read or received, in bytes, as the largest client has it (`spec: profiles 9`).

@@ -241,11 +241,22 @@ impl fmt::Display for ProfilePath {
 /// Times that are not known, or far ahead, do not hold it up (`spec: profiles 4.3 and 9`).
 #[must_use]
 pub fn is_newer(offered: Option<FileTime>, here: Option<FileTime>, now: UnixMillis) -> bool {
-    let latest = UnixMillis(now.0.saturating_add(MAX_SKEW)).seconds();
-    match (offered.filter(|time| (1..=latest).contains(&time.seconds())), here) {
+    match (offered.filter(|time| (1..=latest(now)).contains(&time.seconds())), here) {
         (Some(offered), Some(here)) => offered > here,
         _ => true,
     }
+}
+
+/// The time with which a profile of one's own account is kept: one that is far ahead becomes now. Kept as it is, no
+/// device would believe it and every one would refuse what is older, so that they would swap profiles for ever.
+#[must_use]
+pub fn kept_time(time: FileTime, now: UnixMillis) -> FileTime {
+    if time.seconds() > latest(now) { FileTime::at(now) } else { time }
+}
+
+/// The latest time that is believed, in Unix seconds.
+fn latest(now: UnixMillis) -> i64 {
+    UnixMillis(now.0.saturating_add(MAX_SKEW)).seconds()
 }
 
 fn account_of(file: &str) -> Option<AccountId> {
@@ -383,6 +394,17 @@ mod tests {
             &format!("{CONVERSATION}/profile/.vcf"),
         ] {
             assert_eq!(ProfilePath::parse(path), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_time_far_ahead_is_kept_as_now() {
+        let now = UnixMillis::from_seconds(1_000_000);
+        let time = |seconds| FileTime::at(UnixMillis::from_seconds(seconds));
+        for (given, kept) in
+            [(1, 1), (1_000_300, 1_000_300), (1_000_301, 1_000_000), (4_000_000_000, 1_000_000)]
+        {
+            assert_eq!(kept_time(time(given), now), time(kept), "{given}");
         }
     }
 

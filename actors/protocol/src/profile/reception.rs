@@ -78,15 +78,21 @@ impl Receptions {
         Ok(())
     }
 
-    /// The channel has ended: the file, if it is good.
+    /// Whether somebody's profile is coming, from whomever, or came and is not [abandoned](Self::abandon) yet.
+    #[must_use]
+    pub fn is_coming(&self, owner: AccountId) -> bool {
+        self.0.keys().any(|(_, coming)| *coming == owner)
+    }
+
+    /// The channel has ended: the file, if it is good. It keeps its place until it is [abandoned](Self::abandon), for
+    /// it takes memory until it is written.
     ///
     /// # Errors
     /// Why it is not.
     pub fn end(&mut self, key: ReceptionKey) -> Result<Vec<u8>, ReceptionError> {
-        let Some(Reception { announced, file }) = self.0.remove(&key) else {
-            return Err(ReceptionError::Empty);
-        };
-        match announced {
+        let Some(reception) = self.0.get_mut(&key) else { return Err(ReceptionError::Empty) };
+        let file = std::mem::take(&mut reception.file);
+        match reception.announced {
             _ if file.is_empty() => Err(ReceptionError::Empty),
             Announced::Digest(digest) if ProfileDigest::of(&file) == digest => Ok(file),
             Announced::Digest(_) | Announced::Nonsense => Err(ReceptionError::Different),
@@ -95,7 +101,7 @@ impl Receptions {
         }
     }
 
-    /// The channel broke, or nobody wants the profile any more.
+    /// The profile is written, the channel broke, or nobody wants it any more.
     pub fn abandon(&mut self, key: ReceptionKey) {
         self.0.remove(&key);
     }
@@ -129,6 +135,19 @@ mod tests {
         assert_eq!(receive(digest, &[&FILE[..10]]), Err(ReceptionError::Different));
         assert_eq!(receive(Announced::Nonsense, &[FILE]), Err(ReceptionError::Different));
         assert_eq!(receive(Announced::Nothing, &[&FILE[..FILE.len() - 1]]), Err(ReceptionError::CutOff));
+    }
+
+    #[test]
+    fn a_profile_has_its_place_until_it_is_written() {
+        let mut receptions = Receptions::default();
+        receptions.begin(KEY, Announced::Nothing).unwrap();
+        receptions.data(KEY, FILE).unwrap();
+        assert_eq!(receptions.end(KEY), Ok(FILE.to_vec()));
+        assert_eq!(receptions.begin(KEY, Announced::Nothing), Err(ReceptionError::Twice));
+        assert!(receptions.is_coming(KEY.1) && !receptions.is_coming(AccountId([3; 20])));
+        receptions.abandon(KEY);
+        assert!(!receptions.is_coming(KEY.1));
+        assert_eq!(receptions.begin(KEY, Announced::Nothing), Ok(()));
     }
 
     #[test]

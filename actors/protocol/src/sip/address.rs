@@ -44,6 +44,12 @@ impl SipAddress {
         self.port
     }
 
+    /// Whether it is a `sips` address, for which only TLS will do.
+    #[must_use]
+    pub const fn is_secure(&self) -> bool {
+        self.secure
+    }
+
     /// `sip:example.org`, as a registration is addressed.
     pub(super) fn domain(&self) -> String {
         let (scheme, host) = (self.scheme(), &self.host);

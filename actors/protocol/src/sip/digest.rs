@@ -59,7 +59,7 @@ pub struct Challenge {
 }
 
 /// Who answers.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Login<'a> {
     /// User name.
     pub name: &'a str,
@@ -67,7 +67,26 @@ pub struct Login<'a> {
     pub password: &'a str,
 }
 
+/// The password does not show itself.
+impl std::fmt::Debug for Login<'_> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "Login({})", self.name)
+    }
+}
+
 impl Challenge {
+    /// Whether the answer holds for one request only, with a random text of ours in it (`qop=auth`).
+    #[must_use]
+    pub const fn has_qop(&self) -> bool {
+        self.qop
+    }
+
+    /// How many bytes of it are repeated in each answer.
+    #[must_use]
+    pub fn repeated_length(&self) -> usize {
+        self.realm.len() + self.nonce.len() + self.opaque.as_ref().map_or(0, String::len)
+    }
+
     /// Reads the value of a `WWW-Authenticate` or `Proxy-Authenticate` header. `None` if it is no digest
     /// challenge, or one that cannot be answered: another hash, or protection of the body only.
     #[must_use]
@@ -175,6 +194,11 @@ mod tests {
             assert_eq!(response(&answer), expected);
             assert!(answer.contains(&format!("algorithm={algorithm},")));
         }
+    }
+
+    #[test]
+    fn a_login_does_not_show_its_password() {
+        assert_eq!(format!("{MUFASA:?}"), "Login(Mufasa)");
     }
 
     #[test]

@@ -6,8 +6,14 @@ use crate::testing::with_mutations;
 
 /// A stream gives the same messages in one piece and byte by byte, and whatever is read can be answered.
 fn fuzz_sip(data: &[u8]) {
+    for reader in [SipReader::default, SipReader::lenient] {
+        fuzz_reader(data, reader);
+    }
+}
+
+fn fuzz_reader(data: &[u8], reader: fn() -> SipReader) {
     let read = |segment: usize| {
-        let (mut reader, mut messages) = (SipReader::default(), Vec::new());
+        let (mut reader, mut messages) = (reader(), Vec::new());
         for mut piece in data.chunks(segment) {
             loop {
                 match reader.next(&mut piece) {

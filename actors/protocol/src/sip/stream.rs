@@ -115,13 +115,34 @@ pub struct SipReader {
     waiting: Vec<u8>,
     /// How many of the waiting bytes were searched for the end of the head.
     searched: usize,
-    /// The message whose body is not complete yet, and where its head ends.
-    head: Option<(MessageLine, Headers, usize, usize)>,
+    /// The message whose body is not complete yet.
+    head: Option<Head>,
     /// Whether there were empty lines between messages.
     blank: bool,
+    /// Whether messages that cannot be read are passed over.
+    lenient: bool,
+}
+
+/// A head that was read.
+#[derive(Debug)]
+struct Head {
+    /// `None` if the message is passed over.
+    message: Option<(MessageLine, Headers)>,
+    /// Where the body begins.
+    start: usize,
+    /// Where it ends.
+    end: usize,
 }
 
 impl SipReader {
+    /// A reader for a stream over which strangers' messages come, too: a message that cannot be read is
+    /// passed over, as a datagram is, so that none of them can end the stream. Only what leaves the end of
+    /// a message unknown, or is too long, does that.
+    #[must_use]
+    pub fn lenient() -> Self {
+        Self { lenient: true, ..Self::default() }
+    }
+
     /// Whether empty lines came between messages since this was asked last: who is at the other end lives.
     pub fn take_blank(&mut self) -> bool {
         std::mem::take(&mut self.blank)
@@ -134,14 +155,16 @@ impl SipReader {
     /// When the stream cannot be read on: close the channel.
     pub fn next(&mut self, input: &mut &[u8]) -> Result<Option<SipMessage>, SipError> {
         loop {
-            if let Some((_, _, _, end)) = self.head {
+            if let Some(end) = self.head.as_ref().map(|head| head.end) {
                 if !self.take_until(end, input) {
                     return Ok(None);
                 }
-                let Some((line, headers, start, _)) = self.head.take() else { return Ok(None) };
+                let Some(Head { message, start, .. }) = self.head.take() else { return Ok(None) };
                 let whole = Bytes::from(std::mem::take(&mut self.waiting));
                 self.searched = 0;
-                return Ok(Some(SipMessage { line, headers, body: whole.slice(start..) }));
+                if let Some((line, headers)) = message {
+                    return Ok(Some(SipMessage { line, headers, body: whole.slice(start..) }));
+                }
             }
             if !self.take_head(input)? {
                 return Ok(None);
@@ -183,12 +206,44 @@ impl SipReader {
         self.waiting.truncate(start);
         *input = input.get(start.saturating_sub(before)..).unwrap_or_default();
 
-        let (line, headers) = SipMessage::parse_head(&Bytes::copy_from_slice(&self.waiting))?;
-        let ContentLength(length) = headers.get_named().map_err(|_| SipError::NoLength)?;
+        let (message, length) = if self.lenient {
+            let message = SipMessage::parse_head(&readable(&self.waiting)).ok();
+            let stated = message.as_ref().and_then(|(_, headers)| headers.try_get_named());
+            let length = match stated {
+                Some(length) => length.ok().map(|ContentLength(length)| length),
+                None => stated_length(&self.waiting),
+            };
+            (message, length.ok_or(SipError::NoLength)?)
+        } else {
+            let (line, headers) = SipMessage::parse_head(&Bytes::copy_from_slice(&self.waiting))?;
+            let ContentLength(length) = headers.get_named().map_err(|_| SipError::NoLength)?;
+            (Some((line, headers)), length)
+        };
         let end = start.checked_add(length).filter(|end| *end <= MAX_SIP_MESSAGE);
-        self.head = Some((line, headers, start, end.ok_or(SipError::TooLong)?));
+        self.head = Some(Head { message, start, end: end.ok_or(SipError::TooLong)? });
         Ok(true)
     }
+}
+
+/// A head as text, with signs in place of what is none; a CR alone, at which the parser of lines would
+/// stop, becomes a space.
+fn readable(head: &[u8]) -> Bytes {
+    let mut bytes = head.to_vec();
+    for (at, byte) in bytes.iter_mut().enumerate() {
+        if *byte == b'\r' && head.get(at + 1) != Some(&b'\n') {
+            *byte = b' ';
+        }
+    }
+    Bytes::from(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// The length in a head of which nothing else need be readable.
+fn stated_length(head: &[u8]) -> Option<usize> {
+    head.split(|byte| *byte == b'\n').find_map(|line| {
+        let (name, value) = std::str::from_utf8(line).ok()?.split_once(':')?;
+        let is_length = ["Content-Length", "l"].iter().any(|it| name.trim().eq_ignore_ascii_case(it));
+        is_length.then(|| value.trim().parse().ok())
+    })?
 }
 
 #[cfg(test)]
@@ -196,7 +251,10 @@ mod tests {
     use super::*;
 
     fn read_all(stream: &[u8], segment: usize) -> Result<Vec<SipMessage>, SipError> {
-        let mut reader = SipReader::default();
+        read_with(SipReader::default(), stream, segment)
+    }
+
+    fn read_with(mut reader: SipReader, stream: &[u8], segment: usize) -> Result<Vec<SipMessage>, SipError> {
         let mut messages = Vec::new();
         for mut piece in stream.chunks(segment) {
             while let Some(message) = reader.next(&mut piece)? {
@@ -228,6 +286,37 @@ mod tests {
             let huge = format!("MESSAGE sips:a@b SIP/2.0\r\nContent-Length: {length}\r\n\r\n");
             assert_eq!(read_all(huge.as_bytes(), 7).unwrap_err(), SipError::TooLong);
         }
+    }
+
+    #[test]
+    fn a_lenient_reader_passes_over_what_it_cannot_read_and_goes_on() {
+        let many = format!("BYE sip:a@b SIP/2.0\r\n{}", "a: b\r\n".repeat(MAX_HEADERS + 1));
+        let good = b"BYE sip:b@c SIP/2.0\r\nl: 1\r\n\r\nx";
+        for (bad, kept) in [
+            (&b"MESSAGE sip:a@b SIP/2.0\r\nFrom: \xff\xfe\r\n"[..], true),
+            (b"MESSAGE sip:a@b SIP/2.0\r\nSubject: a\rb\r\n", true),
+            (b"MESSAGE sip:a@b SIP/2.0\r\nSubject: a\n\nb\r\n", true),
+            (many.as_bytes(), false),
+            (b"GET / HTTP/1.1\r\n", false),
+            (b"\xff\xfe\r\n", false),
+        ] {
+            let stream = [bad, b"Content-Length: 7\r\n\r\nl: 9\r\n\r", good].concat();
+            for segment in [1, 5, stream.len()] {
+                let messages = read_with(SipReader::lenient(), &stream, segment).unwrap();
+                let bodies: Vec<_> = messages.iter().map(|message| &message.body[..]).collect();
+                let all = [&b"l: 9\r\n\r"[..], b"x"];
+                assert_eq!(bodies, all[usize::from(!kept)..], "{}", String::from_utf8_lossy(bad));
+            }
+        }
+    }
+
+    #[test]
+    fn a_lenient_reader_ends_where_the_end_of_a_message_is_unknown() {
+        let read = |stream: &[u8]| read_with(SipReader::lenient(), stream, 7).unwrap_err();
+        assert_eq!(read(b"HTTP/1.1 400 Bad Request\r\n\r\n"), SipError::NoLength);
+        assert_eq!(read(b"\xff\r\nContent-Length: -1\r\n\r\n"), SipError::NoLength);
+        assert_eq!(read(b"\xff\r\nContent-Length: 65536\r\n\r\n"), SipError::TooLong);
+        assert_eq!(read(&vec![b'a'; 2 * MAX_SIP_MESSAGE]), SipError::TooLong);
     }
 
     #[test]

@@ -22,10 +22,13 @@ use crate::peer::messages::{
 use crate::recorded::NOW;
 use crate::supervision::{Actor, Environment, Outlet, Port, RootHandle, Scope, start_root};
 use crate::swarm::messages::{ConversationError, ConversationMessage, OfferedIn, Outgoing};
-use crate::virtual_time::until;
+use crate::virtual_time::{pass, until};
 
 /// The one conversation.
 pub(super) const CONVERSATION: ConversationId = ConversationId([0xc0; 20]);
+
+/// How long the disk may take, in true time.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How long an answer may take, in the time of the test.
 const SOON: Duration = Duration::from_secs(3600);
@@ -533,6 +536,23 @@ impl Person {
         self.event(|view| view.state == TransferState::Done).await
     }
 
+    /// As [`Self::done`], while time passes: as much as it takes, for work of the disk takes none of it.
+    pub(super) async fn done_in_time(&self) -> TransferView {
+        let started = std::time::Instant::now();
+        loop {
+            while let Ok(NodeEvent { event: Event::Transfer { transfer }, .. }) =
+                self.events.lock().unwrap().try_recv()
+            {
+                if transfer.state == TransferState::Done {
+                    return transfer;
+                }
+            }
+            assert!(started.elapsed() < PATIENCE, "it never came: {:?}", self.list().await);
+            pass(1).await;
+            self.list().await;
+        }
+    }
+
     pub(super) async fn running(&self) -> TransferView {
         self.event(|view| view.state == TransferState::Running).await
     }
@@ -566,7 +586,7 @@ impl Person {
                 self.list().await;
                 tokio::task::yield_now().await;
             }
-            crate::virtual_time::pass(60).await;
+            pass(60).await;
         }
         assert_eq!(self.list().await[0].state, TransferState::Waiting);
     }

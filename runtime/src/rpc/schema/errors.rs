@@ -232,6 +232,7 @@ fn sip_code(error: &SipError) -> ErrorCode {
             SendFailure::NotRegistered => ErrorCode::NotReady,
             SendFailure::TooLong(_)
             | SendFailure::TooLongForUdp(_)
+            | SendFailure::Insecure
             | SendFailure::Login(_)
             | SendFailure::Refused { .. } => ErrorCode::Refused,
             SendFailure::Busy => ErrorCode::Busy,

@@ -38,11 +38,11 @@ impl Credentials {
         response: &SipMessage,
         proxy: bool,
         answered: &mut Vec<(bool, String)>,
-        is_allowed: impl Fn(&str) -> bool,
+        is_allowed: impl Fn(&Challenge) -> bool,
     ) -> Result<(), SipProblem> {
         let name = if proxy { Name::PROXY_AUTHENTICATE } else { Name::WWW_AUTHENTICATE };
         let offered = response.headers.get_raw(&name).flat_map(|value| challenges(value.as_str()));
-        let usable = offered.filter_map(|value| Challenge::read(&value)).filter(|it| is_allowed(&it.realm));
+        let usable = offered.filter_map(|value| Challenge::read(&value)).filter(|it| is_allowed(it));
         // The strongest; of equal ones the first.
         let best = usable.reduce(|best, next| if next.algorithm > best.algorithm { next } else { best });
         let challenge = best.ok_or(SipProblem::NoUsableChallenge)?;
@@ -54,13 +54,37 @@ impl Credentials {
         if answered.len() >= MAX_CHALLENGES {
             return Err(SipProblem::EndlessChallenges);
         }
-        self.forget(&key);
+        answered.push(key);
+        self.keep(Known { proxy, challenge, count: 0 });
+        Ok(())
+    }
+
+    fn keep(&mut self, known: Known) {
+        self.forget(&(known.proxy, known.challenge.realm.clone()));
         if self.known.len() >= MAX_REALMS {
             self.known.remove(0);
         }
-        answered.push(key);
-        self.known.push(Known { proxy, challenge, count: 0 });
-        Ok(())
+        self.known.push(known);
+    }
+
+    /// Takes over those challenges of `others` whose realm `own` has.
+    pub(super) fn adopt(&mut self, others: Self, own: &Self) {
+        for known in others.known {
+            if own.knows(&known.challenge.realm) {
+                self.keep(known);
+            }
+        }
+    }
+
+    /// Whether an answer to this challenge of the same realm would give away more than the answers to those
+    /// that are known: a weaker hash, or one that whoever asks can prepare for.
+    pub(super) fn forbids(&self, asked: &Challenge) -> bool {
+        let mut known = self.known.iter().map(|it| &it.challenge).filter(|it| it.realm == asked.realm);
+        known.any(|it| asked.algorithm < it.algorithm || (it.has_qop() && !asked.has_qop()))
+    }
+
+    pub(super) const fn is_empty(&self) -> bool {
+        self.known.is_empty()
     }
 
     fn forget(&mut self, (proxy, realm): &(bool, String)) {
@@ -72,10 +96,24 @@ impl Credentials {
         self.known.iter().any(|it| it.challenge.realm == realm)
     }
 
-    /// The header lines that answer all challenges for one request.
-    pub(super) fn lines(&mut self, login: Login<'_>, method: &str, uri: &str, tokens: &mut Tokens) -> String {
+    /// The header lines that answer all challenges for one request: these, and `more` of its own, which
+    /// go before these where both have one of a realm.
+    pub(super) fn lines(
+        &mut self,
+        more: Option<&mut Self>,
+        login: Login<'_>,
+        method: &str,
+        uri: &str,
+        tokens: &mut Tokens,
+    ) -> String {
         let mut lines = String::new();
-        for known in &mut self.known {
+        let more = more.map_or(&mut [][..], |more| &mut more.known[..]);
+        let is_other = |known: &Known, own: &[Known]| {
+            !own.iter().any(|it| it.proxy == known.proxy && it.challenge.realm == known.challenge.realm)
+        };
+        let mut all: Vec<&mut Known> = self.known.iter_mut().filter(|it| is_other(it, more)).collect();
+        all.extend(more);
+        for known in all {
             // A nonce is used up long before the count is.
             known.count = known.count.saturating_add(1);
             let name = if known.proxy { "Proxy-Authorization" } else { "Authorization" };

@@ -6,10 +6,12 @@ use bytes::Bytes;
 use ezk_sip_types::{Method, Name};
 
 use super::super::address::SipAddress;
+use super::super::digest::Challenge;
 use super::super::fields::{display_name, parameter};
 use super::super::response::response;
 use super::super::stream::SipMessage;
-use super::client::Purpose;
+use super::client::{ClientTransaction, Purpose};
+use super::credentials::Credentials;
 use super::registering::Standing;
 use super::server::MAX_ANSWER;
 use super::{Action, Dialog, Draft, SipAgent, SipProblem, Transport, reason};
@@ -24,6 +26,10 @@ pub const MAX_DATAGRAM: usize = 1300;
 
 /// Messages on their way at once.
 pub const MAX_OUTGOING: usize = 64;
+
+/// Most bytes of a challenge that are repeated in a message over UDP: realm, nonce and opaque value together.
+/// Those of servers have less than two hundred; with more, no text would fit beside the answer.
+const MAX_REPEATED: usize = 400;
 
 /// Longest name of a sender, in letters.
 const MAX_NAME: usize = 128;
@@ -52,6 +58,9 @@ pub(super) struct Outgoing {
     to: SipAddress,
     text: String,
     dialog: Dialog,
+    /// The challenges that were put to this message. Whom it is for can put them, too, so that others do not
+    /// get their answers.
+    pub(super) challenges: Credentials,
 }
 
 /// Why a message was not sent, or not taken.
@@ -67,6 +76,9 @@ pub enum SendFailure {
     /// Longer than [`MAX_DATAGRAM`], over UDP.
     #[error("over UDP a message has at most {MAX_DATAGRAM} bytes, this one {0}; use TCP or TLS")]
     TooLongForUdp(usize),
+    /// A `sips` address, and the path is not under TLS.
+    #[error("a sips address can be written to over TLS only")]
+    Insecure,
     /// [`MAX_OUTGOING`] are on their way.
     #[error("{MAX_OUTGOING} messages are on their way; wait until one has arrived")]
     Busy,
@@ -98,6 +110,8 @@ impl SipAgent {
             Some(SendFailure::NotRegistered)
         } else if text.len() > MAX_TEXT {
             Some(SendFailure::TooLong(text.len()))
+        } else if to.is_secure() && self.identity.transport != Transport::Tls {
+            Some(SendFailure::Insecure)
         } else if under_way.count() >= MAX_OUTGOING {
             Some(SendFailure::Busy)
         } else {
@@ -107,11 +121,8 @@ impl SipAgent {
             self.sent(id, Err(failure));
         } else {
             let dialog = Dialog::new(&mut self.tokens);
-            self.send_message(
-                now,
-                Outgoing { id, to: to.clone(), text: text.to_owned(), dialog },
-                Vec::new(),
-            );
+            let (to, text, challenges) = (to.clone(), text.to_owned(), Credentials::default());
+            self.send_message(now, Outgoing { id, to, text, dialog, challenges }, Vec::new());
         }
         self.take_actions()
     }
@@ -133,9 +144,15 @@ impl SipAgent {
             Some(length) if self.identity.transport == Transport::Udp && length > MAX_DATAGRAM => {
                 // It was written to know its length.
                 self.actions.pop();
-                let is_other =
-                    |purpose: &Purpose| !matches!(purpose, Purpose::Message(other) if other.id == id);
-                self.transactions.retain(|_, it| is_other(&it.purpose));
+                let is_it = |purpose: &Purpose| matches!(purpose, Purpose::Message(it) if it.id == id);
+                let begun = self.transactions.extract_if(.., |_, it| is_it(&it.purpose)).next();
+                // Without the answers to challenges of before it may fit; the server asks again if it must.
+                if let Some((_, ClientTransaction { purpose: Purpose::Message(message), answered, .. })) =
+                    begun.filter(|_| !self.for_messages.is_empty())
+                {
+                    self.for_messages = Credentials::default();
+                    return self.send_message(now, message, answered);
+                }
                 Some(SendFailure::TooLongForUdp(length))
             }
             Some(_) => None,
@@ -149,19 +166,30 @@ impl SipAgent {
     pub(super) fn message_answered(
         &mut self,
         now: Moment,
-        message: Outgoing,
+        mut message: Outgoing,
         status: u16,
         response: &SipMessage,
         mut answered: Vec<(bool, String)>,
     ) {
         match status {
-            200..300 => self.sent(message.id, Ok(())),
+            200..300 => {
+                // Answered before they are put again only if it is our own server that puts them.
+                self.for_messages.adopt(message.challenges, &self.for_register);
+                self.sent(message.id, Ok(()));
+            }
             401 | 407 => {
-                // Whom we write to can put challenges, too, and is to learn nothing that the password makes:
-                // only the server's own realm is answered, unless a proxy asks.
+                // Whom we write to can put challenges, too, as a proxy or with the realm of our server, and
+                // cannot be told from it. So they get no more than our server does: nothing weaker than what
+                // answers it, and for other realms, which only proxies may have, a text of ours is in the
+                // hash. A password that is easily guessed can be guessed from that still.
                 let (proxy, known) = (status == 407, &self.for_register);
-                let is_allowed = |realm: &str| proxy || known.knows(realm);
-                match self.for_messages.challenged(response, proxy, &mut answered, is_allowed) {
+                let is_udp = self.identity.transport == Transport::Udp;
+                let is_allowed = |asked: &Challenge| {
+                    let fits = !is_udp || asked.repeated_length() <= MAX_REPEATED;
+                    let trusted = known.knows(&asked.realm) || (proxy && asked.has_qop());
+                    fits && trusted && !known.forbids(asked)
+                };
+                match message.challenges.challenged(response, proxy, &mut answered, is_allowed) {
                     Ok(()) => self.send_message(now, message, answered),
                     Err(problem) => self.sent(message.id, Err(SendFailure::Login(problem))),
                 }

@@ -183,3 +183,95 @@ fn other_requests_are_answered_as_what_they_are() {
     played.hear(&incoming(1, "", "").replace("MESSAGE", "ACK"));
     assert!(played.done.is_empty());
 }
+
+const PROXY: &str = "407 Proxy Authentication Required";
+
+/// Registered for an hour, after this challenge.
+fn challenged(transport: Transport, challenge: &str) -> Played {
+    let mut played = Played::connected(transport);
+    let request = played.one_request("REGISTER");
+    played.answer(&request, "401 Unauthorized", challenge);
+    let request = played.one_request("REGISTER");
+    played.accept(&request, 3600);
+    played.done.clear();
+    played
+}
+
+fn send(played: &mut Played, id: u64) -> SipMessage {
+    played.act(|agent, now| agent.send(now, id, &bob(), "x"));
+    played.one_request("MESSAGE")
+}
+
+#[test]
+fn answers_to_the_own_server_go_with_later_messages_and_those_to_others_do_not() {
+    let mut played = challenged(Transport::Tcp, CHALLENGE);
+    for (id, realm) in [(1, "example.org"), (2, "proxy")] {
+        let request = send(&mut played, id);
+        assert!(!header(&request, "Proxy-Authorization").contains("proxy"));
+        played.answer(&request, PROXY, &CHALLENGE.replace("WWW-", "Proxy-").replace("example.org", realm));
+        let request = played.one_request("MESSAGE");
+        let own = format!("realm=\"{realm}\"");
+        let answers = request.headers.get_raw(&ezk_sip_types::Name::PROXY_AUTHORIZATION);
+        assert_eq!(answers.filter(|it| it.as_str().contains(&own)).count(), 1);
+        played.answer(&request, "200 OK", "");
+    }
+    let request = send(&mut played, 3);
+    let answers: Vec<_> = request.headers.get_raw(&ezk_sip_types::Name::PROXY_AUTHORIZATION).collect();
+    assert_eq!(answers.len(), 1);
+    assert!(answers[0].as_str().contains("example.org") && answers[0].as_str().contains("nc=00000004"));
+}
+
+#[test]
+fn long_challenges_of_a_callee_do_not_end_messages_over_udp() {
+    let mut played = challenged(Transport::Udp, CHALLENGE);
+    let proxy = CHALLENGE.replace("WWW-", "Proxy-");
+    let request = send(&mut played, 1);
+    played.answer(&request, PROXY, &proxy.replace("abc", &"n".repeat(1000)));
+    assert_eq!(played.results(), [(1, Err(SendFailure::Login(SipProblem::NoUsableChallenge)))]);
+    // One that is as long as may be, and is kept.
+    let request = send(&mut played, 2);
+    played.answer(&request, PROXY, &proxy.replace("abc", &"n".repeat(380)));
+    let request = played.one_request("MESSAGE");
+    played.answer(&request, "200 OK", "");
+    // A text that fits without the answer goes out without.
+    played.act(|agent, now| agent.send(now, 3, &bob(), &"x".repeat(600)));
+    let request = played.one_request("MESSAGE");
+    assert_eq!(header(&request, "Proxy-Authorization"), "");
+    played.answer(&request, "200 OK", "");
+    assert_eq!(played.results()[1..], [(2, Ok(())), (3, Ok(()))]);
+}
+
+#[test]
+fn nothing_weaker_is_answered_for_a_message_than_for_the_registration() {
+    let strong = CHALLENGE.replace("nonce", "algorithm=SHA-256, nonce");
+    let proxy = |challenge: &str| challenge.replace("WWW-", "Proxy-");
+    let other = proxy(CHALLENGE).replace("example.org", "proxy");
+    let without = |challenge: &str| challenge.replace(", qop=\"auth\"", "");
+    for (challenge, answered) in [
+        (proxy(&strong), true),
+        (proxy(CHALLENGE), false),
+        (without(&proxy(&strong)), false),
+        (other.clone(), true),
+        (without(&other), false),
+    ] {
+        let mut played = challenged(Transport::Tcp, &strong);
+        let request = send(&mut played, 1);
+        played.answer(&request, PROXY, &challenge);
+        assert_eq!(played.sent().len(), usize::from(answered), "{challenge}");
+        assert_eq!(played.results().len(), usize::from(!answered));
+    }
+}
+
+#[test]
+fn a_secure_address_is_written_to_over_tls_only() {
+    for transport in [Transport::Udp, Transport::Tcp, Transport::Tls] {
+        let mut played = Played::registered(transport);
+        played.act(|agent, now| agent.send(now, 1, &"sips:bob@example.org".parse().unwrap(), "x"));
+        let sent = played.sent().len();
+        if transport == Transport::Tls {
+            assert_eq!(sent, 1);
+        } else {
+            assert_eq!((sent, played.results()), (0, vec![(1, Err(SendFailure::Insecure))]));
+        }
+    }
+}

@@ -216,6 +216,8 @@ pub struct SipAgent {
     failures: u32,
     /// How long a registration is asked for.
     expiry: Duration,
+    /// Whether the server wanted a longer time since the attempt was begun.
+    raised: bool,
     /// The contact that the server knows, if it may differ from that of the path.
     known_contact: Option<SocketAddr>,
     register: Dialog,
@@ -267,6 +269,7 @@ impl SipAgent {
             standing: Standing::Stopped,
             failures: 0,
             expiry,
+            raised: false,
             known_contact: None,
             register,
             for_register: Credentials::default(),
@@ -328,19 +331,20 @@ impl SipAgent {
         &mut self,
         now: Moment,
         draft: &Draft<'_>,
-        purpose: Purpose,
+        mut purpose: Purpose,
         answered: Vec<(bool, String)>,
     ) -> Option<Bytes> {
         let Path::Open(path) = &self.path else { return None };
         let branch = format!("z9hG4bK{}", self.tokens.text());
         let SipIdentity { address, transport, login, password, .. } = &self.identity;
-        let credentials = match purpose {
-            Purpose::Register => &mut self.for_register,
-            Purpose::Alive | Purpose::Message(_) => &mut self.for_messages,
+        let (credentials, more_credentials) = match &mut purpose {
+            Purpose::Register => (&mut self.for_register, None),
+            Purpose::Alive => (&mut self.for_messages, None),
+            Purpose::Message(message) => (&mut self.for_messages, Some(&mut message.challenges)),
         };
         let login = Login { name: login, password: &password.0 };
         let Draft { method, uri, to, dialog, more, body } = draft;
-        let lines = credentials.lines(login, method, uri, &mut self.tokens);
+        let lines = credentials.lines(more_credentials, login, method, uri, &mut self.tokens);
         let text = format!(
             "{method} {uri} SIP/2.0\r\n\
              Via: SIP/2.0/{via} {local};rport;branch={branch}\r\n\

@@ -83,6 +83,8 @@ pub(super) enum Standing {
     Registered {
         until: Moment,
         renew: Moment,
+        /// Why the server did not renew it when it was last asked.
+        refused: Option<SipProblem>,
     },
     Resting {
         again: Moment,
@@ -144,11 +146,12 @@ impl SipAgent {
     /// at the latest.
     #[must_use]
     pub fn stop(&mut self, now: Moment) -> Vec<Action> {
-        let registered = matches!(self.standing, Standing::Registered { .. });
-        if registered && matches!(self.path, Path::Open(_)) {
+        let leaving = matches!(self.standing, Standing::Leaving { .. });
+        // Whatever happened since, the server may still have what it once took.
+        if !leaving && self.known_contact.is_some() && matches!(self.path, Path::Open(_)) {
             self.standing = Standing::Leaving { end: now.plus(LEAVING) };
             self.send_register(now, Duration::ZERO, Vec::new());
-        } else if !matches!(self.standing, Standing::Leaving { .. }) {
+        } else if !leaving {
             self.end();
         }
         self.take_actions()
@@ -156,6 +159,7 @@ impl SipAgent {
 
     fn attempt(&mut self, now: Moment) {
         self.standing = Standing::Trying;
+        self.raised = false;
         self.actions.push(Action::Status(Registration::Trying));
         match self.path {
             Path::Closed => {
@@ -214,9 +218,11 @@ impl SipAgent {
             200..300 => self.accepted(now, response, seen),
             423 => {
                 let least = number(response, &Name::MIN_EXPIRES).map(Duration::from_secs);
-                // A longer time is asked for once, and then kept.
-                match least.filter(|least| *least > self.expiry && *least <= LONGEST_EXPIRY) {
+                let is_fit = |least: &Duration| *least > self.expiry && *least <= LONGEST_EXPIRY;
+                // A longer time is asked for once in an attempt, and then kept.
+                match least.filter(|least| !self.raised && is_fit(least)) {
                     Some(least) => {
+                        self.raised = true;
                         self.expiry = least;
                         self.send_register(now, least, answered);
                     }
@@ -247,7 +253,7 @@ impl SipAgent {
         // Those that were cut off together do not all come back in the same second.
         let early = RENEW_BEFORE.mul_f64(1.0 + self.tokens.fraction() / 2.0).min(granted / 2);
         let until = now.plus(granted);
-        self.standing = Standing::Registered { until, renew: now.plus(granted - early) };
+        self.standing = Standing::Registered { until, renew: now.plus(granted - early), refused: None };
         let alive = now.plus(self.keep_alive_pause());
         if let Path::Open(path) = &mut self.path {
             path.alive = alive;
@@ -255,7 +261,8 @@ impl SipAgent {
         self.actions.push(Action::Status(Registration::Registered { until }));
     }
 
-    /// Pauses after a failure; the path, if there is one, is kept.
+    /// Pauses after a failure; the path, if there is one, is kept. A registration that the server only does
+    /// not renew lasts until it ends.
     fn rest(&mut self, now: Moment, problem: SipProblem, wanted: Option<Duration>) {
         let doubled = FIRST_PAUSE.saturating_mul(1 << self.failures.min(16)).min(LONGEST_PAUSE);
         let pause = match problem {
@@ -267,6 +274,18 @@ impl SipAgent {
         let pause = wanted.map_or(pause, |wanted| pause.max(wanted.min(MAX_RETRY_AFTER)));
         self.failures = self.failures.saturating_add(1);
         let again = now.plus(pause);
+        if let (Standing::Registered { until, renew, refused }, SipProblem::Refused { .. }) =
+            (&mut self.standing, &problem)
+            && now < *until
+        {
+            *renew = again;
+            *refused = Some(problem);
+            return;
+        }
+        self.rest_until(again, problem);
+    }
+
+    fn rest_until(&mut self, again: Moment, problem: SipProblem) {
         self.standing = Standing::Resting { again };
         self.actions.push(Action::Status(Registration::Failed { problem, again }));
     }
@@ -315,15 +334,20 @@ impl SipAgent {
     }
 
     pub(super) fn registration_tick(&mut self, now: Moment) {
-        match self.standing {
-            Standing::Leaving { end } if now >= end => return self.end(),
-            Standing::Resting { again } if now >= again => self.attempt(now),
-            Standing::Registered { until, renew } if now >= renew => {
-                self.standing = Standing::Registered { until, renew: until };
-                if now >= until {
-                    self.attempt(now);
-                } else {
+        match &mut self.standing {
+            Standing::Leaving { end } if now >= *end => return self.end(),
+            Standing::Resting { again } if now >= *again => self.attempt(now),
+            Standing::Registered { until, renew, refused } if now >= *until || now >= *renew => {
+                if now < *until {
+                    *renew = *until;
+                    self.raised = false;
                     self.send_register(now, self.expiry, Vec::new());
+                } else if let Some(problem) = refused.take().filter(|_| now < *renew) {
+                    // The pause that the refusal began goes on.
+                    let again = *renew;
+                    self.rest_until(again, problem);
+                } else {
+                    self.attempt(now);
                 }
             }
             _ => {}
@@ -365,7 +389,7 @@ impl SipAgent {
         let standing = match self.standing {
             Standing::Leaving { end } => Some(end),
             Standing::Resting { again } => Some(again),
-            Standing::Registered { renew, .. } => Some(renew),
+            Standing::Registered { until, renew, .. } => Some(renew.min(until)),
             Standing::Stopped | Standing::Trying => None,
         };
         let (alive, pong) = match &self.path {

@@ -332,3 +332,83 @@ fn responses_to_nothing_are_nothing() {
     played.hear(&text(branch, "REGISTER"));
     assert!(played.is_registered());
 }
+
+/// An account whose renewal is due, and the request for it.
+fn renewing() -> (Played, SipMessage) {
+    let mut played = Played::connected(Transport::Tcp);
+    let request = played.one_request("REGISTER");
+    played.accept(&request, 600);
+    played.done.clear();
+    for _ in 0..600 {
+        played.pass(1);
+        played.done.retain(|it| !matches!(it, Action::Send(bytes) if &bytes[..] == b"\r\n\r\n"));
+        if let Some(renewal) = played.sent().pop() {
+            return (played, renewal);
+        }
+    }
+    panic!("it is not renewed");
+}
+
+#[test]
+fn a_refused_renewal_leaves_the_registration_as_it_is_and_is_tried_again() {
+    let (mut played, renewal) = renewing();
+    played.answer(&renewal, "503 Service Unavailable", "");
+    assert!(played.is_registered());
+    assert_eq!(played.done, [], "it is no news");
+    played.act(|agent, now| agent.send(now, 1, &"sip:bob@example.org".parse().unwrap(), "x"));
+    let _ = played.one_request("MESSAGE");
+    let renewal = played.next_request("REGISTER");
+    played.accept(&renewal, 600);
+    played.done.clear();
+    played.pass(120);
+    assert!(played.is_registered());
+}
+
+#[test]
+fn a_registration_that_ends_unrenewed_is_told_and_the_pause_goes_on() {
+    let (mut played, renewal) = renewing();
+    let refused = played.now;
+    played.answer(&renewal, "503 Service Unavailable", "Retry-After: 900\r\n");
+    assert!(played.is_registered());
+    while played.is_registered() {
+        played.pass(1);
+        assert!(played.now.since(refused) < secs(120), "it lasts too long");
+    }
+    assert!(matches!(played.last_failure().0, SipProblem::Refused { status: 503, .. }));
+    played.done.clear();
+    played.pass(700);
+    assert!(!played.done.contains(&Action::Status(Registration::Trying)));
+    played.pass(200);
+    assert!(played.done.contains(&Action::Status(Registration::Trying)));
+}
+
+#[test]
+fn who_stops_takes_back_what_the_server_may_still_have() {
+    // While it rests, and while it tries again.
+    for tries_again in [false, true] {
+        let (mut played, renewal) = renewing();
+        played.answer(&renewal, "403 Forbidden", "Retry-After: 200\r\n");
+        played.pass(if tries_again { 201 } else { 150 });
+        assert!(!played.is_registered());
+        let _ = played.sent();
+        played.act(SipAgent::stop);
+        let request = played.one_request("REGISTER");
+        assert_eq!(header(&request, "Expires"), "0");
+        played.answer(&request, "200 OK", "");
+        assert_eq!(played.done.last(), Some(&Action::Status(Registration::Stopped)));
+    }
+}
+
+#[test]
+fn a_longer_time_is_asked_for_once_in_an_attempt() {
+    let mut played = Played::connected(Transport::Tcp);
+    let request = played.one_request("REGISTER");
+    played.answer(&request, "423 Interval Too Brief", "Min-Expires: 7200\r\n");
+    let request = played.one_request("REGISTER");
+    played.answer(&request, "423 Interval Too Brief", "Min-Expires: 7201\r\n");
+    assert!(played.sent().is_empty());
+    assert!(matches!(played.last_failure().0, SipProblem::Refused { status: 423, .. }));
+    let request = played.next_request("REGISTER");
+    played.answer(&request, "423 Interval Too Brief", "Min-Expires: 7201\r\n");
+    assert_eq!(header(&played.one_request("REGISTER"), "Expires"), "7201");
+}
