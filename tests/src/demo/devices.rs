@@ -8,11 +8,16 @@
 use std::path::Path;
 use std::time::Instant;
 
-use skep::rpc::schema::{NameParams, PeopleParams, RegisterParams, RenameParams, RevokeParams, method};
+use skep::rpc::schema::{
+    NameParams, PeopleParams, ProfileSetParams, ProfileShowParams, RegisterParams, RenameParams,
+    RevokeParams, method,
+};
 use skep::{ConversationId, DeviceId, Event};
 
 use super::report::Report;
-use crate::harness::{Mark, NameServer, NodeSetup, Person, Place, Result, check, long_file, same_history};
+use crate::harness::{
+    Mark, NameServer, NodeSetup, PICTURE, Person, Place, Result, check, long_file, same_history, until,
+};
 
 /// The name that Ada registers.
 const NAME: &str = "ada";
@@ -68,6 +73,7 @@ pub(super) async fn play(report: &mut Report, place: &Path) -> Result<()> {
     let mut cast = Cast { desk, phone, tablet, bea };
     sync(report, &mut cast, friends, group).await?;
     name(report, &mut cast).await?;
+    photo(report, &mut cast).await?;
     file(report, &mut cast, group, place).await?;
     revoke(report, &mut cast, friends).await?;
 
@@ -138,6 +144,30 @@ async fn name(report: &mut Report, cast: &mut Cast) -> Result<()> {
         check(shown.values().any(|name| name == NAME), || format!("{NAME} to be shown, not {shown:?}"))?;
     }
     report.done(&format!("{NAME:?} was registered at the desk, and is found and shown on every node"));
+    Ok(())
+}
+
+async fn photo(report: &mut Report, cast: &mut Cast) -> Result<()> {
+    report.step("show a photo");
+    let Cast { desk, phone, tablet, bea } = cast;
+    let (account, picture) = (desk.local, Some(PICTURE.to_owned()));
+    let params = ProfileSetParams { account, name: None, picture, picture_file: None };
+    desk.node.call(method::ProfileSet, params).await?;
+    let begun = Instant::now();
+    for person in [phone, tablet, bea] {
+        let name = person.node.name().to_owned();
+        let seen = async || {
+            let params = ProfileShowParams { account: person.local, person: Some(desk.id.to_string()) };
+            let shown = person.node.call(method::ProfileShow, params).await?;
+            Ok((!shown.picture.is_empty()).then_some(shown))
+        };
+        let shown = until(&name, "the photo", seen).await?;
+        check(shown.name == "Ada", || format!("\"Ada\" to be the name, not {:?}", shown.name))?;
+    }
+    report.done(&format!(
+        "set at the desk, it is on the other devices and at Bea's after {:.1?}",
+        begun.elapsed()
+    ));
     Ok(())
 }
 

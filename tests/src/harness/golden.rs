@@ -12,6 +12,9 @@ use skep_protocol::keys::PrivateKey;
 
 use super::{Failure, Result};
 
+/// A picture that somebody shows: a PNG of four by four pixels, each of another colour, in base64.
+pub const PICTURE: &str = "iVBORw0KGgoAAAANSUhEUgAAAAQAAAAECAIAAAAmkwkpAAAAPElEQVR4nAXBIQIAMAQF0J9l2UmWZXknkeVlJ5Fl2Yn2HgCcc9y9qkBEqhoR3Q1mNrP33sxARO69mbm7H7d7E7EHlkVEAAAAAElFTkSuQmCC";
+
 /// A file of the golden vectors.
 #[must_use]
 pub fn vector(path: &str) -> PathBuf {

@@ -27,7 +27,7 @@ pub use crowd::{Accounts, Agreement, Arrival, Crowd, Guests, Spread};
 pub use delay_line::DelayLine;
 pub use error::{Failure, Result};
 pub use event_log::{EventLog, Mark};
-pub use golden::{Golden, vector};
+pub use golden::{Golden, PICTURE, vector};
 pub use long_file::{file_hash, long_file};
 pub use name_server::NameServer;
 pub use network::{DHT_PORT, HUB, Network, Place, no_namespaces};

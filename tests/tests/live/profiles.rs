@@ -6,13 +6,10 @@ use std::path::Path;
 use skep::rpc::schema::{PeopleParams, ProfileSetParams, ProfileShowParams, method};
 use skep::{AccountId, PersonView};
 use skep_tests::daemon::{Daemon, DaemonAccount};
-use skep_tests::harness::{Newcomer, Person, run, until};
+use skep_tests::harness::{Newcomer, PICTURE, Person, run, until};
 use skep_tests::live::{Direction, Feature, Lab};
 
 use super::pair::Pair;
-
-/// A picture of four by four pixels.
-const PICTURE: &str = "iVBORw0KGgoAAAANSUhEUgAAAAQAAAAECAIAAAAmkwkpAAAAPElEQVR4nAXBIQIAMAQF0J9l2UmWZXknkeVlJ5Fl2Yn2HgCcc9y9qkBEqhoR3Q1mNrP33sxARO69mbm7H7d7E7EHlkVEAAAAAElFTkSuQmCC";
 
 async fn set(person: &mut Person, name: Option<&str>, picture: Option<&str>) {
     let (account, name) = (person.local, name.map(str::to_owned));

@@ -12,12 +12,9 @@ use skep::rpc::schema::{
 };
 use skep::{AccountId, ConversationId, Event, PersonView};
 use skep_protocol::profile::ProfileDigest;
-use skep_tests::harness::{Golden, Mark, NodeSetup, Person, Result, run, until};
+use skep_tests::harness::{Golden, Mark, NodeSetup, PICTURE, Person, Result, run, until};
 
 use super::{Pair, skep};
-
-/// A picture of four by four pixels, each of another colour.
-const PICTURE: &str = "iVBORw0KGgoAAAANSUhEUgAAAAQAAAAECAIAAAAmkwkpAAAAPElEQVR4nAXBIQIAMAQF0J9l2UmWZXknkeVlJ5Fl2Yn2HgCcc9y9qkBEqhoR3Q1mNrP33sxARO69mbm7H7d7E7EHlkVEAAAAAElFTkSuQmCC";
 
 /// Time in which a small profile is sent (two seconds until it counts) and noted (one second later), and some more.
 const SENT_AND_NOTED: Duration = Duration::from_secs(6);
