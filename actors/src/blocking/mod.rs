@@ -59,6 +59,8 @@ struct State {
     running: usize,
     running_files: usize,
     running_bulk: usize,
+    #[cfg(test)]
+    submitted: usize,
 }
 
 /// The waiting jobs of one lane, by share, in the order in which shares are served.
@@ -127,6 +129,12 @@ impl BlockingPool {
         receiver.await.map_err(|_| PoolError::Panicked)
     }
 
+    /// How many jobs it was given.
+    #[cfg(test)]
+    pub(crate) fn submitted(&self) -> usize {
+        self.lock().submitted
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -134,6 +142,10 @@ impl BlockingPool {
     fn submit(&self, share: Share, lane: Lane, job: Job) -> Result<(), PoolError> {
         let mut state = self.lock();
         state.lanes.entry(lane).or_default().push(share, job)?;
+        #[cfg(test)]
+        {
+            state.submitted += 1;
+        }
         let next = self.take(&mut state);
         drop(state);
         if let Some((lane, job)) = next {

@@ -293,7 +293,7 @@ impl ConversationActor {
         if cloned {
             self.emit(vec![Event::ConversationReady { conversation: self.config.id }], scope);
         }
-        self.review_markers(scope);
+        self.review_markers(|_| true, scope);
         self.remind_after_start(scope);
         self.join(FIRST_JOIN_PAUSE, scope);
     }
@@ -354,7 +354,7 @@ impl ConversationActor {
 
     /// The head has moved: tells the owner, the account and the other devices.
     fn moved(&mut self, moved: Moved, source: Option<Source>, scope: &mut Scope<'_, Self>) {
-        let Moved { standing, changes, untold, .. } = moved;
+        let Moved { standing, changes, untold, new, .. } = moved;
         let conversation = self.config.id;
         let mut events = Vec::new();
         if untold > 0 {
@@ -376,7 +376,7 @@ impl ConversationActor {
             }
             self.part(&before, scope);
         }
-        self.review_markers(scope);
+        self.review_markers(|commit| new.contains(commit), scope);
         self.announce(source, scope);
         self.emit(events, scope);
         self.consolidate_later(scope);

@@ -9,6 +9,7 @@
 mod change;
 mod integrate;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -115,6 +116,8 @@ pub(super) struct Moved {
     pub(super) untold: usize,
     /// Whether the new head is that of the device fetched from, not one of ours.
     pub(super) adopted: bool,
+    /// What has become part of the history by it, but for a merge of ours that it took.
+    pub(super) new: BTreeSet<CommitId>,
 }
 
 /// Where a commit stands beside a marker.
@@ -430,7 +433,8 @@ impl Replica {
             tracing::error!(conversation = %self.id, %error, "members cannot be read; those before are kept");
             Standing { head, ..lock(&self.known).1.clone() }
         });
-        Moved { standing, changes, untold: news.untold, adopted }
+        let new = news.commits.iter().map(|commit| commit.id).collect();
+        Moved { standing, changes, untold: news.untold, adopted, new }
     }
 
     /// Makes the commit by which we join, if we are invited.

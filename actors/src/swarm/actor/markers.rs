@@ -100,7 +100,7 @@ impl ConversationActor {
     fn markers_loaded(&mut self, status: MessageStatus, scope: &mut Scope<'_, Self>) {
         self.markers.status = status;
         self.markers.loaded = true;
-        self.review_markers(scope);
+        self.review_markers(|_| true, scope);
     }
 
     fn load_markers_later(&self, error: &dyn std::error::Error, scope: &mut Scope<'_, Self>) {
@@ -189,10 +189,22 @@ impl ConversationActor {
             self.markers.early.insert((member, kind), commit);
             return;
         }
+        let head = self.standing.as_ref().map(|standing| standing.head);
+        if head == Some(commit) {
+            // Nothing is newer.
+            return self.heard_newer(member, kind, commit, false, scope);
+        }
         self.read(scope);
         self.markers.looking.insert((member, kind), None);
         self.find(commit, old, scope, move |conversation, found, scope| {
+            let moved = conversation.standing.as_ref().map(|standing| standing.head) != head;
             match found {
+                Ok(Place::Missing) if moved => {
+                    // It may have come since it was looked for. What was told meanwhile is newer.
+                    conversation.markers.looking.entry((member, kind)).and_modify(|next| {
+                        next.get_or_insert(commit);
+                    });
+                }
                 Ok(Place::Missing) => {
                     conversation.markers.early.insert((member, kind), commit);
                 }
@@ -207,9 +219,12 @@ impl ConversationActor {
         });
     }
 
-    /// The head has moved: commits have come that were heard of, and members may be gone.
-    pub(super) fn review_markers(&mut self, scope: &mut Scope<'_, Self>) {
-        for ((member, kind), commit) in std::mem::take(&mut self.markers.early) {
+    /// The head has moved: commits have `come` that were heard of, and members may be gone. What others have
+    /// fetched may never come, like a merge that was given up for another one.
+    pub(super) fn review_markers(&mut self, come: impl Fn(&CommitId) -> bool, scope: &mut Scope<'_, Self>) {
+        for ((member, kind), commit) in
+            self.markers.early.extract_if(.., |_, commit| come(commit)).collect::<Vec<_>>()
+        {
             self.heard_marker(member, kind, commit, scope);
         }
         let people = self.standing.as_ref().map(super::Standing::people).unwrap_or_default();

@@ -88,3 +88,24 @@ fn a_clone_that_backs_off_is_not_tried_in_a_loop() {
         }
     });
 }
+
+#[test]
+fn markers_at_merges_that_were_given_up_are_not_looked_for_with_each_message() {
+    run(|lab| async move {
+        let work_for_a_message = async || {
+            let before = lab.pool.submitted();
+            lab.send("hello").await;
+            lab.settled().await;
+            lab.pool.submitted() - before
+        };
+        // The first one is written while the conversation is being opened.
+        work_for_a_message().await;
+        let usual = work_for_a_message().await;
+        let given_up = CommitId([7; 20]);
+        lab.tell(ConversationMessage::ReadBy { member: OTHER, commit: given_up });
+        lab.tell(served_to_other(given_up));
+        lab.settled().await;
+        until(|| lab.root.environment().tree().rows().iter().all(|row| row.tasks == 0)).await;
+        assert_eq!(work_for_a_message().await, usual);
+    });
+}

@@ -81,6 +81,7 @@ struct Root {
     folder: tempfile::TempDir,
     id: ConversationId,
     links: Links,
+    pool: BlockingPool,
     name: watch::Receiver<String>,
     settings: watch::Receiver<AccountSettings>,
     events: Outlet<NodeEvent>,
@@ -119,7 +120,7 @@ impl Actor for Root {
             links,
             directory,
             settings: self.settings.clone(),
-            pool: BlockingPool::new(2),
+            pool: self.pool.clone(),
             share: Share(1),
             events: self.events.clone(),
             account: self.account.clone(),
@@ -138,6 +139,7 @@ struct Lab {
     conversation: Port<ConversationMessage>,
     told: Told,
     opening: Opening,
+    pool: BlockingPool,
     /// Our display name.
     name: watch::Sender<String>,
     settings: watch::Sender<AccountSettings>,
@@ -185,15 +187,17 @@ impl Lab {
         let (name, named) = watch::channel(founder.name.clone());
         let copy = folder.path().join(id.to_hex());
         let parts = Mutex::new(Some((founder, folder)));
+        let pool = BlockingPool::new(2);
+        let of_root = pool.clone();
         let root = start_root(Environment::single_thread(NOW, 1), move || {
             let (founder, folder) = parts.lock().unwrap().take().unwrap();
             let (links, name, settings) = (links.clone(), named.clone(), watched.clone());
-            let (events, account) = (outlet.clone(), account_outlet.clone());
-            Root { founder, folder, id, links, name, settings, events, account, conversation: None }
+            let (events, account, pool) = (outlet.clone(), account_outlet.clone(), of_root.clone());
+            Root { founder, folder, id, links, pool, name, settings, events, account, conversation: None }
         });
         let conversation = root.port().ask(SOON, Conversation).await.unwrap();
         let hello = CommitId([0; 20]);
-        Self { conversation, told, opening, name, settings, copy, events, account, hello, root }
+        Self { conversation, told, opening, pool, name, settings, copy, events, account, hello, root }
     }
 
     async fn send(&self, body: &str) -> CommitId {

@@ -179,7 +179,11 @@ impl Replica {
             return Ok(None);
         }
         let news = valid.news(&new);
-        let Some(graph) = graph else { return self.adopt_head(ours, theirs, quarantine, news).map(Some) };
+        let count = new.len();
+        let brought = |moved| Moved { new, ..moved };
+        let Some(graph) = graph else {
+            return self.adopt_head(ours, theirs, quarantine, news).map(brought).map(Some);
+        };
         let only_merges = |head, other| -> Result<bool, ReplicaError> {
             for commit in graph.only_in(head, other) {
                 if quarantine.commit_at(commit)?.parents.len() < 2 {
@@ -189,16 +193,16 @@ impl Replica {
             Ok(true)
         };
         let decision = reconcile(ours, theirs, only_merges(ours, theirs)?, only_merges(theirs, ours)?);
-        tracing::debug!(ours = %ours.short(), theirs = %theirs.short(), new = new.len(), ?decision, "two heads");
+        tracing::debug!(ours = %ours.short(), theirs = %theirs.short(), new = count, ?decision, "two heads");
         match decision {
-            Reconciliation::Adopt => self.adopt_head(ours, theirs, quarantine, news).map(Some),
+            Reconciliation::Adopt => self.adopt_head(ours, theirs, quarantine, news).map(brought).map(Some),
             Reconciliation::Keep => Ok(None),
             // Who has left writes no more; the others merge.
             Reconciliation::Merge if !self.standing(ours)?.joined().contains(&self.account) => Ok(None),
             Reconciliation::Merge => match self.merge(&graph, ours, theirs, quarantine, news, now) {
                 // A merge cannot bring our device's certificate: who has written merges, and we follow.
                 Err(ReplicaError::Create(CreateError::NewDevice)) => Ok(None),
-                merged => merged.map(Some),
+                merged => merged.map(brought).map(Some),
             },
         }
     }

@@ -2,12 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use flate2::Compression;
-use flate2::write::ZlibEncoder;
 use skep_protocol::ids::ObjectId;
+use skep_protocol::swarm::git::deflate::deflate;
 use skep_protocol::swarm::object::NewObject;
 
 use super::durable::{self, TEMPORARY, at};
@@ -120,12 +118,6 @@ fn ids_in(objects: &Path, folder: &str) -> Result<Vec<ObjectId>> {
 
 /// The bytes of the file: header and content, deflated.
 fn encode(object: &NewObject) -> Vec<u8> {
-    let mut encoder = ZlibEncoder::new(Vec::with_capacity(object.content.len() / 2), Compression::default());
     let header = format!("{} {}\0", object.kind.word(), object.content.len());
-    // Writing to a vector cannot fail.
-    encoder
-        .write_all(header.as_bytes())
-        .and_then(|()| encoder.write_all(&object.content))
-        .and_then(|()| encoder.finish())
-        .unwrap_or_default()
+    deflate(Vec::with_capacity(object.content.len() / 2), &[header.as_bytes(), &object.content])
 }

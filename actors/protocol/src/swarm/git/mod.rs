@@ -9,6 +9,7 @@
 //! Nothing here reads or writes by itself: whoever owns the channel and the repository drives the
 //! sessions with bytes and answers their questions.
 
+pub mod deflate;
 pub mod download;
 pub mod pack;
 pub mod packet_line;

@@ -2,13 +2,10 @@
 //! already unlike what came before. What is kept may have some, upon objects that the caller takes for
 //! alike.
 
-use std::io::Write;
-
 use aws_lc_rs::digest;
-use flate2::Compression;
-use flate2::write::ZlibEncoder;
 
 use super::super::super::object::ObjectKind;
+use super::super::deflate::deflate;
 use super::entry;
 
 /// Where an object went, as an index needs it.
@@ -88,9 +85,7 @@ impl PackWriter {
 
     fn entry(&mut self, header: Vec<u8>, data: &[u8], out: &mut Vec<u8>) -> Result<WrittenEntry, CountError> {
         self.left = self.left.checked_sub(1).ok_or(CountError)?;
-        let mut encoder = ZlibEncoder::new(header, Compression::default());
-        // Writing to a vector cannot fail.
-        let bytes = encoder.write_all(data).and_then(|()| encoder.finish()).unwrap_or_default();
+        let bytes = deflate(header, &[data]);
         let written = WrittenEntry { offset: self.position, crc32: crc32fast::hash(&bytes) };
         self.checksum.update(&bytes);
         self.position += length(&bytes);
