@@ -25,6 +25,7 @@ mod file;
 mod group;
 mod process;
 mod signal;
+mod standstill;
 
 use std::path::Path;
 use std::process::Command;

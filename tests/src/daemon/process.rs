@@ -170,7 +170,7 @@ fn remove_locks(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-fn log(folder: &Path) -> PathBuf {
+pub(super) fn log(folder: &Path) -> PathBuf {
     folder.join("jamid.log")
 }
 

@@ -165,7 +165,10 @@ impl Member {
     pub(crate) async fn sees(&mut self, other: AccountId, role: Option<&str>, id: ConversationId) {
         match self {
             Skep(person) => person.sees(other, role, id).await.unwrap(),
-            Jami(daemon, account) => daemon.sees(account, id, other, role).await.unwrap(),
+            Jami(daemon, account) => {
+                let seen = async |daemon: &Daemon| daemon.sees(account, id, other, role).await;
+                daemon.unless_it_stands_still(seen).await.unwrap();
+            }
         }
     }
 
@@ -228,10 +231,13 @@ impl Member {
     }
 
     /// Waits until told of a text.
-    pub(crate) async fn hears(&self, id: ConversationId, text: &str) {
+    pub(crate) async fn hears(&mut self, id: ConversationId, text: &str) {
         match self {
             Skep(person) => drop(person.receives(id, text).await.unwrap()),
-            Jami(daemon, account) => drop(daemon.received(account, id, text).await.unwrap()),
+            Jami(daemon, account) => {
+                let heard = async |daemon: &Daemon| daemon.received(account, id, text).await;
+                daemon.unless_it_stands_still(heard).await.unwrap();
+            }
         }
     }
 
@@ -355,7 +361,7 @@ pub(crate) async fn talk(members: &mut [Member], id: ConversationId, about: &str
     for speaker in 0..members.len() {
         let text = format!("{} about {about}", members[speaker].name());
         members[speaker].say(id, &text).await;
-        for (index, other) in members.iter().enumerate() {
+        for (index, other) in members.iter_mut().enumerate() {
             if index != speaker {
                 other.hears(id, &text).await;
             }

@@ -234,7 +234,7 @@ async fn divided(made: Direction) {
     talk(there, id, "the others").await;
     lab.heal(&apart).unwrap();
     for said in ["ada", "bob", "carol", "dora"].map(|name| format!("{name} about the others")) {
-        for member in all.iter().filter(|member| !said.starts_with(member.name())) {
+        for member in all.iter_mut().filter(|member| !said.starts_with(member.name())) {
             member.hears(id, &said).await;
         }
     }
