@@ -370,10 +370,8 @@ impl ConversationActor {
             self.tell_standing(&standing, false, scope);
             events.extend(others);
         }
-        if let Some(before) = before {
-            if self.standing.as_ref().is_some_and(|now| now.members != before.members) {
-                self.show_router(scope);
-            }
+        if let Some(before) = before.filter(|before| before.members != standing.members) {
+            self.show_router(scope);
             self.part(&before, scope);
         }
         self.review_markers(|commit| new.contains(commit), scope);

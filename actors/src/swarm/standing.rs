@@ -33,9 +33,14 @@ impl Standing {
         people(&self.members)
     }
 
+    /// Whether somebody is one of those.
+    pub(super) fn has(&self, person: AccountId) -> bool {
+        self.members.role(person).is_some_and(|role| role != Role::Banned)
+    }
+
     /// Whether a device may fetch from us and we from it: neither it nor its account is banned.
     pub(super) fn admits(&self, account: AccountId, device: DeviceId) -> bool {
-        self.people().contains(&account) && !self.members.banned_devices.contains(&device)
+        self.has(account) && !self.members.banned_devices.contains(&device)
     }
 
     /// Who is told of new commits. Those invited to a group are invited instead; the other one of two

@@ -166,7 +166,7 @@ impl ConversationActor {
         if others.len() > 1 {
             let legacy = self.linked.values().filter(|(_, state)| *state == LinkState::Legacy);
             let legacy: BTreeSet<AccountId> = legacy.map(|(account, _)| *account).collect();
-            others.retain(|person| legacy.contains(person));
+            others = &others & &legacy;
         }
         others.retain(|person| {
             let fetched = self.markers.status.of(*person).fetched.map(|marker| marker.commit);

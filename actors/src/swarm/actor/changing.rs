@@ -95,7 +95,7 @@ impl ConversationActor {
     /// that they are shown as typing.
     pub(super) fn part(&mut self, before: &Standing, scope: &mut Scope<'_, Self>) {
         let own = self.config.identity.account_id();
-        let Some(now) = self.standing.clone() else { return };
+        let Some(now) = &self.standing else { return };
         let may = |account: AccountId, device: DeviceId| {
             (account == own && !now.members.banned_devices.contains(&device)) || now.admits(account, device)
         };
@@ -104,9 +104,9 @@ impl ConversationActor {
         self.linked.retain(|device, (account, _)| may(*account, *device));
         // Their sessions end with the senders.
         self.served.retain(|_, serving| may(serving.account, serving.device));
-        let people = now.people();
-        for gone in before.people().into_iter().filter(|person| !people.contains(person)) {
-            self.end_typing_of(gone, scope);
+        let gone: Vec<_> = before.people().into_iter().filter(|person| !now.has(*person)).collect();
+        for person in gone {
+            self.end_typing_of(person, scope);
         }
     }
 

@@ -22,8 +22,8 @@ use crate::supervision::{Reply, Scope};
 use crate::swarm::messages::ConversationError;
 use crate::swarm::replica::{Place, Replica};
 
-/// How long what others tell may wait until it is on disk.
-const SAVE_PAUSE: Duration = Duration::from_secs(1);
+/// How long what others tell may wait until it is on disk. They tell it again, or something newer.
+const SAVE_PAUSE: Duration = Duration::from_secs(5);
 
 /// Pause before markers that the system did not let us read are looked for again.
 const LOAD_AGAIN: Duration = Duration::from_secs(5);
@@ -176,7 +176,7 @@ impl ConversationActor {
         commit: CommitId,
         scope: &mut Scope<'_, Self>,
     ) {
-        let takes_part = self.standing.as_ref().is_some_and(|standing| standing.people().contains(&member));
+        let takes_part = self.standing.as_ref().is_some_and(|standing| standing.has(member));
         if let Some(next) = self.markers.looking.get_mut(&(member, kind)) {
             *next = Some(commit);
             return;
@@ -227,8 +227,9 @@ impl ConversationActor {
         {
             self.heard_marker(member, kind, commit, scope);
         }
-        let people = self.standing.as_ref().map(super::Standing::people).unwrap_or_default();
-        let ended = self.markers.typing.retain(|member| people.contains(&member));
+        let standing = self.standing.as_ref();
+        let ended =
+            self.markers.typing.retain(|member| standing.is_some_and(|standing| standing.has(member)));
         self.emit_end_of_typing(ended, scope);
     }
 
@@ -320,7 +321,7 @@ impl ConversationActor {
         if !self.config.settings.borrow().typing {
             return;
         }
-        let takes_part = self.standing.as_ref().is_some_and(|standing| standing.people().contains(&member));
+        let takes_part = self.standing.as_ref().is_some_and(|standing| standing.has(member));
         if takes_part && self.markers.typing.heard(member, active, scope.now()) {
             self.emit(vec![Event::Typing { conversation: self.config.id, member, active }], scope);
         }
