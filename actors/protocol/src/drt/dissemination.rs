@@ -8,6 +8,12 @@ use crate::ids::{AccountId, DeviceId};
 /// Members without a connected device that are told of each commit.
 pub const UNCONNECTED_MEMBERS: usize = 2;
 
+/// From so many members on, strangers are drawn from all rather than picked out of them.
+const MANY_MEMBERS: usize = 256;
+
+/// How often one is drawn before all are looked at.
+const DRAWS: usize = 16;
+
 /// How things stand when there is something to tell.
 #[derive(Clone, Copy, Debug)]
 pub struct Situation<'a> {
@@ -43,11 +49,7 @@ pub struct Targets {
 /// Chooses who is told of a commit.
 #[must_use]
 pub fn targets(situation: &Situation<'_>, random: &mut Random) -> Targets {
-    let strangers = situation.members.iter().copied();
-    let is_stranger = |member: &AccountId| {
-        *member != situation.own_account && !situation.connected_members.contains(member)
-    };
-    let strangers = random.choose(strangers.filter(is_stranger).collect(), UNCONNECTED_MEMBERS);
+    let strangers = strangers(situation, random);
     let linked = situation.connected.iter().chain(situation.with_git).copied();
     let devices: BTreeSet<DeviceId> = linked.filter(|device| Some(*device) != situation.source).collect();
     let asleep = |device: &DeviceId| Some(*device) != situation.source && !devices.contains(device);
@@ -56,6 +58,28 @@ pub fn targets(situation: &Situation<'_>, random: &mut Random) -> Targets {
         wake: situation.to_wake.iter().copied().filter(asleep).collect(),
         devices: devices.into_iter().collect(),
     }
+}
+
+/// Members without a connected device, at random. Of many members hardly any is connected, so a few draws
+/// find them; only where they do not are all looked at.
+fn strangers(situation: &Situation<'_>, random: &mut Random) -> Vec<AccountId> {
+    let members = situation.members;
+    let is_stranger = |member: &AccountId| {
+        *member != situation.own_account && !situation.connected_members.contains(member)
+    };
+    if members.len() >= MANY_MEMBERS {
+        let mut drawn: Vec<AccountId> = Vec::with_capacity(UNCONNECTED_MEMBERS);
+        for _ in 0..DRAWS {
+            let Some(member) = members.get(random.below(members.len())) else { break };
+            if is_stranger(member) && !drawn.contains(member) {
+                drawn.push(*member);
+            }
+            if drawn.len() == UNCONNECTED_MEMBERS {
+                return drawn;
+            }
+        }
+    }
+    random.choose(members.iter().copied().filter(is_stranger).collect(), UNCONNECTED_MEMBERS)
 }
 
 #[cfg(test)]
@@ -109,5 +133,41 @@ mod tests {
         };
         let told = targets(&situation, &mut Random::from_seed(1));
         assert_eq!(told, Targets { devices: vec![device(2)], ..Targets::default() });
+    }
+
+    #[test]
+    fn of_thousands_of_members_any_two_strangers_are_told_and_none_that_is_connected() {
+        let member = |number: u16| {
+            let mut id = [0; 20];
+            id[..2].copy_from_slice(&number.to_be_bytes());
+            AccountId(id)
+        };
+        let members: Vec<AccountId> = (0..3000).map(member).collect();
+        let told = |connected: BTreeSet<AccountId>, seed| {
+            let situation = Situation {
+                is_own: false,
+                source: None,
+                own_account: member(0),
+                members: &members,
+                connected_members: &connected,
+                connected: &[],
+                with_git: &[],
+                to_wake: &[],
+            };
+            targets(&situation, &mut Random::from_seed(seed)).accounts
+        };
+        let few: BTreeSet<AccountId> = (1..40).map(member).collect();
+        let all_but_two: BTreeSet<AccountId> = (1..2998).map(member).collect();
+        let mut seen = BTreeSet::new();
+        for seed in 0..200 {
+            let strangers = told(few.clone(), seed);
+            assert!(strangers.len() == 2 && strangers[0] != strangers[1]);
+            assert!(strangers.iter().all(|it| *it >= member(40)), "{strangers:?}");
+            seen.extend(strangers);
+            let mut last = told(all_but_two.clone(), seed);
+            last.sort_unstable();
+            assert_eq!(last, [member(2998), member(2999)]);
+        }
+        assert!(seen.len() > 300, "{}", seen.len());
     }
 }

@@ -84,10 +84,27 @@ pub struct NodeView {
     pub mobile: bool,
 }
 
+/// What a simulation may vary. The default is what every device does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rules {
+    /// Links wanted in every bucket.
+    pub bucket_size: u8,
+    /// Whether a node that could not be reached is dialled again only after a wait, and then by the clock,
+    /// too. Without, every event dials it again, and nothing else does, as the reference has it.
+    pub waits: bool,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self { bucket_size: BUCKET_SIZE as u8, waits: true }
+    }
+}
+
 /// The table.
 #[derive(Clone, Debug)]
 pub struct RoutingTable {
     own: DeviceId,
+    rules: Rules,
     /// How often the own bucket split.
     splits: u16,
     /// Sorted by id; each is in at least one of the four sets.
@@ -97,8 +114,20 @@ pub struct RoutingTable {
 impl RoutingTable {
     /// An empty table of the device `own`.
     #[must_use]
-    pub const fn new(own: DeviceId) -> Self {
-        Self { own, splits: 0, nodes: Vec::new() }
+    pub fn new(own: DeviceId) -> Self {
+        Self::with_rules(own, Rules::default())
+    }
+
+    /// An empty table that is kept by other rules.
+    #[must_use]
+    pub const fn with_rules(own: DeviceId, rules: Rules) -> Self {
+        Self { own, rules, splits: 0, nodes: Vec::new() }
+    }
+
+    /// By which rules it is kept.
+    #[must_use]
+    pub const fn rules(&self) -> Rules {
+        self.rules
     }
 
     /// Whose table this is.
@@ -186,6 +215,12 @@ impl RoutingTable {
         bucket.iter().filter(|node| node.is(MOBILE)).map(|node| node.id)
     }
 
+    /// The known nodes of the bucket that contains `target`.
+    pub(super) fn known_beside(&self, target: &DeviceId) -> impl Iterator<Item = DeviceId> + '_ {
+        let bucket = self.nodes.get(self.range(self.bucket_of(target))).unwrap_or_default();
+        bucket.iter().filter(|node| node.is(KNOWN)).map(|node| node.id)
+    }
+
     /// Whether it is for us to wake `mobile`: fewer than two connected nodes are closer to it
     /// (`spec: drt 8`).
     #[must_use]
@@ -265,7 +300,7 @@ impl RoutingTable {
             return false;
         }
         while self.bucket_of(&id) == usize::from(self.splits)
-            && self.count(self.range(usize::from(self.splits)), CONNECTED) >= BUCKET_SIZE
+            && self.count(self.range(usize::from(self.splits)), CONNECTED) >= usize::from(self.rules.bucket_size)
             && usize::from(self.splits) < DeviceId::LENGTH * 8
         {
             self.splits = self.splits.saturating_add(1);
@@ -279,10 +314,11 @@ impl RoutingTable {
     /// Notes that the last channel to a node is closed: it is mobile now, if it said so, else known.
     /// `stable` tells whether the channel lived long enough to dial the node again at once.
     pub fn remove_connected(&mut self, id: &DeviceId, stable: bool, now: Moment) {
+        let waits = self.rules.waits;
         let Some(node) = self.get_mut(id).filter(|node| node.is(CONNECTED)) else { return };
         let becomes = if node.is(SAYS_MOBILE) { MOBILE } else { KNOWN };
         node.state = PROVED | becomes;
-        if stable {
+        if stable || !waits {
             (node.failures, node.retry_at) = (0, 0);
         } else {
             node.fail(now);
@@ -292,12 +328,15 @@ impl RoutingTable {
     /// Notes that no channel to a node came about: it is known again, unless it is mobile. False when
     /// none was asked for.
     pub fn dial_failed(&mut self, id: &DeviceId, now: Moment) -> bool {
+        let waits = self.rules.waits;
         let Some(node) = self.get_mut(id).filter(|node| node.is(CONNECTING)) else { return false };
         node.state &= !CONNECTING;
         if !node.is(MOBILE) {
             node.state |= KNOWN;
         }
-        node.fail(now);
+        if waits {
+            node.fail(now);
+        }
         true
     }
 
@@ -335,7 +374,7 @@ impl RoutingTable {
             let is_own = bucket == usize::from(self.splits);
             let counted = if is_own { CONNECTING } else { CONNECTED | CONNECTING };
             let busy = nodes.iter().filter(|node| node.is(counted)).count();
-            let wanted = BUCKET_SIZE.checked_sub(busy).filter(|wanted| *wanted > 0)?;
+            let wanted = usize::from(self.rules.bucket_size).checked_sub(busy).filter(|wanted| *wanted > 0)?;
             Some((nodes, wanted))
         })
     }

@@ -42,8 +42,8 @@ pub struct Linked {
 pub struct Company<'a> {
     /// The account of this device.
     pub own: AccountId,
-    /// Who is told of commits.
-    pub members: &'a BTreeSet<AccountId>,
+    /// Who is told of commits, each once, sorted.
+    pub members: &'a [AccountId],
     /// Members' devices with a link.
     pub linked: &'a [Linked],
     /// Devices connected in the overlay.
@@ -124,15 +124,15 @@ impl Telling {
 
 fn choose(head: Head, company: &Company<'_>, random: &mut Random) -> Targets {
     let Company { own, members, linked, connected, connected_members, to_wake } = *company;
-    let everybody: Vec<AccountId> = members.iter().copied().collect();
-    if everybody.len() <= 2 {
+    if members.len() <= 2 {
         // Nobody else could pass it on: all devices are told, also when they come back much later.
         let is_linked = |device: &DeviceId| linked.iter().any(|it| it.device == *device);
         let asleep =
             to_wake.iter().copied().filter(|device| Some(*device) != head.source && !is_linked(device));
-        return Targets { accounts: everybody, devices: Vec::new(), wake: asleep.collect() };
+        return Targets { accounts: members.to_vec(), devices: Vec::new(), wake: asleep.collect() };
     }
-    let few = everybody.len() <= FEW_MEMBERS;
+    let few = members.len() <= FEW_MEMBERS;
+    let is_member = |account: &AccountId| members.binary_search(account).is_ok();
     let mut reached = connected_members.clone();
     if !few && head.source.is_some() {
         // Who passes a commit on counts on the others for those whom all could reach: they have
@@ -140,13 +140,13 @@ fn choose(head: Head, company: &Company<'_>, random: &mut Random) -> Targets {
         reached.extend(linked.iter().filter(|it| it.has_overlay).map(|it| it.account));
     }
     // Who has no channel among the linked devices: the others of few, and those that have no overlay.
-    let direct = linked.iter().filter(|it| members.contains(&it.account) && (few || !it.has_overlay));
+    let direct = linked.iter().filter(|it| is_member(&it.account) && (few || !it.has_overlay));
     let direct: Vec<DeviceId> = direct.map(|it| it.device).collect();
     let situation = Situation {
-        is_own: head.source.is_none() && members.contains(&own),
+        is_own: head.source.is_none() && is_member(&own),
         source: head.source,
         own_account: own,
-        members: &everybody,
+        members,
         connected_members: &reached,
         connected,
         with_git: &direct,
@@ -154,7 +154,7 @@ fn choose(head: Head, company: &Company<'_>, random: &mut Random) -> Targets {
     };
     let mut targets = targets(&situation, random);
     if few {
-        targets.accounts = everybody.into_iter().filter(|it| !reached.contains(it)).collect();
+        targets.accounts = members.iter().copied().filter(|it| !reached.contains(it)).collect();
     } else if reached.contains(&own) {
         targets.accounts.retain(|account| *account != own);
     }
@@ -189,7 +189,7 @@ mod tests {
     /// Number 0 of `count` members is told of a commit by `source`, has channels with 1 and 2, and is linked
     /// with all.
     fn told(count: u8, source: Option<DeviceId>, telling: &mut Telling) -> Targets {
-        let members: BTreeSet<AccountId> = (0..count).map(account).collect();
+        let members: Vec<AccountId> = (0..count).map(account).collect();
         let linked: Vec<Linked> = (1..count).map(linked).collect();
         telling.set_head(Head { commit: commit(1), source });
         telling.next(&Company {

@@ -56,6 +56,8 @@ pub(in crate::swarm) struct Overlay {
     place: Place,
     core: Router,
     members: Membership,
+    /// Its audience, sorted.
+    audience: Vec<AccountId>,
     /// Members' devices with a link, whose they are, and how they are spoken to.
     linked: BTreeMap<DeviceId, (AccountId, LinkState)>,
     /// Devices that have declined a channel since they had one.
@@ -80,6 +82,7 @@ impl Overlay {
             place,
             core: Router::new(config),
             members: Membership::default(),
+            audience: Vec::new(),
             linked: BTreeMap::new(),
             without_overlay: BTreeSet::new(),
             ends: BTreeMap::new(),
@@ -182,6 +185,7 @@ impl Overlay {
 
     fn set_members(&mut self, members: Membership) -> Option<Event> {
         let before = std::mem::replace(&mut self.members, members);
+        self.audience = self.members.audience.iter().copied().collect();
         let known = self.ends.values().copied().chain(self.linked());
         let gone = known.filter(|(device, account)| !self.members.admits(*account, *device));
         let mut gone: BTreeSet<DeviceId> = gone.map(|(device, _)| device).collect();
@@ -266,7 +270,7 @@ impl Overlay {
         let connected_members: BTreeSet<AccountId> = ends.map(|(_, account)| *account).collect();
         let targets = self.telling.next(&Company {
             own: self.place.account,
-            members: &self.members.audience,
+            members: &self.audience,
             linked: &linked,
             connected: &connected,
             connected_members: &connected_members,

@@ -88,7 +88,9 @@ impl Router {
         if !self.table.dial_failed(&device, context.moment) || self.is_stopped {
             return;
         }
-        if !self.table.has_connected() {
+        if !self.table.has_connected() && !self.table.rules().waits {
+            self.tell_if_alone();
+        } else if !self.table.has_connected() {
             // The other nodes known are tried once each, as each must wait when it has failed.
             self.maintain(context, &[]);
             self.tell_if_alone();
@@ -108,6 +110,17 @@ impl Router {
         self.hand_on(context, link.device);
         self.maintain(context, &[]);
         self.tell_if_alone();
+    }
+
+    /// Asks every peer for nodes close to one known in the peer's bucket, or to ourselves if there is none.
+    pub(super) fn refresh(&mut self) {
+        let peers: Vec<(ChannelId, DeviceId)> =
+            self.links.iter().map(|link| (link.channel, link.device)).collect();
+        for (channel, peer) in peers {
+            let known: Vec<DeviceId> = self.table.known_beside(&peer).collect();
+            let target = self.random.choose(known, 1).pop().unwrap_or(self.table.own());
+            self.send(channel, Body::Find { count: FIND_COUNT, target });
+        }
     }
 
     fn tell_if_alone(&mut self) {

@@ -25,7 +25,7 @@ use super::message::{Body, Message, MobileInfo, Version};
 use super::mobiles::Mobiles;
 use super::parked::Parked;
 use super::random::Random;
-use super::table::RoutingTable;
+use super::table::{RoutingTable, Rules};
 use crate::identity::VerifiedChain;
 use crate::ids::{AccountId, ConversationId, DeviceId};
 use crate::time::{Moment, UnixMillis};
@@ -163,6 +163,8 @@ pub enum Event {
     Restart,
     /// The router's deadline has come.
     Deadline,
+    /// Every peer is to be asked for nodes once more, which nobody does today (`spec: drt 6`).
+    Refresh,
 }
 
 /// What a router wants done.
@@ -245,10 +247,16 @@ impl Router {
     /// A router that knows nobody but mobile devices.
     #[must_use]
     pub fn new(config: RouterConfig) -> Self {
+        Self::with_rules(config, Rules::default())
+    }
+
+    /// A router that keeps to other rules, for simulations.
+    #[must_use]
+    pub fn with_rules(config: RouterConfig, rules: Rules) -> Self {
         let mut router = Self {
             conversation: config.conversation,
             is_mobile: config.is_mobile,
-            table: RoutingTable::new(config.own),
+            table: RoutingTable::with_rules(config.own, rules),
             links: Vec::new(),
             mobiles: Mobiles::default(),
             parked: Parked::default(),
@@ -322,6 +330,7 @@ impl Router {
                 self.maintain(context, &[]);
             }
             Event::Deadline => self.deadline_reached(context),
+            Event::Refresh => self.refresh(),
         }
         self.ask_for_certificates(context);
         self.renew_lease(context);
@@ -333,7 +342,7 @@ impl Router {
         self.expire(context);
         let late = self.parked.timed_out(context.moment);
         self.find_in_dht(late);
-        if !self.table.has_links(FEW_LINKS) {
+        if self.table.rules().waits && !self.table.has_links(FEW_LINKS) {
             self.maintain(context, &[]);
         }
     }
@@ -348,7 +357,7 @@ impl Router {
             at(end).max(soonest)
         });
         let renewal = self.renewal().filter(|_| !self.signing).map(at);
-        let has_few = !self.table.has_links(FEW_LINKS);
+        let has_few = self.table.rules().waits && !self.table.has_links(FEW_LINKS);
         let retry = has_few.then(|| self.table.next_retry(TIMED_RETRIES)).flatten();
         [expiry, renewal, retry, self.parked.deadline()].into_iter().flatten().min()
     }

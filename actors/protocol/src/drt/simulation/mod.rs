@@ -137,7 +137,7 @@ pub struct Network {
     nodes: Vec<Node>,
     devices: BTreeMap<DeviceId, usize>,
     accounts: BTreeMap<AccountId, usize>,
-    people: BTreeSet<AccountId>,
+    people: Vec<AccountId>,
     /// By time, then in the order they were sent.
     under_way: BTreeMap<(Moment, u64), (usize, Arrival)>,
     /// When nodes want to hear that time has passed.
@@ -173,7 +173,7 @@ impl Network {
             conditions,
             devices: places().map(|(place, node)| (node.device, place)).collect(),
             accounts: places().map(|(place, node)| (node.account, place)).collect(),
-            people: nodes.iter().map(|node| node.account).collect(),
+            people: nodes.iter().map(|node| node.account).collect::<BTreeSet<_>>().into_iter().collect(),
             nodes,
             under_way: BTreeMap::new(),
             deadlines: BTreeSet::new(),

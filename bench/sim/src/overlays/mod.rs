@@ -1,0 +1,3 @@
+//! The overlays that are compared: one file each.
+
+pub mod drt;

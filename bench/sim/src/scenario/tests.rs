@@ -1,0 +1,63 @@
+//! Scenarios that mean something, and many that do not.
+
+use super::*;
+
+fn wrong(text: &str) -> String {
+    Scenario::parse(text, Path::new("here.toml")).unwrap_err().to_string()
+}
+
+#[test]
+fn nothing_but_defaults_is_a_scenario_and_comes_back_as_it_was_written() {
+    let scenario = Scenario::parse("", Path::new("here.toml")).unwrap();
+    assert_eq!(scenario, Scenario::default());
+    let text = scenario.to_toml();
+    assert_eq!(Scenario::parse(&text, Path::new("here.toml")).unwrap(), scenario);
+    assert!(text.contains("contacts = 2") && text.contains("kind = \"drt\""), "{text}");
+}
+
+#[test]
+fn what_is_no_scenario_is_refused_with_its_line() {
+    assert!(wrong("nodes = \n").starts_with("here.toml:1: "));
+    let unknown = wrong("nodes = 3\n\n[network]\nlos = 0.1\n");
+    assert!(unknown.starts_with("here.toml:4: ") && unknown.contains("los"), "{unknown}");
+    let kind = wrong("nodes = 3\n[network]\nlatency = { kind = \"magic\" }\n");
+    assert!(kind.starts_with("here.toml:3: ") && kind.contains("magic"), "{kind}");
+    assert!(wrong("nodes = -4").starts_with("here.toml:1: "));
+}
+
+#[test]
+fn what_nothing_can_come_of_is_refused_with_its_line() {
+    for (text, line, part) in [
+        ("nodes = 0", 1, "there must be a node"),
+        ("nodes = 2000000", 1, "too many"),
+        ("nodes = 4\n[bootstrap]\ncontacts = 4", 3, "cannot know 4 others"),
+        ("\n\n[network.latency]\nkind = \"constant\"\nms = -3.0", 5, "more than 0"),
+        ("[network]\nlatency = { kind = \"uniform\", min_ms = 9.0, max_ms = 3.0 }", 2, "at least min_ms"),
+        ("[network]\nloss = 1.0", 2, "less than 1"),
+        ("[network]\njitter = nan", 2, "0 or more"),
+        ("[mobiles]\nshare = 1.0", 2, "less than 1"),
+        ("[mobiles]\nshare = 0.1\nawake_s = 1000.0", 3, "longer than the whole period"),
+        ("[churn]\nkind = \"diurnal\"\nperiod_s = 10.0\nspread = 0.5\nonline = 0.0", 5, "empty"),
+        ("[[faults]]\nkind = \"crash\"\nat_s = 1.0\nshare = 0.5\n[[faults]]\nkind = \"crash\"\nat_s = 2.0\nshare = 1.0", 8, "nobody would be left"),
+        ("[[faults]]\nkind = \"partition\"\nat_s = 5.0\nheal_s = 4.0\nshare = 0.5", 4, "later than at_s"),
+        ("[[faults]]\nkind = \"regional-failure\"\nat_s = 5.0\nregion = 3", 4, "no region 3"),
+        ("[workload.senders]\nkind = \"one\"\nnode = 100", 3, "no node 100"),
+        ("[attack]\nkind = \"eclipse\"\nnodes = 3\nvictim = 100", 4, "no node 100"),
+        ("[overlay]\nkind = \"regular\"\ndegree = 100", 3, "need more than"),
+        ("nodes = 100000\n[overlay]\nkind = \"full-mesh\"", 1, "does not fit"),
+        ("[overlay]\nkind = \"gossip-sub\"\nd = 3", 3, "between d_low"),
+        ("duration_s = inf", 1, "more than 0"),
+        ("[metrics]\nseries_every_s = 0.00001", 2, "million rows"),
+    ] {
+        let message = wrong(text);
+        assert!(message.starts_with(&format!("here.toml:{line}: ")) && message.contains(part), "{message}");
+    }
+}
+
+#[test]
+fn the_schema_names_every_section() {
+    let schema = Scenario::schema().to_string();
+    for name in ["bootstrap", "network", "churn", "mobiles", "workload", "faults", "attack", "overlay"] {
+        assert!(schema.contains(&format!("\"{name}\"")), "{name}");
+    }
+}

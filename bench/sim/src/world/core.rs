@@ -1,0 +1,417 @@
+//! The network: who is there, what is linked, what is under way.
+
+use skep_protocol::drt::random::Random;
+use skep_protocol::ids::DeviceId;
+
+use super::journal::Journal;
+use super::latency::Latencies;
+use super::ledger::Ledger;
+use super::seat::{self, End, Seat};
+use crate::chance::{self, Purpose, happens};
+use crate::error::Result;
+use crate::overlay::{Item, Place};
+use crate::queue::Queue;
+use crate::scenario::{AttackKind, Scenario};
+use crate::time::Time;
+
+pub(super) use super::ledger::Lookup;
+
+/// What a request for a link, and an answer to it, takes on the line, in bytes.
+const HANDSHAKE: u32 = 400;
+
+/// What a question for what somebody wrote takes on the line, in bytes.
+const FETCH_REQUEST: u32 = 300;
+
+/// A link sends again what was lost after at least this.
+const RESEND: Time = Time(200_000);
+
+/// What happens.
+#[derive(Debug)]
+pub(super) enum Event<M> {
+    /// Something arrives, over a link if it has an epoch.
+    Arrive { to: Place, from: Place, epoch: u32, item: Option<Item>, message: M },
+    /// Somebody asks for a link.
+    Request { to: Place, from: Place, life: u32 },
+    /// Who asked hears that there is one.
+    Up { to: Place, from: Place, epoch: u32 },
+    /// Who asked hears that there is none.
+    Failed { to: Place, from: Place, life: u32 },
+    /// A node hears that a link is gone.
+    Down { to: Place, from: Place, epoch: u32 },
+    /// A fetch ends.
+    Fetched { to: Place, from: Place, life: [u32; 2], item: Item },
+    /// A node wanted to be woken.
+    Timer { to: Place, at: Time },
+    /// A link breaks by itself.
+    Break { one: Place, other: Place, epoch: u32 },
+    /// A push reaches a mobile device.
+    Push { to: Place, from: Place, item: Item },
+    /// What the scenario wants.
+    Script(super::script::Step),
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Core<M> {
+    pub(super) scenario: Scenario,
+    pub(super) seed: u64,
+    pub(super) now: Time,
+    pub(super) queue: Queue<Event<M>>,
+    pub(super) seats: Vec<Seat>,
+    pub(super) ledger: Ledger,
+    pub(super) journal: Journal,
+    pub(super) is_parted: bool,
+    latencies: Latencies,
+    epochs: u32,
+    /// What befalls messages.
+    weather: Random,
+    /// Whom nodes come to know.
+    contacts: Random,
+}
+
+impl<M> Core<M> {
+    pub(super) fn new(scenario: &Scenario, seed: u64) -> Result<Self> {
+        let latencies = Latencies::new(scenario, seed)?;
+        let nodes = scenario.all_nodes();
+        let places = 0..Place::try_from(nodes).unwrap_or(Place::MAX);
+        let mut core = Self {
+            scenario: scenario.clone(),
+            seed,
+            now: Time::default(),
+            queue: Queue::default(),
+            seats: Vec::with_capacity(nodes),
+            ledger: Ledger::new(nodes),
+            journal: Journal::new(scenario.metrics.events),
+            is_parted: false,
+            latencies,
+            epochs: 0,
+            weather: chance::stream(seed, Purpose::Messages, 0),
+            contacts: chance::stream(seed, Purpose::Contacts, 0),
+        };
+        for place in places {
+            let seat = core.new_seat(place);
+            core.seats.push(seat);
+        }
+        Ok(core)
+    }
+
+    fn new_seat(&self, place: Place) -> Seat {
+        let scenario = &self.scenario;
+        let mut random = chance::stream(self.seed, Purpose::Nodes, u64::from(place));
+        let mut id = seat::id(&mut random, place);
+        let number = place as usize;
+        let honest = scenario.nodes + scenario.late_nodes();
+        let is_hostile = number >= honest;
+        if let (true, Some(attack)) = (is_hostile, &scenario.attack) {
+            match attack.kind {
+                AttackKind::Eclipse { victim, ground_bits } => {
+                    if let Some(victim) = self.seats.get(victim) {
+                        seat::grind(&mut id, &victim.id, ground_bits);
+                    }
+                }
+                AttackKind::Sybil { ground_bits } => {
+                    seat::grind(&mut id, &DeviceId([0; DeviceId::LENGTH]), ground_bits);
+                }
+                _ => {}
+            }
+        }
+        let region = number % self.latencies.regions().max(1);
+        Seat {
+            id,
+            is_up: false,
+            is_mobile: !is_hostile && happens(&mut random, scenario.mobiles.share),
+            is_hostile,
+            is_natted: !is_hostile && happens(&mut random, scenario.network.nat_share),
+            region: u16::try_from(region).unwrap_or_default(),
+            side: 0,
+            life: 0,
+            up_since: Time::default(),
+            upload_free: Time::default(),
+            timer: Time::NEVER,
+            random: chance::stream(self.seed, Purpose::Choices, u64::from(place)),
+            ends: Vec::new(),
+        }
+    }
+
+    pub(super) fn seat(&self, place: Place) -> &Seat {
+        &self.seats[place as usize]
+    }
+
+    pub(super) fn seat_mut(&mut self, place: Place) -> &mut Seat {
+        &mut self.seats[place as usize]
+    }
+
+    pub(super) fn find(&self, id: &DeviceId) -> Option<Place> {
+        let place = seat::place_of(id);
+        self.seats.get(place as usize).filter(|seat| seat.id == *id).map(|_| place)
+    }
+
+    /// Writes down what happens, if that is wanted.
+    pub(super) fn note(&mut self, what: &'static str, place: Place, detail: &[(&'static str, u64)]) {
+        self.journal.note(self.now, what, place, detail);
+    }
+
+    pub(super) fn reaches(&self, one: Place, other: Place) -> bool {
+        let (one, other) = (self.seat(one), self.seat(other));
+        one.is_up && other.is_up && one.side == other.side
+    }
+
+    /// Whether a hostile node tells others of nobody but its accomplices.
+    pub(super) fn misleads(&self, place: Place) -> bool {
+        let kind = self.scenario.attack.as_ref().map(|attack| attack.kind);
+        self.seat(place).is_hostile
+            && matches!(kind, Some(AttackKind::Eclipse { .. } | AttackKind::EclipseAll))
+    }
+
+    /// Whether a hostile node keeps to itself what others write.
+    fn censors(&self, place: Place) -> bool {
+        let kind = self.scenario.attack.as_ref().map(|attack| attack.kind);
+        self.seat(place).is_hostile
+            && match kind {
+                None | Some(AttackKind::Slow { .. }) => false,
+                Some(AttackKind::CovertFlash { turn_s }) => self.now >= Time::from_seconds(turn_s),
+                Some(_) => true,
+            }
+    }
+
+    fn delay(&self, place: Place, item: Option<Item>) -> Time {
+        match self.scenario.attack.as_ref().map(|attack| attack.kind) {
+            Some(AttackKind::Slow { delay_ms }) if item.is_some() && self.seat(place).is_hostile => {
+                Time::from_millis(delay_ms)
+            }
+            _ => Time::default(),
+        }
+    }
+
+    pub(super) fn accomplices(&mut self, me: Place, count: usize) -> Vec<Place> {
+        let honest = self.scenario.nodes + self.scenario.late_nodes();
+        let all = self.scenario.attackers();
+        let random = &mut self.seat_mut(me).random;
+        let drawn = (0..count).map(|_| (honest + random.below(all)) as Place);
+        let mut drawn: Vec<Place> = drawn.filter(|other| *other != me).collect();
+        drawn.sort_unstable();
+        drawn.dedup();
+        drawn
+    }
+
+    /// Members that are online, at random: found by draws, as most are.
+    pub(super) fn present(&mut self, me: Place, count: usize) -> Vec<Place> {
+        let all = self.seats.len();
+        let mut drawn = Vec::with_capacity(count);
+        for _ in 0..count.saturating_mul(4).saturating_add(16) {
+            let place = self.contacts.below(all) as Place;
+            if place != me && self.reaches(me, place) && !drawn.contains(&place) {
+                drawn.push(place);
+            }
+            if drawn.len() == count {
+                break;
+            }
+        }
+        drawn
+    }
+
+    /// Whom a node knows that comes online.
+    pub(super) fn contacts(&mut self, me: Place, among: std::ops::Range<usize>, count: usize) -> Vec<Place> {
+        let wanted = count.min(among.len().saturating_sub(usize::from(among.contains(&(me as usize)))));
+        let mut drawn: Vec<Place> = Vec::with_capacity(wanted);
+        while drawn.len() < wanted {
+            let place = (among.start + self.contacts.below(among.len())) as Place;
+            if place != me && !drawn.contains(&place) {
+                drawn.push(place);
+            }
+        }
+        drawn
+    }
+
+    /// The node online whose id is closest to a target: all are looked at.
+    pub(super) fn closest_online(&self, target: &DeviceId) -> Option<Place> {
+        let distance = |seat: &Seat| -> [u8; DeviceId::LENGTH] {
+            std::array::from_fn(|at| seat.id.0[at] ^ target.0[at])
+        };
+        let up = self.seats.iter().enumerate().filter(|(_, seat)| seat.is_up);
+        up.min_by_key(|(_, seat)| distance(seat)).map(|(place, _)| place as Place)
+    }
+
+    /// One way between two nodes.
+    pub(super) fn way(&mut self, one: Place, other: Place) -> Time {
+        let (first, second) = (self.seat(one).region, self.seat(other).region);
+        let base = self.latencies.between((one, first), (other, second));
+        let jitter = self.scenario.network.jitter;
+        if jitter > 0.0 {
+            base.plus(Time((base.0 as f64 * jitter * chance::unit(&mut self.weather)) as u64))
+        } else {
+            base
+        }
+    }
+
+    /// When something leaves a node that sends so many bytes.
+    fn departure(&mut self, from: Place, bytes: u32) -> Time {
+        self.ledger.traffic.count(bytes);
+        let (rate, now) = (self.scenario.network.upload_bits_s, self.now);
+        if rate <= 0.0 {
+            return now;
+        }
+        let takes = Time::from_seconds(f64::from(bytes) * 8.0 / rate);
+        let seat = self.seat_mut(from);
+        seat.upload_free = seat.upload_free.max(now).plus(takes);
+        seat.upload_free
+    }
+
+    pub(super) fn connect(&mut self, me: Place, peer: Place) {
+        if me == peer || self.seat(me).alive(peer).is_some() {
+            return;
+        }
+        self.ledger.dials += 1;
+        let way = self.way(me, peer);
+        let network = &self.scenario.network;
+        let (setup, trips) = (Time::from_millis(network.setup_ms), network.setup_round_trips);
+        let takes = setup.plus(way).plus(Time((way.0 as f64 * 2.0 * trips) as u64));
+        let at = self.departure(me, HANDSHAKE).plus(takes);
+        let life = self.seat(me).life;
+        self.queue.push(at, Event::Request { to: peer, from: me, life });
+    }
+
+    /// A request for a link arrives. Who asked hears of what comes of it; the other is told if there is one.
+    pub(super) fn request(&mut self, to: Place, from: Place, life: u32) -> bool {
+        if !self.seat(from).is_up || self.seat(from).life != life {
+            return false;
+        }
+        if self.seat(to).alive(from).is_some() {
+            return false;
+        }
+        let network = &self.scenario.network;
+        let fails = happens(&mut self.weather, network.connect_failure);
+        if !self.reaches(from, to) || fails || self.is_barred(from, to) {
+            let at = self.now.plus(Time::from_millis(network.connect_timeout_ms));
+            self.queue.push(at, Event::Failed { to: from, from: to, life });
+            return false;
+        }
+        self.epochs = self.epochs.wrapping_add(1).max(1);
+        let epoch = self.epochs;
+        let at = self.departure(to, HANDSHAKE).plus(self.way(to, from));
+        self.seat_mut(to).insert(End { peer: from, epoch, clear: at });
+        self.queue.push(at, Event::Up { to: from, from: to, epoch });
+        let mean = self.scenario.network.link_life_s;
+        if mean > 0.0 {
+            let life = Time::from_seconds(chance::exponential(&mut self.weather, mean));
+            self.queue.push(self.now.plus(life), Event::Break { one: from, other: to, epoch });
+        }
+        true
+    }
+
+    /// Whether two nodes behind translators never get a link.
+    fn is_barred(&self, one: Place, other: Place) -> bool {
+        if !(self.seat(one).is_natted && self.seat(other).is_natted) {
+            return false;
+        }
+        let pair = u64::from(one.min(other)) << 32 | u64::from(one.max(other));
+        let mut random = chance::stream(self.seed ^ 1, Purpose::Pairs, pair);
+        happens(&mut random, self.scenario.network.nat_failure)
+    }
+
+    pub(super) fn close(&mut self, me: Place, peer: Place) {
+        let Some(end) = self.seat_mut(me).remove(peer).filter(|end| end.epoch != 0) else { return };
+        let at = self.now.plus(self.way(me, peer));
+        self.sever(peer, me, end.epoch, at);
+    }
+
+    /// The end of a link that a node still has is dead; it hears of that at a time.
+    fn sever(&mut self, at_node: Place, gone: Place, epoch: u32, at: Time) {
+        let Some(end) = self.seat_mut(at_node).end_mut(gone).filter(|end| end.epoch == epoch) else { return };
+        end.epoch = 0;
+        let at = at.max(end.clear);
+        self.queue.push(at, Event::Down { to: at_node, from: gone, epoch });
+    }
+
+    /// A link breaks; both hear of it.
+    pub(super) fn break_link(&mut self, one: Place, other: Place, epoch: u32) {
+        let at = self.now.plus(Time::from_millis(self.scenario.network.detection_ms));
+        self.sever(one, other, epoch, at);
+        self.sever(other, one, epoch, at);
+    }
+
+    /// A node goes: its links end, and the others hear of that at once or after a while.
+    pub(super) fn go(&mut self, place: Place, graceful: bool) {
+        let detection = self.now.plus(Time::from_millis(self.scenario.network.detection_ms));
+        let seat = self.seat_mut(place);
+        seat.is_up = false;
+        seat.timer = Time::NEVER;
+        let ends = std::mem::take(&mut seat.ends);
+        for end in ends {
+            let at = if graceful { self.now.plus(self.way(place, end.peer)) } else { detection };
+            if end.epoch != 0 {
+                self.sever(end.peer, place, end.epoch, at);
+            }
+        }
+        self.note(if graceful { "left" } else { "vanished" }, place, &[]);
+    }
+
+    pub(super) fn send(&mut self, me: Place, peer: Place, message: M, bytes: u32, item: Option<Item>) {
+        if self.seat(me).end(peer).is_none() || item.is_some() && self.censors(me) {
+            return;
+        }
+        let left = self.departure(me, bytes);
+        self.ledger.sent(self.now, item, bytes);
+        let mut at = left.plus(self.way(me, peer)).plus(self.delay(me, item));
+        while happens(&mut self.weather, self.scenario.network.loss) {
+            at = at.plus(RESEND);
+        }
+        let Some(end) = self.seat_mut(me).end_mut(peer) else { return };
+        // Into the void, as its sender will learn.
+        let epoch = end.epoch;
+        if epoch != 0 {
+            end.clear = end.clear.max(at);
+            let at = end.clear;
+            self.queue.push(at, Event::Arrive { to: peer, from: me, epoch, item, message });
+        }
+    }
+
+    pub(super) fn cast(
+        &mut self,
+        me: Place,
+        peer: Place,
+        message: M,
+        bytes: u32,
+        item: Option<Item>,
+        connects: bool,
+    ) {
+        if item.is_some() && self.censors(me) {
+            return;
+        }
+        let left = self.departure(me, bytes);
+        self.ledger.sent(self.now, item, bytes);
+        let way = self.way(me, peer);
+        let mut at = left.plus(way).plus(self.delay(me, item));
+        if connects {
+            let network = &self.scenario.network;
+            let trips = 1.0 + network.setup_round_trips;
+            at = at.plus(Time::from_millis(network.setup_ms)).plus(Time((way.0 as f64 * 2.0 * trips) as u64));
+        } else if happens(&mut self.weather, self.scenario.network.loss) {
+            return;
+        }
+        self.queue.push(at, Event::Arrive { to: peer, from: me, epoch: 0, item, message });
+    }
+
+    pub(super) fn fetch(&mut self, me: Place, peer: Place, item: Item) {
+        let size = self.ledger.size(item);
+        let workload = &self.scenario.workload;
+        let (trips, local) = (workload.fetch_round_trips, Time::from_millis(workload.fetch_ms));
+        self.ledger.fetches += 1;
+        self.ledger.sent(self.now, Some(item), FETCH_REQUEST);
+        self.ledger.bytes_of_fetch(size);
+        let way = self.way(me, peer);
+        let left = self.departure(me, FETCH_REQUEST).max(self.departure(peer, size));
+        let at = left.plus(Time((way.0 as f64 * 2.0 * trips) as u64)).plus(local).plus(self.delay(peer, Some(item)));
+        let life = [self.seat(me).life, self.seat(peer).life];
+        self.queue.push(at, Event::Fetched { to: me, from: peer, life, item });
+    }
+
+    pub(super) fn push(&mut self, me: Place, mobile: Place, item: Item) {
+        if self.censors(me) {
+            return;
+        }
+        self.ledger.pushes += 1;
+        let at = self.now.plus(Time::from_millis(self.scenario.mobiles.push_ms));
+        self.queue.push(at, Event::Push { to: mobile, from: me, item });
+    }
+}
