@@ -4,7 +4,7 @@ SHELL := /bin/bash
 export PATH := $(HOME)/.cargo/bin:$(PATH)
 
 .DEFAULT_GOAL := build
-.PHONY: setup build demo demo-devices demo-group demo-jami test live bench bench-devices bench-dht bench-file bench-group bench-parts lint doc clean
+.PHONY: setup build demo demo-devices demo-group demo-jami test live bench bench-devices bench-dht bench-file bench-group bench-parts bench-sim lint doc clean
 
 setup: ## install what is missing
 	@.ci/setup
@@ -66,6 +66,10 @@ bench-group: setup ## measure groups of four, ten, fifty and a thousand; the res
 
 bench-parts: setup ## measure what a message and a byte cost: parsing, signing, validating, ordering, packing
 	cargo bench --locked -p skep-bench
+
+bench-sim: setup ## measure the simulator: groups of a thousand to a million; the results go to target/bench/sim.json
+	cargo build --locked --release -p skep-sim
+	target/release/skep-sim bench
 
 lint: setup ## check the format and refuse warnings
 	cargo fmt --all --check

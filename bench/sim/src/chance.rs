@@ -86,7 +86,8 @@ mod tests {
 
     #[test]
     fn the_distributions_have_the_medians_that_they_should() {
-        let close = |value: f64, wanted: f64| assert!((value / wanted - 1.0).abs() < 0.03, "{value} {wanted}");
+        let close =
+            |value: f64, wanted: f64| assert!((value / wanted - 1.0).abs() < 0.03, "{value} {wanted}");
         close(median(unit), 0.5);
         close(median(|random| exponential(random, 10.0)), 10.0 * std::f64::consts::LN_2);
         close(median(|random| log_normal(random, 40.0, 0.5)), 40.0);

@@ -53,7 +53,9 @@ impl Graph {
             let list = &mut all[window[0] as usize..window[1] as usize];
             list.sort_unstable();
             let mut last = None;
-            graph.neighbours.extend(list.iter().copied().filter(|other| last.replace(*other) != Some(*other)));
+            graph
+                .neighbours
+                .extend(list.iter().copied().filter(|other| last.replace(*other) != Some(*other)));
         }
         graph.starts.push(graph.neighbours.len() as u32);
         graph
@@ -135,7 +137,8 @@ impl Graph {
     /// Which share of the pairs of a node's neighbours are neighbours themselves, on average over nodes.
     #[must_use]
     pub fn clustering(&self, samples: usize, random: &mut Random) -> Option<f64> {
-        let nodes = random.choose(self.nodes().filter(|it| self.neighbours(*it).len() > 1).collect(), samples);
+        let nodes =
+            random.choose(self.nodes().filter(|it| self.neighbours(*it).len() > 1).collect(), samples);
         let of = |place: &Place| {
             let near = self.neighbours(*place);
             let closed: usize = near.iter().map(|one| common(near, self.neighbours(*one))).sum();
@@ -147,7 +150,8 @@ impl Graph {
     /// How many paths lead from one node to another that have no node in common, `most` at most.
     #[must_use]
     pub fn disjoint_paths(&self, from: Place, to: Place, most: usize) -> usize {
-        let mut paths = Paths { graph: self, next: vec![None; self.up.len()], previous: vec![None; self.up.len()] };
+        let mut paths =
+            Paths { graph: self, next: vec![None; self.up.len()], previous: vec![None; self.up.len()] };
         let direct = usize::from(self.neighbours(from).binary_search(&to).is_ok());
         let mut found = direct;
         while found < most && paths.augment(from, to) {
@@ -188,7 +192,8 @@ impl Paths<'_> {
             if inner {
                 let used = self.next[place as usize];
                 let others = self.graph.neighbours(place).iter().copied();
-                let others = others.filter(|it| *it != from && Some(*it) != used && !(place == from && *it == to));
+                let others =
+                    others.filter(|it| *it != from && Some(*it) != used && !(place == from && *it == to));
                 let starts_here = |it: Place| place == from && self.previous[it as usize] == Some(from);
                 steps.extend(others.filter(|it| !starts_here(*it)).map(|it| (it, false)));
                 if place != from && self.next[place as usize].is_some() {
@@ -299,7 +304,11 @@ mod tests {
                 let mut next = 0;
                 while next < seen.len() {
                     let more: Vec<Place> = rest.neighbours(seen[next]).to_vec();
-                    more.into_iter().for_each(|it| if !seen.contains(&it) { seen.push(it) });
+                    more.into_iter().for_each(|it| {
+                        if !seen.contains(&it) {
+                            seen.push(it)
+                        }
+                    });
                     next += 1;
                 }
                 !seen.contains(&7)

@@ -94,6 +94,9 @@ mod tests {
         assert_eq!(histogram.percentile(100.0), Some(10_000.5));
         let mut hops = Histogram::default();
         [1.0, 2.0, 2.0, 3.0].into_iter().for_each(|number| hops.add(number));
-        assert_eq!((hops.percentile(50.0), hops.percentile(99.0), hops.mean()), (Some(2.0), Some(3.0), Some(2.0)));
+        assert_eq!(
+            (hops.percentile(50.0), hops.percentile(99.0), hops.mean()),
+            (Some(2.0), Some(3.0), Some(2.0))
+        );
     }
 }

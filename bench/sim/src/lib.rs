@@ -7,6 +7,8 @@
 //!   world        nodes, the network between them, and what the scenario does to them
 //!   queue, time, chance    what happens when, and where chance comes from
 //!   graph, histogram       what is measured
+//!   compare, sweep, again    many runs: side by side, over a grid, once more
+//!   measure      how fast this is
 //!   output       the folder that a run leaves behind
 //! ```
 //!
@@ -20,20 +22,30 @@
 //! # Ok::<(), skep_sim::error::SimError>(())
 //! ```
 
+pub mod again;
 pub mod chance;
+pub mod compare;
 pub mod error;
 pub mod graph;
 pub mod histogram;
+pub mod measure;
 pub mod output;
 pub mod overlay;
 pub mod overlays;
 pub mod queue;
 pub mod scenario;
+pub mod statistics;
+pub mod sweep;
 pub mod time;
 mod world;
 
 #[cfg(test)]
 mod tests;
+
+/// The examples of the documents.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+mod read_me {}
 
 use error::Result;
 use overlay::Overlay;
@@ -56,7 +68,9 @@ pub fn run(scenario: &Scenario, seed: u64) -> Result<Outcome> {
 pub fn run_with(scenario: &Scenario, seed: u64, progress: Progress<'_>) -> Result<Outcome> {
     match &scenario.overlay {
         OverlayKind::Drt(_) => run_overlay::<overlays::drt::Drt>(scenario, seed, progress),
-        _ => Err(error::SimError::Option("this overlay is not there yet".to_owned())),
+        OverlayKind::FullMesh(_) => run_overlay::<overlays::full_mesh::FullMesh>(scenario, seed, progress),
+        OverlayKind::Regular(_) => run_overlay::<overlays::regular::Regular>(scenario, seed, progress),
+        OverlayKind::Kademlia(_) => run_overlay::<overlays::kademlia::Kademlia>(scenario, seed, progress),
     }
 }
 

@@ -37,7 +37,10 @@ fn contents(folder: &std::path::Path) -> Vec<(String, Vec<u8>)> {
         if path.is_dir() {
             files.extend(contents(&path));
         } else {
-            files.push((path.file_name().unwrap().to_string_lossy().into_owned(), std::fs::read(&path).unwrap()));
+            files.push((
+                path.file_name().unwrap().to_string_lossy().into_owned(),
+                std::fs::read(&path).unwrap(),
+            ));
         }
     }
     files.sort();
@@ -65,13 +68,15 @@ fn a_run_is_repeated_to_the_last_byte_also_from_its_own_folder_and_another_seed_
     assert_eq!((read.seed, &one), (5, &store(&read.scenario, read.seed, "three")));
     // On other threads, at the same time.
     let threads: Vec<_> = (0..2)
-        .map(|_| std::thread::spawn({
-            let first = first.clone();
-            move || run(&first, 5).unwrap().summary
-        }))
+        .map(|_| {
+            std::thread::spawn({
+                let first = first.clone();
+                move || run(&first, 5).unwrap().summary
+            })
+        })
         .collect();
     for thread in threads {
-        assert_eq!(thread.join().unwrap(), read.summary);
+        assert_eq!(thread.join().unwrap(), outcome(&first, 5).summary);
     }
     assert_ne!(one, store(&first, 6, "four"));
 }
@@ -141,17 +146,15 @@ fn sleeping_mobiles_are_woken_by_what_is_written_and_get_it() {
 #[test]
 fn those_who_keep_everything_to_themselves_do_harm_and_next_to_their_victim_more() {
     let mut attacked = scenario("nodes = 60\n[workload]\nsenders = { kind = \"one\", node = 5 }");
-    let mut with = |kind| {
-        attacked.attack = Some(Attack { kind, nodes: 40, at_s: 0.0 });
+    let mut with = |how| {
+        attacked.attack = Some(Attack { how, nodes: 40, at_s: 0.0 });
         outcome(&attacked, 1)
     };
     let censors = with(AttackKind::Censor);
     assert!(number(&censors, "hostile_neighbours_share") > 0.1);
     let eclipse = with(AttackKind::Eclipse { victim: 0, ground_bits: 24 });
-    let (victim, all) = (
-        number(&eclipse, "victim_hostile_neighbours_share"),
-        number(&eclipse, "hostile_neighbours_share"),
-    );
+    let (victim, all) =
+        (number(&eclipse, "victim_hostile_neighbours_share"), number(&eclipse, "hostile_neighbours_share"));
     assert!(victim > all, "{victim} {all}");
     let slow = with(AttackKind::Slow { delay_ms: 1000.0 });
     assert_eq!(number(&slow, "delivery_ratio"), 1.0);
@@ -170,4 +173,90 @@ fn hostile_links_translators_and_slow_lines_are_felt() {
     let breaking = outcome(&scenario("nodes = 60\n[network]\nlink_life_s = 60.0"), 1);
     assert!(number(&breaking, "dials") > number(&calm, "dials"));
     assert!(number(&breaking, "delivery_ratio") > 0.99);
+}
+
+/// The shipped file of that name.
+fn shipped(name: &str) -> Scenario {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios");
+    Scenario::read(&folder.join(name)).unwrap()
+}
+
+#[test]
+fn every_shipped_scenario_is_one() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../scenarios");
+    let mut count = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|it| it == "toml") {
+            Scenario::read(&path).unwrap();
+            count += 1;
+        }
+    }
+    assert!(count >= 10, "{count}");
+}
+
+#[test]
+fn in_a_full_mesh_everything_takes_one_hop_and_is_told_once() {
+    let outcome = outcome(&scenario("nodes = 50\n[overlay]\nkind = \"full-mesh\""), 1);
+    assert_eq!((number(&outcome, "delivery_ratio"), number(&outcome, "links")), (1.0, 1225.0));
+    assert_eq!((number(&outcome, "hops_max"), number(&outcome, "received_per_node")), (1.0, 1.0));
+    assert_eq!((number(&outcome, "clustering"), number(&outcome, "diameter")), (1.0, 1.0));
+}
+
+/// Each node but the author passes a message to all its links but one: degree minus one on average, and one
+/// copy fewer that came first.
+#[test]
+fn flooding_a_random_regular_graph_costs_what_theory_says() {
+    for degree in [4.0, 8.0] {
+        let text = format!("nodes = 500\n[overlay]\nkind = \"regular\"\ndegree = {degree}");
+        let outcome = outcome(&scenario(&text), 1);
+        assert_eq!((number(&outcome, "delivery_ratio"), number(&outcome, "components")), (1.0, 1.0));
+        let received = number(&outcome, "received_per_node");
+        let mean = number(&outcome, "degree_mean");
+        assert!((received - (mean - 1.0)).abs() < 0.02 * mean, "{received} {mean}");
+        // Distances of a random regular graph: log N to the base degree - 1, and little more.
+        let expected = 500_f64.ln() / (mean - 1.0).ln();
+        assert!((number(&outcome, "distance_mean") - expected).abs() < 1.0);
+    }
+}
+
+#[test]
+fn kademlia_finds_the_closest_node_in_a_logarithm_of_hops_and_its_broadcast_is_told_once() {
+    let mut last = 0.0;
+    for nodes in [64, 256, 1024] {
+        let mut kademlia = shipped("kademlia.toml");
+        kademlia.nodes = nodes;
+        let outcome = outcome(&kademlia, 1);
+        assert!(number(&outcome, "lookup_success_ratio") > 0.97, "{:?}", outcome.summary);
+        let hops = number(&outcome, "lookup_hops_mean");
+        assert!(hops >= last && hops <= (nodes as f64).log2() / 2.0, "{nodes} {hops}");
+        last = hops;
+        assert_eq!(number(&outcome, "received_per_node"), 1.0);
+        assert!(number(&outcome, "delivery_ratio") > 0.97, "{}", number(&outcome, "delivery_ratio"));
+    }
+}
+
+#[test]
+fn every_overlay_sees_the_same_workload() {
+    let written = |overlay: &str| -> Vec<f64> {
+        let outcome = outcome(&scenario(&format!("nodes = 40\n[overlay]\nkind = \"{overlay}\"")), 9);
+        outcome.messages.iter().map(|message| message[0]).collect()
+    };
+    let drt = written("drt");
+    assert_eq!(drt.len(), 10);
+    for overlay in ["full-mesh", "regular", "kademlia"] {
+        assert_eq!(written(overlay), drt);
+    }
+}
+
+#[test]
+fn the_options_of_the_table_change_what_it_does() {
+    let with =
+        |options: &str| outcome(&scenario(&format!("nodes = 100\n[overlay]\nkind = \"drt\"\n{options}")), 4);
+    let shipped = with("");
+    let wide = with("bucket_size = 4");
+    assert!(number(&wide, "degree_mean") > number(&shipped, "degree_mean") + 2.0);
+    let fresh = with("refresh_s = 20.0");
+    assert!(number(&fresh, "idle_messages_per_node_s") > 0.1);
+    assert_eq!(number(&with("as_specified = true"), "delivery_ratio"), 1.0);
 }

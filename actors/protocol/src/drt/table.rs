@@ -300,7 +300,8 @@ impl RoutingTable {
             return false;
         }
         while self.bucket_of(&id) == usize::from(self.splits)
-            && self.count(self.range(usize::from(self.splits)), CONNECTED) >= usize::from(self.rules.bucket_size)
+            && self.count(self.range(usize::from(self.splits)), CONNECTED)
+                >= usize::from(self.rules.bucket_size)
             && usize::from(self.splits) < DeviceId::LENGTH * 8
         {
             self.splits = self.splits.saturating_add(1);
@@ -374,7 +375,8 @@ impl RoutingTable {
             let is_own = bucket == usize::from(self.splits);
             let counted = if is_own { CONNECTING } else { CONNECTED | CONNECTING };
             let busy = nodes.iter().filter(|node| node.is(counted)).count();
-            let wanted = usize::from(self.rules.bucket_size).checked_sub(busy).filter(|wanted| *wanted > 0)?;
+            let wanted =
+                usize::from(self.rules.bucket_size).checked_sub(busy).filter(|wanted| *wanted > 0)?;
             Some((nodes, wanted))
         })
     }

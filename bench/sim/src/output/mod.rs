@@ -77,8 +77,8 @@ pub fn whole(folder: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()
         std::fs::remove_dir_all(&unfinished).map_err(SimError::file(&unfinished))?;
     }
     make_folder(&unfinished)?;
-    let filled = fill(&unfinished)
-        .and_then(|()| std::fs::rename(&unfinished, folder).map_err(SimError::file(folder)));
+    let filled =
+        fill(&unfinished).and_then(|()| std::fs::rename(&unfinished, folder).map_err(SimError::file(folder)));
     if filled.is_err() {
         // The first error is the one to tell of.
         let _ = std::fs::remove_dir_all(&unfinished);
@@ -103,7 +103,8 @@ pub(crate) fn put(file: &Path, text: &str) -> Result<()> {
 /// JSON for people and programs.
 pub(crate) fn pretty(value: &impl serde::Serialize) -> Result<String> {
     let text = serde_json::to_string_pretty(value);
-    text.map(|text| text + "\n").map_err(|error| SimError::Option(format!("cannot be written as JSON: {error}")))
+    text.map(|text| text + "\n")
+        .map_err(|error| SimError::Option(format!("cannot be written as JSON: {error}")))
 }
 
 fn series(rows: &[Row]) -> Result<String> {

@@ -98,7 +98,8 @@ impl Plot {
                 let begin = if path.is_empty() { 'M' } else { 'L' };
                 let _ = write!(path, "{begin}{:.1} {:.1}", across(*x), upwards(*y));
             }
-            let _ = writeln!(svg, "<path d=\"{path}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"1.8\"/>");
+            let _ =
+                writeln!(svg, "<path d=\"{path}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"1.8\"/>");
             if self.lines.len() > 1 {
                 let y = top + 14.0 * (place as f64 + 1.0);
                 let _ = writeln!(
@@ -131,7 +132,10 @@ fn ticks(low: f64, high: f64) -> Vec<f64> {
     let steps = [1.0, 2.0, 5.0, 10.0].map(|step| step * power);
     let step = steps.into_iter().find(|step| *step >= rough).unwrap_or(power);
     let first = libm::ceil(low / step - 1e-9);
-    (0..12).map(|place| (first + f64::from(place)) * step).take_while(|tick| *tick <= high + step * 1e-6).collect()
+    (0..12)
+        .map(|place| (first + f64::from(place)) * step)
+        .take_while(|tick| *tick <= high + step * 1e-6)
+        .collect()
 }
 
 fn number(value: f64) -> String {
@@ -175,7 +179,10 @@ mod tests {
         };
         for points in [vec![], vec![(1.0, 5.0)], vec![(0.0, 0.0), (10.0, 3.0)], vec![(0.0, f64::NAN)]] {
             let svg = plot(points).to_svg();
-            assert!(svg.starts_with("<svg") && svg.ends_with("</svg>\n") && svg.contains("a &lt; b"), "{svg}");
+            assert!(
+                svg.starts_with("<svg") && svg.ends_with("</svg>\n") && svg.contains("a &lt; b"),
+                "{svg}"
+            );
         }
         assert_eq!(ticks(0.0, 10.0), [0.0, 2.0, 4.0, 6.0, 8.0, 10.0]);
     }

@@ -31,17 +31,22 @@ pub(super) fn plots(outcome: &Outcome) -> Vec<(&'static str, Plot)> {
     vec![
         (
             "online",
-            over_time("Nodes online, and in the largest part", "nodes", vec![
-                line("online", |row| row.online as f64),
-                line("in the largest part", |row| row.online as f64 * row.largest_share),
-            ]),
+            over_time(
+                "Nodes online, and in the largest part",
+                "nodes",
+                vec![
+                    line("online", |row| row.online as f64),
+                    line("in the largest part", |row| row.online as f64 * row.largest_share),
+                ],
+            ),
         ),
         (
             "degree",
-            over_time("Neighbours of a node", "neighbours", vec![
-                line("mean", |row| row.degree_mean),
-                line("most", |row| row.degree_max as f64),
-            ]),
+            over_time(
+                "Neighbours of a node",
+                "neighbours",
+                vec![line("mean", |row| row.degree_mean), line("most", |row| row.degree_max as f64)],
+            ),
         ),
         (
             "tail",
@@ -55,17 +60,22 @@ pub(super) fn plots(outcome: &Outcome) -> Vec<(&'static str, Plot)> {
         ),
         (
             "messages",
-            over_time("Messages sent since the start", "messages", vec![
-                line("for the overlay", |row| row.upkeep_messages as f64),
-                line("for what was written", |row| row.item_messages as f64),
-            ]),
+            over_time(
+                "Messages sent since the start",
+                "messages",
+                vec![
+                    line("for the overlay", |row| row.upkeep_messages as f64),
+                    line("for what was written", |row| row.item_messages as f64),
+                ],
+            ),
         ),
         (
             "delivery",
-            over_time("Share of those expected who have a message", "share", vec![Line {
-                name: "share".to_owned(),
-                points: messages(1).collect(),
-            }]),
+            over_time(
+                "Share of those expected who have a message",
+                "share",
+                vec![Line { name: "share".to_owned(), points: messages(1).collect() }],
+            ),
         ),
         (
             "latency",

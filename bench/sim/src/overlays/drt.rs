@@ -115,7 +115,11 @@ impl Overlay for Drt {
         let OverlayKind::Drt(settings) = &scenario.overlay else { return Plan::default_of(scenario) };
         let bucket_size = u8::try_from(settings.bucket_size).unwrap_or(u8::MAX);
         let refresh = (settings.refresh_s > 0.0).then(|| Time::from_seconds(settings.refresh_s));
-        Plan { rules: Rules { bucket_size, waits: !settings.as_specified }, refresh, ..Plan::default_of(scenario) }
+        Plan {
+            rules: Rules { bucket_size, waits: !settings.as_specified },
+            refresh,
+            ..Plan::default_of(scenario)
+        }
     }
 
     fn members(plan: &mut Plan, ids: &[DeviceId]) {
@@ -153,8 +157,8 @@ impl Overlay for Drt {
         self.handle(net, Event::Known(known));
         if contacts.is_empty() {
             self.seek = Some(net.now().plus(net.presence()));
-            self.set_timer(net);
         }
+        self.set_timer(net);
     }
 
     fn link_up(&mut self, net: &mut Net<'_, Said>, peer: Place, incoming: bool) {
@@ -335,6 +339,10 @@ impl Drt {
     }
 
     fn told(&mut self, net: &mut Net<'_, Said>, from: Place, item: Item, hops: u32) {
+        // It has told all of that already; who else has it makes no difference any more.
+        if self.last.is_some_and(|(last, _)| last == item) {
+            return;
+        }
         if net.is_linked(from) {
             let device = net.id(from);
             self.telling().heard(device, commit(item));

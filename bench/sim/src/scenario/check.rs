@@ -227,7 +227,9 @@ fn fault(scenario: &Scenario, fault: &Fault, number: usize) -> Checked {
             ensure(known || *region < regions, &entry("region"), || {
                 format!("there is no region {region}; network.regions is {regions}")
             })?;
-            ensure(known || regions > 1, &entry("region"), || "it is all there is; nobody would be left".to_owned())?;
+            ensure(known || regions > 1, &entry("region"), || {
+                "it is all there is; nobody would be left".to_owned()
+            })?;
             at_least(*back_after_s, 0.0, &entry("back_after_s"))
         }
         Fault::FlashCrowd { at_s, over_s, .. } => {
@@ -248,19 +250,22 @@ fn fault(scenario: &Scenario, fault: &Fault, number: usize) -> Checked {
 fn attack(scenario: &Scenario, attack: &Attack) -> Checked {
     ensure(attack.nodes >= 1, "attack.nodes", || "an attack takes a node".to_owned())?;
     at_least(attack.at_s, 0.0, "attack.at_s")?;
-    match attack.kind {
+    match attack.how {
         AttackKind::Eclipse { victim, ground_bits } => {
-            ensure(victim < scenario.nodes, "attack.victim", || {
+            ensure(victim < scenario.nodes, "attack.how.victim", || {
                 format!("there is no node {victim}; the last is {}", scenario.nodes - 1)
             })?;
-            ensure(ground_bits <= 200, "attack.ground_bits", || "200 at most".to_owned())
+            ensure(ground_bits <= 200, "attack.how.ground_bits", || "200 at most".to_owned())
         }
         AttackKind::Sybil { ground_bits } => {
-            ensure(ground_bits <= 200, "attack.ground_bits", || "200 at most".to_owned())
+            ensure(ground_bits <= 200, "attack.how.ground_bits", || "200 at most".to_owned())
         }
-        AttackKind::CovertFlash { turn_s } => at_least(turn_s, 0.0, "attack.turn_s"),
-        AttackKind::Slow { delay_ms } => at_least(delay_ms, 0.0, "attack.delay_ms"),
-        AttackKind::EclipseAll | AttackKind::Censor | AttackKind::ColdBoot => Ok(()),
+        AttackKind::CovertFlash { turn_s } => at_least(turn_s, 0.0, "attack.how.turn_s"),
+        AttackKind::Slow { delay_ms } => at_least(delay_ms, 0.0, "attack.how.delay_ms"),
+        AttackKind::ColdBoot => ensure(attack.at_s == 0.0, "attack.at_s", || {
+            "they are there before everybody else; 0, or another kind".to_owned()
+        }),
+        AttackKind::EclipseAll | AttackKind::Censor => Ok(()),
     }
 }
 
@@ -286,20 +291,6 @@ fn overlay(scenario: &Scenario, all: usize) -> Checked {
             least(it.k, 1, "k")?;
             least(it.alpha, 1, "alpha")?;
             least(it.fanout, 1, "fanout")
-        }
-        OverlayKind::HyParView(it) => {
-            least(it.active, 1, "active")?;
-            above(it.shuffle_s, 0.0, "overlay.shuffle_s")?;
-            above(it.graft_ms, 0.0, "overlay.graft_ms")
-        }
-        OverlayKind::GossipSub(it) => {
-            least(it.d_low, 1, "d_low")?;
-            ensure(it.d_low <= it.d && it.d <= it.d_high, "overlay.d", || {
-                format!("{} must lie between d_low, {}, and d_high, {}", it.d, it.d_low, it.d_high)
-            })?;
-            least(it.peers, it.d, "peers")?;
-            share(it.gossip_factor, "overlay.gossip_factor")?;
-            above(it.heartbeat_s, 0.0, "overlay.heartbeat_s")
         }
     }
 }

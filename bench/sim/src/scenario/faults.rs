@@ -59,8 +59,7 @@ const fn whole() -> f64 {
 #[serde(deny_unknown_fields)]
 pub struct Attack {
     /// How.
-    #[serde(flatten)]
-    pub kind: AttackKind,
+    pub how: AttackKind,
     /// How many nodes attack. They are members, and besides the others.
     pub nodes: usize,
     /// When they come, in seconds; before everybody else when 0.
@@ -70,7 +69,7 @@ pub struct Attack {
 
 /// How harm is done.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(tag = "kind", rename_all = "kebab-case")]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum AttackKind {
     /// They have ids next to the victim's, link with it as soon as they come, tell others of nobody but each
     /// other, and pass nothing on.

@@ -103,7 +103,7 @@ impl<M> Core<M> {
         let honest = scenario.nodes + scenario.late_nodes();
         let is_hostile = number >= honest;
         if let (true, Some(attack)) = (is_hostile, &scenario.attack) {
-            match attack.kind {
+            match attack.how {
                 AttackKind::Eclipse { victim, ground_bits } => {
                     if let Some(victim) = self.seats.get(victim) {
                         seat::grind(&mut id, &victim.id, ground_bits);
@@ -158,14 +158,14 @@ impl<M> Core<M> {
 
     /// Whether a hostile node tells others of nobody but its accomplices.
     pub(super) fn misleads(&self, place: Place) -> bool {
-        let kind = self.scenario.attack.as_ref().map(|attack| attack.kind);
+        let kind = self.scenario.attack.as_ref().map(|attack| attack.how);
         self.seat(place).is_hostile
             && matches!(kind, Some(AttackKind::Eclipse { .. } | AttackKind::EclipseAll))
     }
 
     /// Whether a hostile node keeps to itself what others write.
     fn censors(&self, place: Place) -> bool {
-        let kind = self.scenario.attack.as_ref().map(|attack| attack.kind);
+        let kind = self.scenario.attack.as_ref().map(|attack| attack.how);
         self.seat(place).is_hostile
             && match kind {
                 None | Some(AttackKind::Slow { .. }) => false,
@@ -175,7 +175,7 @@ impl<M> Core<M> {
     }
 
     fn delay(&self, place: Place, item: Option<Item>) -> Time {
-        match self.scenario.attack.as_ref().map(|attack| attack.kind) {
+        match self.scenario.attack.as_ref().map(|attack| attack.how) {
             Some(AttackKind::Slow { delay_ms }) if item.is_some() && self.seat(place).is_hostile => {
                 Time::from_millis(delay_ms)
             }
@@ -276,7 +276,8 @@ impl<M> Core<M> {
         if !self.seat(from).is_up || self.seat(from).life != life {
             return false;
         }
-        if self.seat(to).alive(from).is_some() {
+        // Both asked at once: the other has accepted, and this one is about to hear of that.
+        if self.seat(to).alive(from).is_some() || self.seat(from).alive(to).is_some() {
             return false;
         }
         let network = &self.scenario.network;
@@ -401,7 +402,10 @@ impl<M> Core<M> {
         self.ledger.bytes_of_fetch(size);
         let way = self.way(me, peer);
         let left = self.departure(me, FETCH_REQUEST).max(self.departure(peer, size));
-        let at = left.plus(Time((way.0 as f64 * 2.0 * trips) as u64)).plus(local).plus(self.delay(peer, Some(item)));
+        let at = left
+            .plus(Time((way.0 as f64 * 2.0 * trips) as u64))
+            .plus(local)
+            .plus(self.delay(peer, Some(item)));
         let life = [self.seat(me).life, self.seat(peer).life];
         self.queue.push(at, Event::Fetched { to: me, from: peer, life, item });
     }

@@ -21,7 +21,13 @@ impl Journal {
         Self { text: is_wanted.then(String::new), omitted: 0 }
     }
 
-    pub(super) fn note(&mut self, at: Time, what: &'static str, place: Place, detail: &[(&'static str, u64)]) {
+    pub(super) fn note(
+        &mut self,
+        at: Time,
+        what: &'static str,
+        place: Place,
+        detail: &[(&'static str, u64)],
+    ) {
         let Some(text) = &mut self.text else { return };
         if text.len() > MAX_BYTES {
             self.omitted += 1;

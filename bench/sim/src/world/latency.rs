@@ -87,7 +87,10 @@ fn read_matrix(scenario: &Scenario, file: &std::path::Path) -> Result<Vec<f64>> 
             width = columns;
         }
         if columns != width || columns > MAX_REGIONS {
-            return Err(wrong(number, format!("{columns} columns, where {width} are wanted, {MAX_REGIONS} at most")));
+            return Err(wrong(
+                number,
+                format!("{columns} columns, where {width} are wanted, {MAX_REGIONS} at most"),
+            ));
         }
     }
     let rows = lines().count();

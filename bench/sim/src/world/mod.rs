@@ -204,7 +204,7 @@ impl<O: Overlay> World<O> {
         let seat = self.core.seat(place);
         if seat.is_hostile {
             // They know whom they are after.
-            let victim = match scenario.attack.as_ref().map(|attack| attack.kind) {
+            let victim = match scenario.attack.as_ref().map(|attack| attack.how) {
                 Some(crate::scenario::AttackKind::Eclipse { victim, .. }) => Some(victim as Place),
                 _ => None,
             };
@@ -220,10 +220,9 @@ impl<O: Overlay> World<O> {
         self.core.present(place, count)
     }
 
-    /// Whether the first to be known are attackers.
+    /// Whether attackers are there before everybody else, so that who comes may know them.
     fn is_cold(&self) -> bool {
-        let kind = self.core.scenario.attack.as_ref().map(|attack| attack.kind);
-        matches!(kind, Some(crate::scenario::AttackKind::ColdBoot))
+        self.core.scenario.attack.as_ref().is_some_and(|attack| attack.at_s == 0.0)
     }
 
     fn go(&mut self, place: Place, graceful: bool) {
@@ -250,7 +249,9 @@ impl<O: Overlay> World<O> {
                 let seat = |place: Place| &seats[place as usize];
                 ledger.judge(
                     item,
-                    |place, since| seat(place).is_up && seat(place).up_since <= since && !seat(place).is_hostile,
+                    |place, since| {
+                        seat(place).is_up && seat(place).up_since <= since && !seat(place).is_hostile
+                    },
                     |place| seat(place).is_mobile,
                 );
             }
@@ -301,7 +302,8 @@ impl<O: Overlay> World<O> {
                 self.vanish(number, gone);
             }
             Fault::RegionalFailure { region, .. } => {
-                let gone = self.up_places().filter(|place| usize::from(self.core.seat(*place).region) == region);
+                let gone =
+                    self.up_places().filter(|place| usize::from(self.core.seat(*place).region) == region);
                 let gone = gone.collect();
                 self.vanish(number, gone);
             }

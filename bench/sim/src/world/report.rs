@@ -237,13 +237,17 @@ fn ratio(part: f64, whole: f64) -> Option<f64> {
 
 fn spreading(summary: &mut Numbers, ledger: &Ledger) {
     let sum = |of: fn(&super::ledger::Verdict) -> u64| ledger.verdicts.iter().map(of).sum::<u64>() as f64;
-    let (expected, delivered, received) = (sum(|it| it.expected), sum(|it| it.delivered), sum(|it| it.received));
+    let (expected, delivered, received) =
+        (sum(|it| it.expected), sum(|it| it.delivered), sum(|it| it.received));
     summary.put("messages_judged", Some(ledger.verdicts.len() as f64));
     summary.put("delivery_ratio", ratio(delivered, expected));
-    summary.put("delivered_to_all_share", ratio(
-        ledger.verdicts.iter().filter(|it| it.delivered == it.expected).count() as f64,
-        ledger.verdicts.len() as f64,
-    ));
+    summary.put(
+        "delivered_to_all_share",
+        ratio(
+            ledger.verdicts.iter().filter(|it| it.delivered == it.expected).count() as f64,
+            ledger.verdicts.len() as f64,
+        ),
+    );
     summary.spread("latency", "_ms", &ledger.latency);
     summary.spread("hops", "", &ledger.hops);
     let lasts = ledger.verdicts.iter().map(|it| it.last_ms).fold(0.0, f64::max);
@@ -253,7 +257,8 @@ fn spreading(summary: &mut Numbers, ledger: &Ledger) {
     let (asleep, woken) = (sum(|it| it.asleep), sum(|it| it.asleep_delivered));
     summary.put("mobile_delivery_ratio", ratio(woken, asleep));
     let commits = ledger.verdicts.len() as f64;
-    summary.put("mobile_wake_ups_per_message", ratio(ledger.wake_ups as f64, commits).filter(|_| asleep > 0.0));
+    summary
+        .put("mobile_wake_ups_per_message", ratio(ledger.wake_ups as f64, commits).filter(|_| asleep > 0.0));
     summary.put("pushes_per_message", ratio(ledger.pushes as f64, commits).filter(|_| asleep > 0.0));
     summary.put("messages_per_commit", ratio(ledger.items.messages as f64, commits));
     summary.put("bytes_per_commit", ratio(ledger.items.bytes as f64, commits));
@@ -264,7 +269,8 @@ fn shape(summary: &mut Numbers, scenario: &Scenario, graph: &Graph, random: &mut
     let mut degrees = graph.degrees();
     degrees.sort_unstable();
     let online = degrees.len();
-    let at = |percent: usize| degrees.get((online * percent).div_ceil(100).saturating_sub(1)).map(|it| *it as f64);
+    let at =
+        |percent: usize| degrees.get((online * percent).div_ceil(100).saturating_sub(1)).map(|it| *it as f64);
     summary.put("online", Some(online as f64));
     summary.put("links", Some(graph.edges() as f64));
     summary.put("degree_mean", ratio(degrees.iter().sum::<usize>() as f64, online as f64));
@@ -333,7 +339,7 @@ fn attack<M>(summary: &mut Numbers, core: &Core<M>, graph: &Graph) {
     summary.put("eclipsed_share", ratio(eclipsed as f64, honest.len() as f64));
     let known: Vec<f64> = honest.iter().flatten().copied().collect();
     summary.put("hostile_neighbours_share", ratio(known.iter().sum(), known.len() as f64));
-    if let AttackKind::Eclipse { victim, .. } = attack.kind {
+    if let AttackKind::Eclipse { victim, .. } = attack.how {
         let victim = share(victim as Place);
         summary.put("victim_hostile_neighbours_share", victim);
         summary.put("eclipse_success", victim.map(|share| f64::from(u8::from(share == 1.0))));

@@ -80,7 +80,9 @@ impl Script {
             put(Time::from_seconds(scenario.workload.lookups_start_s), Step::LookUp);
         }
         let mut script = Self {
-            churn: (0..scenario.all_nodes() as u64).map(|place| chance::stream(seed, Purpose::Churn, place)).collect(),
+            churn: (0..scenario.all_nodes() as u64)
+                .map(|place| chance::stream(seed, Purpose::Churn, place))
+                .collect(),
             lookups: chance::stream(seed, Purpose::Workload, 1),
         };
         script.departures(core, &scenario)?;
@@ -138,7 +140,9 @@ impl Script {
         let away = match (why, &scenario.churn) {
             (Why::Sleep, _) => Time::from_seconds(scenario.mobiles.period_s - scenario.mobiles.awake_s),
             (Why::Churn, Churn::Sessions { offline, .. }) => draw(*offline, random),
-            (Why::Churn, Churn::Diurnal { period_s, online, .. }) => Time::from_seconds(period_s * (1.0 - online)),
+            (Why::Churn, Churn::Diurnal { period_s, online, .. }) => {
+                Time::from_seconds(period_s * (1.0 - online))
+            }
             _ => return,
         };
         let at = core.now.plus(away.max(SHORTEST_SPAN));
@@ -180,9 +184,12 @@ impl Script {
     pub(super) fn is_graceful<M>(&mut self, core: &Core<M>, place: Place, why: Why) -> bool {
         let share = match (why, &core.scenario.churn) {
             (Why::Sleep, _) | (_, Churn::None) => 0.0,
-            (_, Churn::Sessions { graceful, .. } | Churn::Diurnal { graceful, .. } | Churn::Trace { graceful, .. }) => {
-                *graceful
-            }
+            (
+                _,
+                Churn::Sessions { graceful, .. }
+                | Churn::Diurnal { graceful, .. }
+                | Churn::Trace { graceful, .. },
+            ) => *graceful,
         };
         happens(&mut self.churn[place as usize], share)
     }
@@ -251,7 +258,9 @@ fn messages(scenario: &Scenario, seed: u64, end: Time, put: &mut impl FnMut(Time
         let size = match workload.size {
             Sizes::Constant { bytes } => bytes,
             // Such a cast saturates.
-            Sizes::LogNormal { median_bytes, sigma } => chance::log_normal(&mut random, median_bytes, sigma) as u32,
+            Sizes::LogNormal { median_bytes, sigma } => {
+                chance::log_normal(&mut random, median_bytes, sigma) as u32
+            }
         };
         if at <= end {
             put(at, Step::Write(author as Place, size));
