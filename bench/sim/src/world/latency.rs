@@ -122,8 +122,7 @@ mod tests {
     #[test]
     fn a_matrix_is_read_and_one_that_is_no_square_of_times_is_refused_with_its_line() {
         let folder = tempfile::tempdir().unwrap();
-        let mut scenario = Scenario::default();
-        scenario.folder = folder.path().to_owned();
+        let mut scenario = Scenario { folder: folder.path().to_owned(), ..Scenario::default() };
         scenario.network.latency = Latency::Matrix { file: "m.csv".into() };
         let read = |text: &str| {
             std::fs::write(folder.path().join("m.csv"), text).unwrap();

@@ -67,7 +67,7 @@ impl<O: Overlay> World<O> {
         while let Some((at, event)) = self.core.queue.pop(end) {
             self.core.now = at;
             self.core.ledger.events += 1;
-            if self.core.ledger.events % PROGRESS == 0 {
+            if self.core.ledger.events.is_multiple_of(PROGRESS) {
                 progress(at, self.core.ledger.events);
             }
             self.handle(event);
