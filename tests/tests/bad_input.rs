@@ -7,11 +7,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The folder of each crate's sources and tests, from the workspace's.
-const CRATES: [(&str, &[&str]); 4] = [
+const CRATES: [(&str, &[&str]); 5] = [
     ("skep_protocol", &["actors/protocol/src"]),
     ("skep_actors", &["actors/src"]),
     ("skep", &["runtime/src", "runtime/tests"]),
     ("skep_tests", &["tests/src", "tests/tests"]),
+    ("skep_sim", &["bench/sim/src"]),
 ];
 
 fn workspace() -> &'static Path {
