@@ -76,7 +76,7 @@ pub enum CandidateKind {
 }
 
 impl CandidateKind {
-    const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Host => "host",
             Self::ServerReflexive => "srflx",
@@ -85,7 +85,7 @@ impl CandidateKind {
         }
     }
 
-    fn from_name(name: &str) -> Option<Self> {
+    pub(crate) fn from_name(name: &str) -> Option<Self> {
         [Self::Host, Self::ServerReflexive, Self::PeerReflexive, Self::Relay]
             .into_iter()
             .find(|kind| kind.name() == name)

@@ -5,7 +5,7 @@
 //! be read is not there.
 
 /// The members of a list: what stands between commas that are in neither quotes nor angle brackets.
-pub(super) fn list(value: &str) -> impl Iterator<Item = &str> {
+pub(crate) fn list(value: &str) -> impl Iterator<Item = &str> {
     let mut rest = Some(value);
     std::iter::from_fn(move || {
         let text = rest?;
@@ -37,7 +37,7 @@ fn cut(text: &str, separator: char) -> (&str, Option<&str>) {
 }
 
 /// The value of a parameter behind the first `;`: empty if it stands there without one.
-pub(super) fn parameter<'v>(value: &'v str, name: &str) -> Option<&'v str> {
+pub(crate) fn parameter<'v>(value: &'v str, name: &str) -> Option<&'v str> {
     let mut rest = cut(value, ';').1;
     while let Some(text) = rest {
         let (first, behind) = cut(text, ';');
@@ -52,7 +52,7 @@ pub(super) fn parameter<'v>(value: &'v str, name: &str) -> Option<&'v str> {
 
 /// The URI of `"Alice" <sip:alice@example.org;x=y>;tag=1`, or of the form without brackets, where all
 /// parameters are the header's.
-pub(super) fn uri(value: &str) -> &str {
+pub(crate) fn uri(value: &str) -> &str {
     let (front, _) = cut(value, ';');
     match front.rsplit_once('<') {
         Some((_, uri)) => uri.trim_end().trim_end_matches('>').trim(),
@@ -61,14 +61,14 @@ pub(super) fn uri(value: &str) -> &str {
 }
 
 /// The name before the address; empty if none.
-pub(super) fn display_name(value: &str) -> String {
+pub(crate) fn display_name(value: &str) -> String {
     let (front, _) = cut(value, ';');
     let Some((name, _)) = front.rsplit_once('<') else { return String::new() };
     unquote(name.trim())
 }
 
 /// `"a \"b\""` without quotes and escapes; another text as it is.
-pub(super) fn unquote(text: &str) -> String {
+pub(crate) fn unquote(text: &str) -> String {
     let Some(inside) = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')) else {
         return text.to_owned();
     };
@@ -84,7 +84,7 @@ pub(super) fn unquote(text: &str) -> String {
 }
 
 /// `text` in quotes.
-pub(super) fn quote(text: &str) -> String {
+pub(crate) fn quote(text: &str) -> String {
     let mut quoted = String::with_capacity(text.len() + 2);
     quoted.push('"');
     for letter in text.chars() {
@@ -98,7 +98,7 @@ pub(super) fn quote(text: &str) -> String {
 }
 
 /// The scheme and the pairs of `Digest realm="x", nonce="y"`, quotes taken off.
-pub(super) fn credentials(value: &str) -> Option<(&str, Vec<(&str, String)>)> {
+pub(crate) fn credentials(value: &str) -> Option<(&str, Vec<(&str, String)>)> {
     let (scheme, pairs) = value.trim().split_once(char::is_whitespace)?;
     let pair = |member| -> Option<(&str, String)> {
         let (name, value) = str::split_once(member, '=')?;

@@ -4,6 +4,7 @@
 //! ```text
 //!   stream     takes whole messages out of the bytes of a channel, a connection or a datagram
 //!   response   answers to requests
+//!   token      what nobody can guess
 //!   instant    the messages that Jami of 2023 sends as MESSAGE requests outside of any dialog
 //!
 //!   address    whom an account is, and whom it writes to
@@ -18,10 +19,11 @@
 pub mod address;
 pub mod agent;
 pub mod digest;
-mod fields;
+pub(crate) mod fields;
 pub mod instant;
-mod response;
+pub(crate) mod response;
 pub mod stream;
+pub(crate) mod token;
 
 #[cfg(test)]
 mod fuzz_tests;

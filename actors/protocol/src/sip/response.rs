@@ -17,6 +17,18 @@ pub(super) fn response(
     from: SocketAddr,
     more: &str,
 ) -> Option<Vec<u8>> {
+    respond(request, status, Some(tag), from, more, None)
+}
+
+/// The same without a tag, as for `100 Trying`, and with a body and its type.
+pub(crate) fn respond(
+    request: &SipMessage,
+    status: &str,
+    tag: Option<&str>,
+    from: SocketAddr,
+    more: &str,
+    body: Option<(&str, &[u8])>,
+) -> Option<Vec<u8>> {
     let method = request.line.request_method()?;
     if *method == Method::ACK {
         return None;
@@ -30,15 +42,22 @@ pub(super) fn response(
         text.push_str(name.as_print_str());
         text.push_str(": ");
         text.push_str(value);
-        if name == Name::TO && parameter(value, "tag").is_none() {
+        let tag = tag.filter(|_| name == Name::TO && parameter(value, "tag").is_none());
+        if let Some(tag) = tag {
             text.push_str(";tag=");
             text.push_str(tag);
         }
         text.push_str("\r\n");
     }
     text.push_str(more);
-    text.push_str("Content-Length: 0\r\n\r\n");
-    Some(text.into_bytes())
+    let (kind, body) = body.unwrap_or_default();
+    if !kind.is_empty() {
+        text.push_str(&format!("Content-Type: {kind}\r\n"));
+    }
+    text.push_str(&format!("Content-Length: {}\r\n\r\n", body.len()));
+    let mut bytes = text.into_bytes();
+    bytes.extend_from_slice(body);
+    Some(bytes)
 }
 
 /// The topmost `Via` with what we see of its sender, if that asks for it.

@@ -5,8 +5,8 @@ use ezk_sip_types::Name;
 use super::super::digest::{Challenge, Login};
 use super::super::fields::list;
 use super::super::stream::SipMessage;
+use super::super::token::Tokens;
 use super::SipProblem;
-use super::token::Tokens;
 
 /// Realms whose challenges are kept: a registrar and a proxy, and as many again.
 const MAX_REALMS: usize = 4;

@@ -7,9 +7,9 @@
 //!                           │                      ▼                              │ path lost, server silent
 //!                           └──── 2 s … 10 min ── resting ◄───────────────────────┘
 //!
-//!   token        what nobody can guess           client       requests that wait for a response
-//!   credentials  challenges                      server       requests that were answered
-//!   registering  path, registration, keep-alive  messaging    messages out and in, other requests
+//!   credentials  challenges                      client       requests that wait for a response
+//!   registering  path, registration, keep-alive  server       requests that were answered
+//!                                                messaging    messages out and in, other requests
 //! ```
 //!
 //! All goes through the server of the account, over one path that the owner of this core opens: a socket
@@ -21,7 +21,6 @@ mod credentials;
 mod messaging;
 mod registering;
 mod server;
-mod token;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -38,12 +37,12 @@ use super::address::SipAddress;
 use super::digest::Login;
 use super::fields::parameter;
 use super::stream::SipMessage;
+use super::token::Tokens;
 use crate::time::Moment;
 use client::{ClientTransaction, Due, Purpose};
 use credentials::Credentials;
 use registering::{Path, Standing};
 use server::Served;
-use token::Tokens;
 
 pub use credentials::MAX_CHALLENGES;
 pub use messaging::{Arrived, MAX_DATAGRAM, MAX_OUTGOING, MAX_TEXT, SendFailure};
@@ -87,7 +86,7 @@ impl Transport {
         }
     }
 
-    const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Udp => "UDP",
             Self::Tcp => "TCP",
@@ -95,7 +94,7 @@ impl Transport {
         }
     }
 
-    const fn parameter(self) -> &'static str {
+    pub(crate) const fn parameter(self) -> &'static str {
         match self {
             Self::Udp => "",
             Self::Tcp => ";transport=tcp",

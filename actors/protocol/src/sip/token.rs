@@ -6,13 +6,13 @@ use aws_lc_rs::digest::{Context, SHA256};
 ///
 /// Whoever could guess the next one could answer our requests in the server's place, and those we write to
 /// see many of them: so each is a hash, from which nothing of the seed can be had.
-pub(super) struct Tokens {
+pub(crate) struct Tokens {
     seed: [u8; 32],
     count: u64,
 }
 
 impl Tokens {
-    pub(super) const fn new(seed: [u8; 32]) -> Self {
+    pub(crate) const fn new(seed: [u8; 32]) -> Self {
         Self { seed, count: 0 }
     }
 
@@ -27,12 +27,12 @@ impl Tokens {
     }
 
     /// 32 hexadecimal digits.
-    pub(super) fn text(&mut self) -> String {
+    pub(crate) fn text(&mut self) -> String {
         hex::encode(self.bytes())
     }
 
     /// A number from 0 to 1, for times.
-    pub(super) fn fraction(&mut self) -> f64 {
+    pub(crate) fn fraction(&mut self) -> f64 {
         let [first, second, ..] = self.bytes();
         f64::from(u16::from_be_bytes([first, second])) / f64::from(u16::MAX)
     }
