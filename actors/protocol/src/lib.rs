@@ -10,6 +10,8 @@
 //!   identity/                     certificate chain, archive, receipt, revocation
 //!   dht/                          values, keys, storage rules, publishing, listening
 //!   link/                         connection requests, framing, STUN, multiplexed socket
+//!   call/                         calls: dialogs, devices that ring, changes of media
+//!   conference/                   conferences at their hosts and guests; calls of conversations
 //!   contact/                      trust requests, contact list, whose devices may talk to us, presence
 //!   drt/                          the overlay of a conversation's devices: whom to connect to, whom to tell
 //!   swarm/                        commits, tree rules, validation, history, git sessions and packs
@@ -28,6 +30,8 @@
 
 #![forbid(unsafe_code)]
 
+pub mod call;
+pub mod conference;
 pub mod contact;
 pub mod dht;
 pub mod drt;

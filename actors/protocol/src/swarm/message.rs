@@ -281,7 +281,11 @@ impl CommitMessage {
     }
 
     fn call(&self) -> Option<CallRecord> {
-        let duration_ms = self.text("duration").and_then(|text| text.parse().ok());
+        // Written as a text. A number will do, and whatever else stands there says that it is over.
+        let duration_ms = self.fields.get("duration").map(|value| match value {
+            Value::String(text) => text.parse().unwrap_or(0),
+            other => other.as_u64().unwrap_or(0),
+        });
         if let Some(conference) = self.text("confId") {
             return Some(CallRecord::Group {
                 conference: conference.to_owned(),
