@@ -1,0 +1,17 @@
+//! Media of calls and conferences. So far the heart of the mixer, which is pure: samples go in and come out.
+//!
+//! ```text
+//!   frames of 20 ms ──► loudest: who is heard ──► mix: the sum of those, once
+//!                                                   ├─ for all who listen
+//!                                                   └─ less the own voice, for each who is heard
+//! ```
+//!
+//! A thousand listeners cost one sum; only who speaks costs more.
+
+#![forbid(unsafe_code)]
+
+mod loudest;
+mod mix;
+
+pub use loudest::{HOLD, Loudest, MAX_MIXED, QUIET, Speaker, loudness};
+pub use mix::{Mix, saturated};
