@@ -441,6 +441,9 @@ fn a_lost_channel_ends_the_call() {
     assert!(pair.said.is_empty());
     assert_eq!((pair.caller_end(), pair.callee_end()), (Some(End::Lost), Some(End::Lost)));
     assert!(is_done(&pair.caller_told) && is_done(&pair.callee_told));
+    pair.forget();
+    pair.caller(Leg::lost);
+    assert!(pair.caller_told.is_empty(), "it is lost once");
 }
 
 #[test]
@@ -535,4 +538,19 @@ fn a_server_that_wants_to_know_who_calls_is_told() {
     pair.caller(|leg, now| leg.authorize(now, "Proxy-Authorization: Digest x\r\n").unwrap());
     assert_eq!(pair.said, [">INVITE", ">ACK", ">INVITE"]);
     assert_eq!(pair.caller_end(), None);
+}
+
+#[test]
+fn a_call_whose_challenge_is_not_answered_can_be_given_up() {
+    let mut pair = Pair::silent(true);
+    let (_, invite) = pair.wire_take();
+    let from = "10.0.0.9:5060".parse().unwrap();
+    let status = "401 Unauthorized";
+    let challenge = crate::sip::response::respond(&parse(&invite), status, Some("s"), from, "", None);
+    pair.hear(true, &parse(&Bytes::from(challenge.unwrap())));
+    pair.caller(Leg::hang_up);
+    assert_eq!(pair.said, [">INVITE", ">ACK"]);
+    assert_eq!(pair.caller_end(), Some(End::Cancelled));
+    pair.pass(SECOND);
+    assert!(is_done(&pair.caller_told));
 }

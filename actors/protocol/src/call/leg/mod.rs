@@ -279,6 +279,8 @@ impl Leg {
     /// Ends the call, however far it is.
     pub fn hang_up(&mut self, now: Moment) -> Vec<Action> {
         match self.phase {
+            // A challenge is not answered yet, and nothing is open at the server.
+            Phase::Calling | Phase::Proceeding if self.inviting.is_none() => self.end(now, End::Cancelled),
             Phase::Calling => {
                 // There may be no CANCEL before there is a response.
                 self.phase = Phase::Cancelling;
@@ -298,6 +300,9 @@ impl Leg {
 
     /// The channel is gone: so is the call.
     pub fn lost(&mut self, now: Moment) -> Vec<Action> {
+        if self.phase == Phase::Done {
+            return Vec::new();
+        }
         self.clients.clear();
         self.inviting = None;
         self.waiting = None;
