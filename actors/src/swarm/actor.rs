@@ -370,8 +370,10 @@ impl ConversationActor {
             self.tell_standing(&standing, false, scope);
             events.extend(others);
         }
-        if let Some(before) = before.filter(|before| before.members != standing.members) {
-            self.show_router(scope);
+        if let Some(before) = before {
+            if before.members != standing.members {
+                self.show_router(scope);
+            }
             self.part(&before, scope);
         }
         self.review_markers(|commit| new.contains(commit), scope);

@@ -138,36 +138,32 @@ impl FetchJob {
             let until = deadline.min(Instant::now() + patience);
             let bytes = receive(channel, until).await?;
             patience = SILENCE;
-            // What is complete is validated at once: on a busy machine, each turn on the pool is waited for.
-            let lane = if receiving.fetch.knows_head() { Lane::Bulk } else { Lane::Quick };
-            let (replica, now) = (Arc::clone(&self.replica), self.now);
+            let replica = Arc::clone(&self.replica);
             let step = move || {
                 let step = replica.fetch_step(&mut receiving.fetch, &bytes);
-                let send = receiving.keep(step);
-                let done = receiving.done.take().map(|fetched| integrate(&replica, fetched, now));
-                (send, done, receiving)
+                (receiving.keep(step), receiving)
             };
-            let (send, done, back) = run(&self.pool, self.share, lane, step).await?;
+            let (send, back) = run(&self.pool, self.share, Lane::Quick, step).await?;
             receiving = back;
-            let sent = match send {
-                Ok(send) => send_all(channel, send, done.is_some()).await,
-                Err(error) => Err(error.into()),
-            };
-            match done {
-                Some(done) => return done,
-                None => sent?,
+            let send = send.map_err(ReplicaError::from)?;
+            send_all(channel, send, receiving.done.is_some()).await?;
+            if let Some(fetched) = receiving.done.take() {
+                return self.integrate(fetched).await;
             }
         }
     }
-}
 
-/// Takes in what a fetch brought.
-fn integrate(replica: &Replica, fetched: Fetched, now: UnixMillis) -> Result<Option<Box<Moved>>, Failure> {
-    let Fetched::New(pack) = fetched else { return Ok(None) };
-    let head = pack.head();
-    match replica.integrate(pack, now) {
-        Ok(moved) => Ok(moved.map(Box::new)),
-        Err(error) => Err(Failure { error, head: Some(head) }),
+    async fn integrate(&self, fetched: Fetched) -> Result<Option<Box<Moved>>, Failure> {
+        let pack = match fetched {
+            Fetched::New(pack) => pack,
+            Fetched::UpToDate { .. } => return Ok(None),
+        };
+        let (head, replica, now) = (pack.head(), Arc::clone(&self.replica), self.now);
+        let work = move || replica.integrate(pack, now);
+        match run(&self.pool, self.share, Lane::Bulk, work).await? {
+            Ok(moved) => Ok(moved.map(Box::new)),
+            Err(error) => Err(Failure { error, head: Some(head) }),
+        }
     }
 }
 

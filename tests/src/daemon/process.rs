@@ -47,6 +47,8 @@ pub struct Daemon {
     pub(super) bus: Bus,
     process: Process,
     _bus_process: Process,
+    /// Whether it was started anew because it stood still.
+    pub(super) stood_still: bool,
 }
 
 impl Daemon {
@@ -68,7 +70,16 @@ impl Daemon {
         let process = launch(name, &place, &folder)?;
         let bus = Bus::connect(name, &socket).await?;
         let (name, bootstrap) = (name.to_owned(), bootstrap.address.clone());
-        Ok(Self { name, place, folder, bootstrap, bus, process, _bus_process: bus_process })
+        Ok(Self {
+            name,
+            place,
+            folder,
+            bootstrap,
+            bus,
+            process,
+            _bus_process: bus_process,
+            stood_still: false,
+        })
     }
 
     /// The name it was given.

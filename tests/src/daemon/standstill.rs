@@ -24,7 +24,8 @@ const GETS: [&str; 3] = ["Validate commit ", "Merge analysis result", "New messa
 const IN_VAIN: usize = 3;
 
 impl Daemon {
-    /// Waits for what needs a fetch. If the daemon stands still meanwhile, it is started anew.
+    /// Waits for what needs a fetch. If the daemon stands still meanwhile, it is started anew; once, for what
+    /// happens twice in a test is no accident of the daemon.
     ///
     /// # Errors
     /// Those of `wait`, which is tried twice at most, and of [`Self::restart`].
@@ -34,7 +35,8 @@ impl Daemon {
         }
         let path = log(self.folder());
         let log = fs::read(&path).map_err(Failure::file(&path))?;
-        if stands_still(&String::from_utf8_lossy(&log)) {
+        if !self.stood_still && stands_still(&String::from_utf8_lossy(&log)) {
+            self.stood_still = true;
             #[allow(clippy::print_stderr, reason = "whoever runs the tests counts how often this happens")]
             {
                 eprintln!(

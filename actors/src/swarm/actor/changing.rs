@@ -104,6 +104,8 @@ impl ConversationActor {
         self.linked.retain(|device, (account, _)| may(*account, *device));
         // Their sessions end with the senders.
         self.served.retain(|_, serving| may(serving.account, serving.device));
+        // Nor does it matter what they have read of what never came.
+        self.markers.early.retain(|(member, _), _| now.has(*member));
         let gone: Vec<_> = before.people().into_iter().filter(|person| !now.has(*person)).collect();
         for person in gone {
             self.end_typing_of(person, scope);

@@ -22,8 +22,8 @@ use crate::supervision::{Reply, Scope};
 use crate::swarm::messages::ConversationError;
 use crate::swarm::replica::{Place, Replica};
 
-/// How long what others tell may wait until it is on disk. They tell it again, or something newer.
-const SAVE_PAUSE: Duration = Duration::from_secs(5);
+/// How long what others tell may wait until it is on disk.
+const SAVE_PAUSE: Duration = Duration::from_secs(1);
 
 /// Pause before markers that the system did not let us read are looked for again.
 const LOAD_AGAIN: Duration = Duration::from_secs(5);
@@ -190,10 +190,6 @@ impl ConversationActor {
             return;
         }
         let head = self.standing.as_ref().map(|standing| standing.head);
-        if head == Some(commit) {
-            // Nothing is newer.
-            return self.heard_newer(member, kind, commit, false, scope);
-        }
         self.read(scope);
         self.markers.looking.insert((member, kind), None);
         self.find(commit, old, scope, move |conversation, found, scope| {

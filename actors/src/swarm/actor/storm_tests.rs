@@ -102,10 +102,12 @@ fn markers_at_merges_that_were_given_up_are_not_looked_for_with_each_message() {
         work_for_a_message().await;
         let usual = work_for_a_message().await;
         let given_up = CommitId([7; 20]);
+        let before = lab.pool.submitted();
         lab.tell(ConversationMessage::ReadBy { member: OTHER, commit: given_up });
         lab.tell(served_to_other(given_up));
         lab.settled().await;
         until(|| lab.root.environment().tree().rows().iter().all(|row| row.tasks == 0)).await;
+        assert_eq!(lab.pool.submitted() - before, 2, "each is looked for when it is heard of");
         assert_eq!(work_for_a_message().await, usual);
     });
 }

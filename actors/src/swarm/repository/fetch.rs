@@ -150,12 +150,6 @@ impl Fetch {
         self
     }
 
-    /// Whether the peer's head is known, so that what comes next is the pack, if anything.
-    #[must_use]
-    pub const fn knows_head(&self) -> bool {
-        self.head.is_some()
-    }
-
     /// What was received so far. It may be a file, which goes with it; the fetch is over then.
     pub fn take_received(&mut self) -> Option<PackReceiver> {
         self.receiver.take()

@@ -18,9 +18,12 @@ thread_local! {
 pub fn deflate(out: Vec<u8>, parts: &[&[u8]]) -> Vec<u8> {
     ENCODER.with_borrow_mut(|encoder| {
         *encoder.get_mut() = out;
-        // Writing to a vector cannot fail.
         let written = parts.iter().try_for_each(|part| encoder.write_all(part));
-        written.and_then(|()| encoder.reset(Vec::new())).unwrap_or_default()
+        written.and_then(|()| encoder.reset(Vec::new())).unwrap_or_else(|_| {
+            // Writing to a vector cannot fail; if it does, the next stream begins anew.
+            *encoder = ZlibEncoder::new(Vec::new(), Compression::default());
+            Vec::new()
+        })
     })
 }
 
