@@ -39,8 +39,8 @@ pub trait Overlay: Sized {
     /// What all nodes know from the beginning: settings, lists.
     type Plan;
 
-    /// What all nodes know from the beginning.
-    fn plan(scenario: &Scenario) -> Self::Plan;
+    /// What all nodes know from the beginning, in the run with this seed.
+    fn plan(scenario: &Scenario, seed: u64) -> Self::Plan;
 
     /// The ids of all nodes there ever are, by place, for overlays that know everybody from the beginning.
     fn members(_plan: &mut Self::Plan, _ids: &[DeviceId]) {}

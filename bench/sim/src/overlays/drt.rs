@@ -111,7 +111,7 @@ impl Overlay for Drt {
     type Message = Said;
     type Plan = Plan;
 
-    fn plan(scenario: &Scenario) -> Plan {
+    fn plan(scenario: &Scenario, _seed: u64) -> Plan {
         let OverlayKind::Drt(settings) = &scenario.overlay else { return Plan::default_of(scenario) };
         let bucket_size = u8::try_from(settings.bucket_size).unwrap_or(u8::MAX);
         let refresh = (settings.refresh_s > 0.0).then(|| Time::from_seconds(settings.refresh_s));

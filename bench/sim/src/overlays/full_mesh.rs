@@ -18,7 +18,7 @@ impl Overlay for FullMesh {
     type Message = Passed;
     type Plan = Place;
 
-    fn plan(scenario: &Scenario) -> Place {
+    fn plan(scenario: &Scenario, _seed: u64) -> Place {
         scenario.all_nodes() as Place
     }
 

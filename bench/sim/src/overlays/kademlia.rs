@@ -89,7 +89,7 @@ impl Overlay for Kademlia {
     type Message = Said;
     type Plan = scenario::Kademlia;
 
-    fn plan(scenario: &Scenario) -> scenario::Kademlia {
+    fn plan(scenario: &Scenario, _seed: u64) -> scenario::Kademlia {
         match &scenario.overlay {
             OverlayKind::Kademlia(settings) => settings.clone(),
             _ => scenario::Kademlia::default(),

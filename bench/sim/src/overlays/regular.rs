@@ -53,12 +53,12 @@ impl Overlay for Regular {
     type Message = Passed;
     type Plan = Plan;
 
-    fn plan(scenario: &Scenario) -> Plan {
+    fn plan(scenario: &Scenario, seed: u64) -> Plan {
         let degree = match &scenario.overlay {
             OverlayKind::Regular(settings) => settings.degree,
             _ => 8,
         };
-        let mut random = chance::stream(scenario.seed, Purpose::Contacts, 1);
+        let mut random = chance::stream(seed, Purpose::Contacts, 1);
         lay_out(scenario.all_nodes(), degree, &mut random)
     }
 
@@ -100,6 +100,13 @@ impl Overlay for Regular {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_seed_has_a_graph_of_its_own() {
+        let scenario = Scenario::default();
+        let [Plan(one), Plan(same), Plan(other)] = [1, 1, 2].map(|seed| Regular::plan(&scenario, seed));
+        assert!(one == same && one != other);
+    }
 
     #[test]
     fn nearly_all_nodes_have_the_degree_that_is_wanted_and_none_more() {

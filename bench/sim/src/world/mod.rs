@@ -53,7 +53,7 @@ impl<O: Overlay> World<O> {
     pub(crate) fn new(scenario: &Scenario, seed: u64) -> Result<Self> {
         let mut core = Core::new(scenario, seed)?;
         let script = Script::begin(&mut core)?;
-        let mut plan = O::plan(scenario);
+        let mut plan = O::plan(scenario, seed);
         O::members(&mut plan, &core.seats.iter().map(|seat| seat.id).collect::<Vec<_>>());
         let plan = Arc::new(plan);
         let places = 0..core.seats.len() as Place;
