@@ -33,7 +33,7 @@ pub(super) enum Event<M> {
     /// Somebody asks for a link.
     Request { to: Place, from: Place, life: u32 },
     /// Who asked hears that there is one.
-    Up { to: Place, from: Place, epoch: u32 },
+    Up { to: Place, from: Place, epoch: u32, life: u32 },
     /// Who asked hears that there is none.
     Failed { to: Place, from: Place, life: u32 },
     /// A node hears that a link is gone.
@@ -119,6 +119,7 @@ impl<M> Core<M> {
         Seat {
             id,
             is_up: false,
+            is_asleep: false,
             is_mobile: !is_hostile && happens(&mut random, scenario.mobiles.share),
             is_hostile,
             is_natted: !is_hostile && happens(&mut random, scenario.network.nat_share),
@@ -291,7 +292,7 @@ impl<M> Core<M> {
         let epoch = self.epochs;
         let at = self.departure(to, HANDSHAKE).plus(self.way(to, from));
         self.seat_mut(to).insert(End { peer: from, epoch, clear: at });
-        self.queue.push(at, Event::Up { to: from, from: to, epoch });
+        self.queue.push(at, Event::Up { to: from, from: to, epoch, life });
         let mean = self.scenario.network.link_life_s;
         if mean > 0.0 {
             let life = Time::from_seconds(chance::exponential(&mut self.weather, mean));

@@ -127,6 +127,11 @@ impl Ledger {
         Item::try_from(self.written.len() - 1).unwrap_or(Item::MAX)
     }
 
+    /// How much was written so far.
+    pub(crate) fn written(&self) -> usize {
+        self.written.len()
+    }
+
     pub(super) fn size(&self, item: Item) -> u32 {
         self.written.get(item as usize).map_or(0, |written| written.size)
     }

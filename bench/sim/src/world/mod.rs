@@ -104,7 +104,7 @@ impl<O: Overlay> World<O> {
                     self.act(to, |node, net| node.link_up(net, from, true));
                 }
             }
-            Event::Up { to, from, epoch } => self.up(to, from, epoch),
+            Event::Up { to, from, epoch, life } => self.up(to, from, epoch, life),
             Event::Failed { to, from, life } => {
                 if self.core.seat(to).is_up && self.core.seat(to).life == life {
                     self.act(to, |node, net| node.link_failed(net, from));
@@ -142,10 +142,15 @@ impl<O: Overlay> World<O> {
     }
 
     /// Who asked for a link hears that there is one: its own end is made now, if the other still stands.
-    fn up(&mut self, to: Place, from: Place, epoch: u32) {
-        let stands = self.core.reaches(to, from) && self.core.seat(from).alive(to) == Some(epoch);
+    fn up(&mut self, to: Place, from: Place, epoch: u32, life: u32) {
+        let is_here = self.core.seat(to).is_up && self.core.seat(to).life == life;
+        let stands = is_here && self.core.reaches(to, from) && self.core.seat(from).alive(to) == Some(epoch);
         if !stands || self.core.seat(to).alive(from).is_some() {
-            if !stands && self.core.seat(to).is_up {
+            if !stands {
+                // Who accepted it finds out, as with a link that breaks.
+                self.core.break_link(to, from, epoch);
+            }
+            if !stands && is_here {
                 self.act(to, |node, net| node.link_failed(net, from));
             }
             return;
@@ -168,7 +173,11 @@ impl<O: Overlay> World<O> {
         if self.core.ledger.has(item, to) {
             return;
         }
-        if !self.core.seat(to).is_up {
+        let seat = self.core.seat(to);
+        if !seat.is_up && !seat.is_asleep {
+            return;
+        }
+        if !seat.is_up {
             self.core.ledger.wake_ups += 1;
             self.core.note("woken", to, &[("item", u64::from(item))]);
             self.come(to, &[from]);
@@ -185,6 +194,7 @@ impl<O: Overlay> World<O> {
         let now = self.core.now;
         let seat = self.core.seat_mut(place);
         seat.is_up = true;
+        seat.is_asleep = false;
         seat.life += 1;
         seat.up_since = now;
         seat.timer = Time::NEVER;
@@ -193,6 +203,8 @@ impl<O: Overlay> World<O> {
         let contacts = if known.is_empty() { self.contacts(place, is_first) } else { known.to_vec() };
         if !is_first {
             self.nodes[place as usize] = O::new(&self.plan, birth(&self.core, place));
+        }
+        if !is_first || place as usize >= self.core.scenario.nodes {
             self.script.came(&mut self.core, place);
         }
         self.act(place, |node, net| node.join(net, &contacts));
@@ -234,11 +246,17 @@ impl<O: Overlay> World<O> {
 
     fn step(&mut self, step: Step) {
         match step {
-            Step::Come(place) => self.come(place, &[]),
-            Step::Go(place, why) => {
-                if self.core.seat(place).is_up {
+            Step::Come(place, life) => {
+                if life.is_none_or(|life| life == self.core.seat(place).life) {
+                    self.come(place, &[]);
+                }
+            }
+            Step::Go(place, why, life) => {
+                let seat = self.core.seat(place);
+                if seat.is_up && life.is_none_or(|life| life == seat.life) {
                     let graceful = self.script.is_graceful(&self.core, place, why);
                     self.go(place, graceful);
+                    self.core.seat_mut(place).is_asleep = why == script::Why::Sleep;
                     self.script.gone(&mut self.core, place, why);
                 }
             }
@@ -337,7 +355,8 @@ impl<O: Overlay> World<O> {
     fn cut(&mut self) {
         for place in 0..self.core.seats.len() as Place {
             let ends = self.core.seat(place).ends.clone();
-            for end in ends.iter().filter(|end| end.peer > place && end.epoch != 0) {
+            // Of a link that is being made only one end is there yet.
+            for end in ends.iter().filter(|end| end.epoch != 0) {
                 if !self.core.reaches(place, end.peer) {
                     self.core.break_link(place, end.peer, end.epoch);
                 }
@@ -375,7 +394,11 @@ impl<O: Overlay> World<O> {
 
     fn graph(&self) -> Graph {
         Graph::new(self.core.seats.len(), |place| {
-            self.core.seat(place).is_up.then(|| self.nodes[place as usize].neighbours())
+            let neighbours = || {
+                let all = self.nodes[place as usize].neighbours().into_iter();
+                all.filter(|other| self.core.reaches(place, *other)).collect()
+            };
+            self.core.seat(place).is_up.then(neighbours)
         })
     }
 

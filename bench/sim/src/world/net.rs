@@ -142,7 +142,8 @@ impl<M> Net<'_, M> {
         let me = self.me;
         if self.core.seat(me).timer != at {
             self.core.seat_mut(me).timer = at;
-            if at != Time::NEVER {
+            // What nobody lives to see takes no place in the queue.
+            if at <= Time::from_seconds(self.core.scenario.duration_s) {
                 self.core.queue.push(at.max(self.core.now), Event::Timer { to: me, at });
             }
         }

@@ -256,7 +256,7 @@ fn spreading(summary: &mut Numbers, ledger: &Ledger) {
     summary.put("redundancy", ratio(received - delivered, delivered));
     let (asleep, woken) = (sum(|it| it.asleep), sum(|it| it.asleep_delivered));
     summary.put("mobile_delivery_ratio", ratio(woken, asleep));
-    let commits = ledger.verdicts.len() as f64;
+    let commits = ledger.written() as f64;
     summary
         .put("mobile_wake_ups_per_message", ratio(ledger.wake_ups as f64, commits).filter(|_| asleep > 0.0));
     summary.put("pushes_per_message", ratio(ledger.pushes as f64, commits).filter(|_| asleep > 0.0));

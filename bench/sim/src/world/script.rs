@@ -17,10 +17,10 @@ const SHORTEST_SPAN: Time = Time(100_000);
 /// What happens by the scenario.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
-    /// A node comes online.
-    Come(Place),
-    /// A node goes.
-    Go(Place, Why),
+    /// A node comes online, after a certain life if there is one: whoever came otherwise meanwhile is in another.
+    Come(Place, Option<u32>),
+    /// A node goes, in a certain life if there is one.
+    Go(Place, Why, Option<u32>),
     /// Somebody writes.
     Write(Place, u32),
     /// A message is judged.
@@ -55,6 +55,8 @@ pub(super) enum Why {
 pub(super) struct Script {
     /// By place.
     churn: Vec<Random>,
+    /// Who comes and goes, by place.
+    goes: Vec<bool>,
     lookups: Random,
 }
 
@@ -83,13 +85,14 @@ impl Script {
             churn: (0..scenario.all_nodes() as u64)
                 .map(|place| chance::stream(seed, Purpose::Churn, place))
                 .collect(),
+            goes: vec![false; scenario.all_nodes()],
             lookups: chance::stream(seed, Purpose::Workload, 1),
         };
         script.departures(core, &scenario)?;
         Ok(script)
     }
 
-    /// First departures of churn and sleep.
+    /// First departures of churn and sleep; those of who comes later follow from when that is.
     fn departures<M>(&mut self, core: &mut Core<M>, scenario: &Scenario) -> Result<()> {
         let honest = (scenario.nodes + scenario.late_nodes()) as Place;
         let sleep = Time::from_seconds(scenario.mobiles.start_s);
@@ -98,7 +101,7 @@ impl Script {
                 // Not all at the same moment.
                 let random = &mut self.churn[place as usize];
                 let awake = Time::from_seconds(scenario.mobiles.awake_s * chance::unit(random));
-                core.queue.push(sleep.plus(awake), Event::Script(Step::Go(place, Why::Sleep)));
+                self.first(core, place, sleep.plus(awake), Why::Sleep);
             }
         }
         match &scenario.churn {
@@ -108,7 +111,7 @@ impl Script {
                     let random = &mut self.churn[place as usize];
                     if !core.seat(place).is_mobile && happens(random, *share) {
                         let at = Time::from_seconds(*start_s).plus(draw(*online, random));
-                        core.queue.push(at, Event::Script(Step::Go(place, Why::Churn)));
+                        self.first(core, place, at, Why::Churn);
                     }
                 }
             }
@@ -118,19 +121,26 @@ impl Script {
                     // The evening of the first day, which began when all came.
                     let evening = start_s + period_s * online + period_s * spread * chance::unit(random);
                     if !core.seat(place).is_mobile {
-                        let at = Time::from_seconds(evening);
-                        core.queue.push(at, Event::Script(Step::Go(place, Why::Churn)));
+                        self.first(core, place, Time::from_seconds(evening), Why::Churn);
                     }
                 }
             }
             Churn::Trace { file, .. } => {
                 for (at, place, up) in read_trace(&scenario.folder.join(file), scenario.nodes)? {
-                    let step = if up { Step::Come(place) } else { Step::Go(place, Why::Trace) };
+                    let step = if up { Step::Come(place, None) } else { Step::Go(place, Why::Trace, None) };
                     core.queue.push(at, Event::Script(step));
                 }
             }
         }
         Ok(())
+    }
+
+    /// A node is one of those that come and go.
+    fn first<M>(&mut self, core: &mut Core<M>, place: Place, at: Time, why: Why) {
+        self.goes[place as usize] = true;
+        if (place as usize) < core.scenario.nodes {
+            core.queue.push(at, Event::Script(Step::Go(place, why, Some(1))));
+        }
     }
 
     /// A node has gone: when it comes back.
@@ -146,11 +156,15 @@ impl Script {
             _ => return,
         };
         let at = core.now.plus(away.max(SHORTEST_SPAN));
-        core.queue.push(at, Event::Script(Step::Come(place)));
+        let life = core.seat(place).life;
+        core.queue.push(at, Event::Script(Step::Come(place, Some(life))));
     }
 
-    /// A node has come back: when it goes again.
+    /// A node has come back, or late: when it goes again.
     pub(super) fn came<M>(&mut self, core: &mut Core<M>, place: Place) {
+        if !self.goes[place as usize] {
+            return;
+        }
         let random = &mut self.churn[place as usize];
         let scenario = &core.scenario;
         let (stays, why) = if core.seat(place).is_mobile {
@@ -167,7 +181,8 @@ impl Script {
             };
             (stays, Why::Churn)
         };
-        core.queue.push(core.now.plus(stays.max(SHORTEST_SPAN)), Event::Script(Step::Go(place, why)));
+        let (at, life) = (core.now.plus(stays.max(SHORTEST_SPAN)), core.seat(place).life);
+        core.queue.push(at, Event::Script(Step::Go(place, why, Some(life))));
     }
 
     /// What is looked up next, and when.
@@ -210,18 +225,18 @@ fn arrivals(scenario: &Scenario, put: &mut impl FnMut(Time, Step)) {
     let honest = scenario.nodes + scenario.late_nodes();
     let attack_at = scenario.attack.as_ref().map(|attack| Time::from_seconds(attack.at_s));
     for place in honest..scenario.all_nodes() {
-        put(attack_at.unwrap_or_default(), Step::Come(place as Place));
+        put(attack_at.unwrap_or_default(), Step::Come(place as Place, Some(0)));
     }
     for place in 0..scenario.nodes {
         let at = Time::from_millis(scenario.bootstrap.interval_ms * place as f64);
-        put(at, Step::Come(place as Place));
+        put(at, Step::Come(place as Place, Some(0)));
     }
     let mut next = scenario.nodes;
     for fault in &scenario.faults {
         if let Fault::FlashCrowd { at_s, nodes, over_s } = fault {
             for number in 0..*nodes {
                 let at = at_s + over_s * number as f64 / *nodes as f64;
-                put(Time::from_seconds(at), Step::Come((next + number) as Place));
+                put(Time::from_seconds(at), Step::Come((next + number) as Place, Some(0)));
             }
             next += nodes;
         }

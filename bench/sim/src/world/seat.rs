@@ -22,6 +22,8 @@ pub(super) struct End {
 pub(super) struct Seat {
     pub(super) id: DeviceId,
     pub(super) is_up: bool,
+    /// Whether it went to sleep, so that a push wakes it.
+    pub(super) is_asleep: bool,
     pub(super) is_mobile: bool,
     pub(super) is_hostile: bool,
     pub(super) is_natted: bool,
