@@ -4,7 +4,8 @@
 //! for each share (an account), served in turn, so that an account with a thousand jobs delays
 //! another one's by one job. Jobs that take long (packs, whole histories, searches) are
 //! [`Lane::Bulk`] and never take the last places, so a message can be signed while a clone is
-//! validated. Neither do they together with those of [`Lane::Files`], whose disks may hang. A job must not wait for the network: a silent peer would hold its place.
+//! validated. Neither do they together with those of [`Lane::Files`], whose disks may hang. A job must not wait for
+//! the network: a silent peer would hold its place.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
@@ -43,7 +44,19 @@ pub enum PoolError {
     Panicked,
 }
 
-type Job = Box<dyn FnOnce() + Send>;
+/// What a short job comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Then<T, L> {
+    /// Its result.
+    Done(T),
+    /// A long job, which has the result.
+    Bulk(L),
+}
+
+/// A job, which may leave a long one to be done after it.
+type Job = Box<dyn FnOnce() -> Option<LongJob> + Send>;
+
+type LongJob = Box<dyn FnOnce() + Send>;
 
 /// The pool. Cheap to clone.
 #[derive(Clone)]
@@ -72,18 +85,22 @@ struct Queues {
 
 impl Queues {
     fn push(&mut self, share: Share, job: Job) -> Result<(), PoolError> {
-        let jobs = self.jobs.entry(share).or_default();
-        if jobs.len() >= MAX_WAITING_PER_SHARE {
+        if self.jobs.get(&share).is_some_and(|jobs| jobs.len() >= MAX_WAITING_PER_SHARE) {
             return Err(PoolError::Full);
         }
+        self.push_admitted(share, job);
+        Ok(())
+    }
+
+    fn push_admitted(&mut self, share: Share, job: Job) {
+        let jobs = self.jobs.entry(share).or_default();
         if jobs.is_empty() {
             self.turn.push_back(share);
         }
         jobs.push_back(job);
-        Ok(())
     }
 
-    fn pop(&mut self) -> Option<Job> {
+    fn pop(&mut self) -> Option<(Share, Job)> {
         let share = self.turn.pop_front()?;
         let jobs = self.jobs.get_mut(&share)?;
         let job = jobs.pop_front();
@@ -92,7 +109,7 @@ impl Queues {
         } else {
             self.turn.push_back(share);
         }
-        job
+        Some((share, job?))
     }
 }
 
@@ -116,16 +133,37 @@ impl BlockingPool {
     ) -> Result<T, PoolError> {
         let (sender, receiver) = oneshot::channel();
         let job: Job = Box::new(move || {
-            if sender.is_closed() {
-                // Nobody waits for it any more.
-                return;
-            }
-            // The panic hook has logged it; the missing answer tells the asker.
-            if let Ok(result) = catch_unwind(AssertUnwindSafe(job)) {
-                let _ = sender.send(result);
-            }
+            answer(sender, job);
+            None
         });
         self.submit(share, lane, job)?;
+        receiver.await.map_err(|_| PoolError::Panicked)
+    }
+
+    /// Runs a short `job`, and what it leaves to be done as bulk work, without a turn of the asker between them: on a
+    /// busy machine each is waited for.
+    ///
+    /// # Errors
+    /// [`PoolError`] when it was not taken or one of the two panicked.
+    pub async fn run_then<T: Send + 'static, L: FnOnce() -> T + Send + 'static>(
+        &self,
+        share: Share,
+        job: impl FnOnce() -> Then<T, L> + Send + 'static,
+    ) -> Result<T, PoolError> {
+        let (sender, receiver) = oneshot::channel();
+        let job: Job = Box::new(move || {
+            if sender.is_closed() {
+                return None;
+            }
+            match catch_unwind(AssertUnwindSafe(job)).ok()? {
+                Then::Done(result) => {
+                    let _ = sender.send(result);
+                    None
+                }
+                Then::Bulk(long) => Some(Box::new(move || answer(sender, long))),
+            }
+        });
+        self.submit(share, Lane::Quick, job)?;
         receiver.await.map_err(|_| PoolError::Panicked)
     }
 
@@ -148,15 +186,19 @@ impl BlockingPool {
         }
         let next = self.take(&mut state);
         drop(state);
-        if let Some((lane, job)) = next {
-            let pool = self.clone();
-            tokio::task::spawn_blocking(move || pool.work(lane, job));
+        if let Some(next) = next {
+            self.start(next);
         }
         Ok(())
     }
 
+    fn start(&self, next: Taken) {
+        let pool = self.clone();
+        tokio::task::spawn_blocking(move || pool.work(next));
+    }
+
     /// Takes a job and a place for it, if there are both.
-    fn take(&self, state: &mut State) -> Option<(Lane, Job)> {
+    fn take(&self, state: &mut State) -> Option<Taken> {
         if state.running >= self.workers {
             return None;
         }
@@ -170,25 +212,57 @@ impl BlockingPool {
             Lane::Files => is_room_for_files,
             Lane::Bulk => is_room_for_bulk,
         });
-        let (lane, job) = lanes.find_map(|(lane, queues)| Some((*lane, queues.pop()?)))?;
+        let (lane, (share, job)) = lanes.find_map(|(lane, queues)| Some((*lane, queues.pop()?)))?;
         state.running += 1;
         state.running_files += usize::from(lane == Lane::Files);
         state.running_bulk += usize::from(lane == Lane::Bulk);
-        Some((lane, job))
+        Some(Taken { share, lane, job })
     }
 
     /// Runs a job and then whatever waits.
-    fn work(&self, lane: Lane, job: Job) {
-        let mut current = Some((lane, job));
-        while let Some((lane, job)) = current {
-            job();
+    fn work(&self, first: Taken) {
+        let mut current = Some(first);
+        while let Some(Taken { share, lane, job }) = current {
+            let left = job();
             let mut state = self.lock();
             state.running -= 1;
             state.running_files -= usize::from(lane == Lane::Files);
             state.running_bulk -= usize::from(lane == Lane::Bulk);
+            if let Some(long) = left {
+                let job: Job = Box::new(move || {
+                    long();
+                    None
+                });
+                state.lanes.entry(Lane::Bulk).or_default().push_admitted(share, job);
+            }
             current = self.take(&mut state);
+            // There are two to be done then where there was one: this worker's, and what it left.
+            let other = current.is_some().then(|| self.take(&mut state)).flatten();
+            drop(state);
+            if let Some(other) = other {
+                self.start(other);
+            }
         }
     }
+}
+
+/// Runs a job whose result somebody waits for.
+fn answer<T>(sender: oneshot::Sender<T>, job: impl FnOnce() -> T) {
+    if sender.is_closed() {
+        // Nobody waits for it any more.
+        return;
+    }
+    // The panic hook has logged it; the missing answer tells the asker.
+    if let Ok(result) = catch_unwind(AssertUnwindSafe(job)) {
+        let _ = sender.send(result);
+    }
+}
+
+/// A job that has a place.
+struct Taken {
+    share: Share,
+    lane: Lane,
+    job: Job,
 }
 
 impl fmt::Debug for BlockingPool {
@@ -212,6 +286,45 @@ mod tests {
             Err::<(), _>(PoolError::Panicked)
         );
         assert_eq!(pool.run(Share(1), Lane::Bulk, || 8).await, Ok(8));
+    }
+
+    #[tokio::test]
+    async fn what_a_short_job_leaves_is_done_as_bulk_work_and_answers_for_both() {
+        let pool = BlockingPool::new(2);
+        let long = |bulk: bool| {
+            let pool = pool.clone();
+            async move {
+                let job = move || if bulk { Then::Bulk(|| 8) } else { Then::Done(7) };
+                pool.run_then(Share(1), job).await
+            }
+        };
+        assert_eq!(long(false).await, Ok(7));
+        assert_eq!(long(true).await, Ok(8));
+        let panics = pool.run_then(Share(1), || Then::<(), _>::Bulk(|| panic!("as told"))).await;
+        assert_eq!(panics, Err(PoolError::Panicked));
+
+        // While the place of bulk work is taken, it waits, and quick work passes by.
+        let (release, held) = std::sync::mpsc::sync_channel::<()>(0);
+        let holder = tokio::spawn({
+            let pool = pool.clone();
+            async move { pool.run(Share(2), Lane::Bulk, move || _ = held.recv()).await }
+        });
+        while pool.lock().running_bulk < 1 {
+            tokio::task::yield_now().await;
+        }
+        let waiting = tokio::spawn(long(true));
+        while pool.lock().lanes.get(&Lane::Bulk).is_none_or(|queues| queues.turn.is_empty()) {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(long(false).await, Ok(7));
+        assert!(!waiting.is_finished());
+        drop(release);
+        assert_eq!(waiting.await.unwrap(), Ok(8));
+        holder.await.unwrap().unwrap();
+        while pool.lock().running > 0 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(pool.lock().running_bulk, 0);
     }
 
     #[tokio::test]
@@ -283,9 +396,9 @@ mod tests {
     fn a_share_cannot_queue_without_bound() {
         let mut queues = Queues::default();
         for _ in 0..MAX_WAITING_PER_SHARE {
-            queues.push(Share(1), Box::new(|| ())).unwrap();
+            queues.push(Share(1), Box::new(|| None)).unwrap();
         }
-        assert_eq!(queues.push(Share(1), Box::new(|| ())), Err(PoolError::Full));
-        assert_eq!(queues.push(Share(2), Box::new(|| ())), Ok(()));
+        assert_eq!(queues.push(Share(1), Box::new(|| None)), Err(PoolError::Full));
+        assert_eq!(queues.push(Share(2), Box::new(|| None)), Ok(()));
     }
 }

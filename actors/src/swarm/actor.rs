@@ -16,6 +16,7 @@ mod fetching;
 pub(super) mod leaving;
 mod markers;
 mod overlay;
+mod recent;
 mod serving;
 mod settling;
 mod syncing;
@@ -37,6 +38,7 @@ use self::changing::Refusals;
 use self::cloning::{CloneState, FIRST_CLONE_PAUSE};
 use self::fetching::{Failing, FetchState, Standby};
 use self::markers::Markers;
+use self::recent::Recent;
 use self::serving::Serving;
 use super::damage::set_aside;
 use super::founder::Founder;
@@ -123,6 +125,9 @@ pub struct ConversationActor {
     /// Whether there is no copy here, as far as was looked: one that could not be opened may be there.
     absent: bool,
     standing: Option<Standing>,
+    /// Which change of the head that is of.
+    turn: u64,
+    recent: Recent,
     waiting: VecDeque<(Outgoing, SendReply)>,
     writing: bool,
     fetches: BTreeMap<DeviceId, FetchState>,
@@ -178,6 +183,8 @@ impl ConversationActor {
             replica: None,
             absent: false,
             standing: None,
+            turn: 0,
+            recent: Recent::default(),
             waiting: VecDeque::new(),
             writing: false,
             fetches: BTreeMap::new(),
@@ -289,6 +296,7 @@ impl ConversationActor {
         self.clone = CloneState::default();
         self.tell_standing(&standing, true, scope);
         self.standing = Some(standing);
+        (self.turn, self.recent) = (0, Recent::default());
         self.start_router(scope);
         if cloned {
             self.emit(vec![Event::ConversationReady { conversation: self.config.id }], scope);
@@ -354,7 +362,7 @@ impl ConversationActor {
 
     /// The head has moved: tells the owner, the account and the other devices.
     fn moved(&mut self, moved: Moved, source: Option<Source>, scope: &mut Scope<'_, Self>) {
-        let Moved { standing, changes, untold, new, .. } = moved;
+        let Moved { turn, standing, changes, untold, new, .. } = moved;
         let conversation = self.config.id;
         let mut events = Vec::new();
         if untold > 0 {
@@ -364,11 +372,28 @@ impl ConversationActor {
             Change::New(message) => Event::Message { conversation, message },
             Change::Changed(message) => Event::MessageChanged { conversation, message },
         }));
+        self.recent.add(new.iter().copied());
+        // Two jobs may end in one order and be heard of in the other: the newer standing says it all.
+        let is_newer = turn > self.turn;
+        if is_newer {
+            self.turn = turn;
+            self.recent.add([standing.head]);
+            events.extend(self.stand(standing, scope));
+        }
+        self.review_markers(|commit| new.contains(commit), scope);
+        if is_newer {
+            self.announce(source, scope);
+        }
+        self.emit(events, scope);
+        self.consolidate_later(scope);
+    }
+
+    /// Takes over who the members are, and the rest of what the head says; what changed by it.
+    fn stand(&mut self, standing: Standing, scope: &mut Scope<'_, Self>) -> Vec<Event> {
         let before = self.standing.replace(standing.clone());
-        let others = self.changes_since(before.as_ref());
-        if !others.is_empty() {
+        let changes = self.changes_since(before.as_ref());
+        if !changes.is_empty() {
             self.tell_standing(&standing, false, scope);
-            events.extend(others);
         }
         if let Some(before) = before {
             if before.members != standing.members {
@@ -376,10 +401,7 @@ impl ConversationActor {
             }
             self.part(&before, scope);
         }
-        self.review_markers(|commit| new.contains(commit), scope);
-        self.announce(source, scope);
-        self.emit(events, scope);
-        self.consolidate_later(scope);
+        changes
     }
 
     fn send(&mut self, message: Outgoing, reply: SendReply, scope: &mut Scope<'_, Self>) {

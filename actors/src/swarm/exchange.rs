@@ -6,18 +6,20 @@
 use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::FutureExt as _;
+use futures::future::{Either, select};
 use skep_protocol::ids::{CommitId, ConversationId, DeviceId};
 use skep_protocol::link::channel_name::ChannelName;
 use skep_protocol::swarm::git::download::DownloadError;
 use skep_protocol::time::UnixMillis;
 use tokio::runtime::Handle;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
 use super::founder::Founder;
@@ -26,7 +28,7 @@ use super::repository::fetch::{Fetch, FetchError, FetchStep, Fetched};
 use super::repository::serve::{Serve, Served};
 use super::repository::{Repository, RepositoryError};
 use super::standing::Standing;
-use crate::blocking::{BlockingPool, Lane, Share};
+use crate::blocking::{BlockingPool, Lane, PoolError, Share, Then};
 use crate::peer::messages::{Channel, ChannelEnd, ChannelOffer, LinkError, LinksMessage};
 use crate::supervision::{Outlet, Port};
 
@@ -95,24 +97,25 @@ pub(super) struct FetchJob {
 impl FetchJob {
     /// Fetches over the channel given, or over a new one if that turns out to be dead.
     pub(super) async fn run(self, channel: Option<Channel>) -> Outcome {
-        if self.is_here().await {
-            return Outcome::Done(channel, None);
-        }
-        if let Some(mut channel) = channel {
+        if let Some(channel) = channel {
             tracing::debug!(device = %self.device.short(), channel = channel.sender.number, "a fetch over a kept channel");
-            match self.fetch(&mut channel, SILENCE_OF_KEPT).await {
-                Ok(moved) => return Outcome::Done(Some(channel), moved),
+            match self.fetch(channel, SILENCE_OF_KEPT).await {
+                Ok((channel, moved)) => return Outcome::Done(channel, moved),
                 Err(Failure { error: ReplicaError::Fetch(FetchError::Download(_)), .. }) => {}
                 Err(failure) => return Outcome::Failed(failure),
             }
         }
-        let mut channel = match open_git(&self.links, self.device, self.conversation).await {
+        // Asking costs less than a channel, and more than a question over one.
+        if self.is_here().await {
+            return Outcome::Done(None, None);
+        }
+        let channel = match open_git(&self.links, self.device, self.conversation).await {
             Ok(channel) => channel,
             Err(error) => return Outcome::NoChannel(error),
         };
         tracing::debug!(device = %self.device.short(), channel = channel.sender.number, "a fetch over a new channel");
-        match self.fetch(&mut channel, SILENCE).await {
-            Ok(moved) => Outcome::Done(Some(channel), moved),
+        match self.fetch(channel, SILENCE).await {
+            Ok((channel, moved)) => Outcome::Done(channel, moved),
             Err(failure) => Outcome::Failed(failure),
         }
     }
@@ -125,46 +128,83 @@ impl FetchJob {
         matches!(has, Ok(Ok(true)))
     }
 
-    /// Fetches over a channel. `patience` is how long the server may be silent before its first word.
-    async fn fetch(&self, channel: &mut Channel, patience: Duration) -> Result<Option<Box<Moved>>, Failure> {
+    /// Fetches over a channel. `patience` is how long the server may be silent before its first word. The channel
+    /// comes back if it can be used again.
+    async fn fetch(&self, mut channel: Channel, patience: Duration) -> Result<Ended, Failure> {
         let mut fetch = Fetch::new(self.conversation, self.device).refusing(self.refused.clone());
         // The request says nothing of what is on the disk.
         let request = self.replica.fetch_step(&mut fetch, &[]).map_err(ReplicaError::from)?;
-        send_all(channel, request.send, false).await?;
+        send_all(&channel, request.send, false).await?;
         let mut receiving = Receiving::new(fetch, &self.pool, self.share);
         let deadline = Instant::now() + FETCH;
         let mut patience = patience;
         loop {
             let until = deadline.min(Instant::now() + patience);
-            let bytes = receive(channel, until).await?;
+            let bytes = receive(&mut channel, until).await?;
             patience = SILENCE;
-            let replica = Arc::clone(&self.replica);
-            let step = move || {
-                let step = replica.fetch_step(&mut receiving.fetch, &bytes);
-                (receiving.keep(step), receiving)
+            let (last_word, said) = oneshot::channel();
+            let step = self.pool.run_then(self.share, self.step(receiving, bytes, last_word));
+            // Told while what came is still being validated, which may take minutes.
+            let say = async { send_all(&channel, said.await.unwrap_or_default(), true).await };
+            let (stepped, has_said) = match select(pin!(step), pin!(say)).await {
+                // Whoever does not read our last word keeps nobody from what it sent.
+                Either::Left((stepped, say)) => (stepped, say.now_or_never().is_some()),
+                Either::Right((_, step)) => (step.await, true),
             };
-            let (send, back) = run(&self.pool, self.share, Lane::Quick, step).await?;
-            receiving = back;
-            let send = send.map_err(ReplicaError::from)?;
-            send_all(channel, send, receiving.done.is_some()).await?;
-            if let Some(fetched) = receiving.done.take() {
-                return self.integrate(fetched).await;
+            match stepped.map_err(busy)?? {
+                Stepped::Over(moved) => return Ok((has_said.then_some(channel), moved)),
+                Stepped::More(send, back) => {
+                    receiving = back;
+                    send_all(&channel, send, false).await?;
+                }
             }
         }
     }
 
-    async fn integrate(&self, fetched: Fetched) -> Result<Option<Box<Moved>>, Failure> {
-        let pack = match fetched {
-            Fetched::New(pack) => pack,
-            Fetched::UpToDate { .. } => return Ok(None),
-        };
-        let (head, replica, now) = (pack.head(), Arc::clone(&self.replica), self.now);
-        let work = move || replica.integrate(pack, now);
-        match run(&self.pool, self.share, Lane::Bulk, work).await? {
-            Ok(moved) => Ok(moved.map(Box::new)),
-            Err(error) => Err(Failure { error, head: Some(head) }),
+    /// One step of a fetch, and the integration of what it brought when it is the last. Of that step, what is to be
+    /// sent is told before.
+    fn step(
+        &self,
+        mut receiving: Receiving,
+        bytes: Bytes,
+        last_word: oneshot::Sender<Vec<Bytes>>,
+    ) -> impl FnOnce() -> Then<Result<Stepped, Failure>, Integration> + Send + use<> {
+        let (replica, now) = (Arc::clone(&self.replica), self.now);
+        move || {
+            let step = replica.fetch_step(&mut receiving.fetch, &bytes);
+            let send = match receiving.keep(step) {
+                Ok(send) => send,
+                Err(error) => return Then::Done(Err(ReplicaError::from(error).into())),
+            };
+            let Some(fetched) = receiving.done.take() else {
+                return Then::Done(Ok(Stepped::More(send, receiving)));
+            };
+            let _ = last_word.send(send);
+            match fetched {
+                Fetched::UpToDate { .. } => Then::Done(Ok(Stepped::Over(None))),
+                Fetched::New(pack) => Then::Bulk(Box::new(move || {
+                    let head = pack.head();
+                    match replica.integrate(pack, now) {
+                        Ok(moved) => Ok(Stepped::Over(moved.map(Box::new))),
+                        Err(error) => Err(Failure { error, head: Some(head) }),
+                    }
+                })),
+            }
         }
     }
+}
+
+/// The channel of a fetch that ended, if it can be used again, and what it changed.
+type Ended = (Option<Channel>, Option<Box<Moved>>);
+
+type Integration = Box<dyn FnOnce() -> Result<Stepped, Failure> + Send>;
+
+/// What a step of a fetch came to.
+enum Stepped {
+    /// It goes on when this is sent.
+    More(Vec<Bytes>, Receiving),
+    /// It is over; what it changed.
+    Over(Option<Box<Moved>>),
 }
 
 /// A fetch between its steps. What it received may be files; however it ends, they are removed on the
@@ -323,10 +363,11 @@ async fn run<T: Send + 'static>(
     lane: Lane,
     job: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, ReplicaError> {
-    let busy = |error: crate::blocking::PoolError| {
-        ReplicaError::from(FetchError::Channel(std::io::Error::other(error.to_string())))
-    };
     pool.run(share, lane, job).await.map_err(busy)
+}
+
+fn busy(error: PoolError) -> ReplicaError {
+    FetchError::Channel(std::io::Error::other(error.to_string())).into()
 }
 
 /// Sends what a step of a fetch wants sent. A server that has sent everything may be gone before our

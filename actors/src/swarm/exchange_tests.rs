@@ -8,6 +8,7 @@ use tokio::task::LocalSet;
 use tokio::time::Instant;
 
 use super::*;
+use crate::peer::channel::Outbound;
 use crate::recorded::NOW;
 use crate::supervision::{Actor, Environment, Scope, start_root};
 use crate::swarm::testing::{self, Silent, founder};
@@ -53,11 +54,41 @@ fn job(conversation: ConversationId, replica: Arc<Replica>, links: Port<LinksMes
 }
 
 /// Fetches over a channel; how it fails, and after how many seconds.
-async fn fetch(conversation: ConversationId, replica: Arc<Replica>, mut channel: Channel) -> (Failure, u64) {
+async fn fetch(conversation: ConversationId, replica: Arc<Replica>, channel: Channel) -> (Failure, u64) {
     let links = start_root(Environment::single_thread(NOW, 1), || NoLinks);
     let job = job(conversation, replica, links.port().clone());
     let begun = Instant::now();
-    (job.fetch(&mut channel, SILENCE).await.unwrap_err(), begun.elapsed().as_secs())
+    (job.fetch(channel, SILENCE).await.unwrap_err(), begun.elapsed().as_secs())
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_server_hears_that_it_is_over_before_what_it_sent_is_validated() {
+    let place = tempfile::tempdir().unwrap();
+    let (id, replica, theirs) = copies(place.path());
+    let (channel, mut silent) = channel(64);
+    let test = async {
+        let links = start_root(Environment::single_thread(NOW, 1), || NoLinks);
+        let job = job(id, replica, links.port().clone());
+        // All places of bulk work are taken.
+        let (release, held) = std::sync::mpsc::sync_channel::<()>(0);
+        let mut busy = Box::pin(job.pool.run(Share(2), Lane::Bulk, move || _ = held.recv()));
+        assert!((&mut busy).now_or_never().is_none());
+        let mut fetch = pin!(job.fetch(channel, SILENCE));
+        let told = async {
+            play(&theirs, &mut silent, 2).await;
+            silent.outbound.recv().await
+        };
+        let (told, fetch) = match select(pin!(told), &mut fetch).await {
+            Either::Left((told, fetch)) => (told, fetch),
+            Either::Right(_) => panic!("validated without a place"),
+        };
+        assert!(matches!(told, Some(Outbound::Data { bytes, .. }) if bytes == b"0000"[..]), "its last word");
+        drop(release);
+        busy.await.unwrap();
+        let (channel, moved) = fetch.await.unwrap();
+        assert!(channel.is_some() && moved.is_some_and(|moved| moved.adopted));
+    };
+    LocalSet::new().run_until(test).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -94,6 +125,60 @@ async fn a_server_that_does_not_read_the_request_is_given_up_as_well() {
     let (failure, seconds) = LocalSet::new().run_until(fetch(id, replica, channel)).await;
     assert!(matches!(failure.error, ReplicaError::Fetch(FetchError::Download(DownloadError::Vanished))));
     assert_eq!(seconds, SILENCE.as_secs());
+}
+
+/// Plays the server of a fetch from `theirs`, as long as there is something to answer; the last word of the client
+/// stays unread.
+async fn play(theirs: &Repository, silent: &mut Silent, mut reads: usize) {
+    let mut serve = Serve::default();
+    while reads > 0 {
+        let Some(Outbound::Data { bytes, .. }) = silent.outbound.recv().await else { return };
+        reads -= 1;
+        let mut step = serve.advance(theirs, &bytes).unwrap();
+        loop {
+            for answer in std::mem::take(&mut step.send) {
+                silent.inbound.send(answer).await.unwrap();
+            }
+            if !step.more {
+                break;
+            }
+            step = serve.advance(theirs, &[]).unwrap();
+        }
+    }
+}
+
+/// A copy of a conversation, and a second one whose history is longer by a message.
+fn copies(place: &Path) -> (ConversationId, Arc<Replica>, Repository) {
+    let (id, replica) = conversation(&place.join("ours"));
+    let mut theirs = Repository::create(&place.join("theirs")).unwrap();
+    let (mut fetch, mut serve) = (Fetch::new(id, PEER), Serve::default());
+    let ours = Repository::open(&place.join("ours").join(id.to_hex())).unwrap();
+    let mut answers = vec![Bytes::new()];
+    let pack = loop {
+        let mut requests = Vec::new();
+        let mut done = None;
+        for bytes in std::mem::take(&mut answers) {
+            let step = fetch.advance(&theirs, &bytes).unwrap();
+            requests.extend(step.send);
+            done = done.or(step.done);
+        }
+        if let Some(Fetched::New(pack)) = done {
+            break pack;
+        }
+        for request in requests {
+            let mut step = serve.advance(&ours, &request).unwrap();
+            answers.append(&mut step.send);
+            while step.more {
+                step = serve.advance(&ours, &[]).unwrap();
+                answers.append(&mut step.send);
+            }
+        }
+    };
+    let new = pack.store(&theirs).unwrap();
+    theirs.admit(new.quarantine).unwrap();
+    theirs.move_main(None, new.head).unwrap();
+    testing::forge(&theirs, &founder().identity, 1_900_000_000, "hello");
+    (id, replica, theirs)
 }
 
 /// Serves a client that asks for the head and reads what comes if there is `room` for it, and then `more`;

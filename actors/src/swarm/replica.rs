@@ -11,6 +11,7 @@ mod integrate;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -110,6 +111,8 @@ impl ReplicaError {
 /// What a change of the head brought.
 #[derive(Debug)]
 pub(super) struct Moved {
+    /// Counts the changes of the head: of two that are told in the other order, the later has the newer standing.
+    pub(super) turn: u64,
     pub(super) standing: Standing,
     pub(super) changes: Vec<Change>,
     /// How many commits it brought beside those that changed what is told here.
@@ -148,6 +151,8 @@ pub(super) struct Replica {
     local: Mutex<Arc<LocalDevice>>,
     identity: Arc<DeviceIdentity>,
     writer: Mutex<()>,
+    /// How often the head has moved. Counted by whoever writes.
+    turns: AtomicU64,
     timeline: Timeline,
     repository: SharedRepository,
     founding: Founding,
@@ -246,6 +251,7 @@ impl Replica {
             local: Mutex::new(Arc::new(local)),
             identity: Arc::clone(&founder.identity),
             writer: Mutex::new(()),
+            turns: AtomicU64::new(0),
             timeline: Timeline::new(head),
             repository: SharedRepository::new(repository),
             founding,
@@ -425,7 +431,7 @@ impl Replica {
         Ok(self.moved(new, news, false))
     }
 
-    /// What a change that is durable brought. That the older history, or a file beside it, cannot be
+    /// What a change that is durable brought; the writer's lock is held. That the older history, or a file beside it, cannot be
     /// read just now does not undo the change: it is read again when it is looked at.
     fn moved(&self, head: CommitId, news: &News, adopted: bool) -> Moved {
         let changes = self.timeline.append(&self.repository, head, news);
@@ -434,7 +440,8 @@ impl Replica {
             Standing { head, ..lock(&self.known).1.clone() }
         });
         let new = news.commits.iter().map(|commit| commit.id).collect();
-        Moved { standing, changes, untold: news.untold, adopted, new }
+        let turn = self.turns.fetch_add(1, Ordering::Relaxed) + 1;
+        Moved { turn, standing, changes, untold: news.untold, adopted, new }
     }
 
     /// Makes the commit by which we join, if we are invited.

@@ -95,7 +95,8 @@ impl ConversationActor {
             // Not here yet: whoever tells of it has it.
             return self.clone_from(&[device], scope);
         };
-        let known = commit.is_some_and(|commit| commit == standing.head || self.refused.contains(&commit));
+        let has = |commit| commit == standing.head || self.recent.has(commit);
+        let known = commit.is_some_and(|commit| has(commit) || self.refused.contains(&commit));
         if known || !self.may_exchange(account, device) {
             return;
         }
@@ -144,8 +145,9 @@ impl ConversationActor {
     /// Asks the first of those who stand by with a commit of this kind that is not here yet.
     fn ask_next(&mut self, wanted: impl Fn(CommitId) -> bool, scope: &mut Scope<'_, Self>) {
         let head = self.standing.as_ref().map(|standing| standing.head);
-        let refused = &self.refused;
-        self.standby.devices.retain(|(.., commit)| Some(*commit) != head && !refused.contains(commit));
+        let (recent, refused) = (&self.recent, &self.refused);
+        let is_wanted = |commit| Some(commit) != head && !recent.has(commit) && !refused.contains(&commit);
+        self.standby.devices.retain(|(.., commit)| is_wanted(*commit));
         let mut places = self.standby.devices.iter().enumerate().filter(|(_, (.., commit))| wanted(*commit));
         // Somebody else's before another one of somebody who has not delivered yet.
         let is_new = |account: AccountId| self.fetches.values().all(|fetch| fetch.account != account);

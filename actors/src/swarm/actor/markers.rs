@@ -190,6 +190,11 @@ impl ConversationActor {
             return;
         }
         let head = self.standing.as_ref().map(|standing| standing.head);
+        if head == Some(commit) && old.is_none_or(|old| self.recent.has(old)) {
+            // All that has come leads to the head. The marker may be at what has come to the copy since, and is not
+            // heard of here; then it has to be looked up.
+            return self.heard_newer(member, kind, commit, false, scope);
+        }
         self.read(scope);
         self.markers.looking.insert((member, kind), None);
         self.find(commit, old, scope, move |conversation, found, scope| {

@@ -111,3 +111,20 @@ fn markers_at_merges_that_were_given_up_are_not_looked_for_with_each_message() {
         assert_eq!(work_for_a_message().await, usual);
     });
 }
+
+#[test]
+fn that_somebody_has_our_head_is_counted_without_a_look_at_the_copy() {
+    run(|mut lab| async move {
+        lab.send("first").await;
+        for text in ["second", "third"] {
+            let head = lab.send(text).await;
+            lab.settled().await;
+            until(|| lab.root.environment().tree().rows().iter().all(|row| row.tasks == 0)).await;
+            let before = lab.pool.submitted();
+            lab.tell(served_to_other(head));
+            lab.settled().await;
+            assert_eq!(lab.pool.submitted() - before, 0);
+            assert!(matches!(lab.next_sign().await, Event::Fetched { message, .. } if message == head));
+        }
+    });
+}
