@@ -536,6 +536,17 @@ impl Person {
         self.event(|view| view.state == TransferState::Done).await
     }
 
+    /// Has time pass until something has happened, and not a second longer: what the disk does after that takes
+    /// none of it.
+    pub(super) async fn passes_until(&self, condition: impl Fn() -> bool) {
+        let started = std::time::Instant::now();
+        while !condition() {
+            assert!(started.elapsed() < PATIENCE, "it never happened: {:?}", self.list().await);
+            pass(1).await;
+            self.list().await;
+        }
+    }
+
     /// As [`Self::done`], while time passes: as much as it takes, for work of the disk takes none of it.
     pub(super) async fn done_in_time(&self) -> TransferView {
         let started = std::time::Instant::now();
