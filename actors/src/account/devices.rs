@@ -43,8 +43,6 @@ pub(super) struct Devices {
     pub(super) chains: BTreeMap<DeviceId, VerifiedChain>,
     /// What announces them on the DHT.
     announced: BTreeMap<Fingerprint, DeviceId>,
-    /// The clock of each when it put on the DHT what it knows, the last time.
-    pub(super) told_over_dht: BTreeMap<DeviceId, u64>,
     /// Those whose certificate is looked for.
     finding: BTreeSet<DeviceId>,
     /// What the lists were like when they were written last.
@@ -89,7 +87,6 @@ impl Running {
         let gone: Vec<DeviceId> = gone.map(|(device, _)| *device).collect();
         for device in &gone {
             self.devices.chains.remove(device);
-            self.devices.told_over_dht.remove(device);
             self.state.devices.revoke(*device);
         }
         !gone.is_empty()

@@ -165,7 +165,8 @@ impl State {
     }
 
     /// The contents of the files named, in the order in which they must be written: a crash between
-    /// two may leave a conversation that no contact has, never a contact whose conversation is gone.
+    /// two may leave a conversation that no contact has, never a contact whose conversation is gone; and what a
+    /// device has told is taken in before it is noted that it was told.
     pub(super) fn files(&self, dirty: Dirty) -> Vec<(&'static str, Vec<u8>)> {
         let mut files = Vec::new();
         let mut add = |wanted: bool, name, content: &dyn Fn() -> Vec<u8>| {
@@ -175,7 +176,6 @@ impl State {
         };
         add(dirty.conversations, CONVERSATIONS, &|| self.conversations.encode());
         add(dirty.requests, REQUESTS, &|| self.requests.encode());
-        add(dirty.devices, DEVICES, &|| self.devices.encode());
         add(dirty.name, NAME, &|| self.name.clone().into_bytes());
         // Two booleans always become JSON.
         add(dirty.settings, SETTINGS, &|| serde_json::to_vec(&self.settings).unwrap_or_default());
@@ -183,6 +183,7 @@ impl State {
         add(dirty.contacts, PENDING, &|| self.pending.encode());
         add(dirty.contacts, OUTGOING, &|| self.outgoing.encode());
         add(dirty.contacts, BANNED_DEVICES, &|| self.banned_devices.encode());
+        add(dirty.devices, DEVICES, &|| self.devices.encode());
         files
     }
 
@@ -383,5 +384,6 @@ mod tests {
             State::new(OWN, "name").files(Dirty::ALL).into_iter().map(|(name, _)| name).collect();
         let place = |wanted| names.iter().position(|name| *name == wanted);
         assert!(place("convInfo") < place("contacts"));
+        assert!(place("contacts") < place("knownDevices"), "or what a crash cut off would be refused");
     }
 }

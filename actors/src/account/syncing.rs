@@ -98,14 +98,15 @@ impl AccountActor {
         scope: &mut Scope<'_, Self>,
     ) {
         let Some(running) = &mut self.running else { return };
-        let (from, devices) = (sender.device_id(), &mut running.devices);
-        if !devices.chains.contains_key(&from) {
+        let from = sender.device_id();
+        if !running.devices.chains.contains_key(&from) {
             return tracing::debug!(from = %from.short(), "a stranger tells of devices and is not believed");
         }
         // The last one counts; what was put before may come later, or once more.
-        let last = devices.told_over_dht.entry(from).or_default();
-        if std::mem::replace(last, message.date.max(*last)) < message.date {
+        if running.state.devices.told_over_dht(from, message.date) {
             self.told_by(from, message, scope);
+            // Last, for a crash between the two files would have it refused and forgotten.
+            self.save(Dirty::DEVICES, scope, |_| ());
         }
     }
 

@@ -40,7 +40,7 @@ pub enum DevicesError {
 }
 
 /// What is known of one device.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KnownDevice {
     /// Its name; empty until somebody tells it.
     name: String,
@@ -48,6 +48,8 @@ pub struct KnownDevice {
     told_itself: bool,
     /// When it synchronised last; `None` for never.
     pub synced: Option<UnixMillis>,
+    /// Its clock when it put on the DHT what it knows, the last time; 0 for never (`spec: sync 9.1`).
+    told_over_dht: u64,
 }
 
 impl KnownDevice {
@@ -91,7 +93,7 @@ impl KnownDevices {
         if !self.has_room() {
             return Err(DevicesError::Full);
         }
-        self.0.insert(device, KnownDevice { name: String::new(), told_itself: false, synced: None });
+        self.0.insert(device, KnownDevice::default());
         Ok(true)
     }
 
@@ -114,6 +116,14 @@ impl KnownDevices {
         changed
     }
 
+    /// Notes the clock of a known device when it put on the DHT what it knows; says whether that is later than
+    /// all before. What was put earlier may come late, or be put once more by anybody.
+    pub fn told_over_dht(&mut self, device: DeviceId, date: u64) -> bool {
+        let Some(known) = self.0.get_mut(&device).filter(|known| known.told_over_dht < date) else { return false };
+        known.told_over_dht = date;
+        true
+    }
+
     /// The file.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
@@ -122,6 +132,9 @@ impl KnownDevices {
             let mut entry = vec![("name", Object::text(&known.name)), ("syncMs", Object::from(synced))];
             if known.told_itself {
                 entry.push(("told", true.into()));
+            }
+            if known.told_over_dht > 0 {
+                entry.push(("toldOverDht", Object::from(known.told_over_dht)));
             }
             (Object::binary(&device.0), Object::map(entry))
         };
@@ -161,7 +174,8 @@ impl KnownDevice {
         };
         let told_itself = object.get("told").and_then(Object::as_bool).unwrap_or(false);
         let synced = Some(synced).filter(|time| time.0 > 0);
-        Some(Self { name: device_name(name.as_text()?), told_itself, synced })
+        let told_over_dht = object.get("toldOverDht").and_then(Object::as_unsigned).unwrap_or(0);
+        Some(Self { name: device_name(name.as_text()?), told_itself, synced, told_over_dht })
     }
 }
 
@@ -232,6 +246,19 @@ mod tests {
         assert!(known.name(A, "cellar", A));
         assert_eq!(known.get(A).unwrap().name(), "cellar");
         assert!(!known.name(C, "x", C), "nobody has seen its certificate");
+    }
+
+    #[test]
+    fn what_a_device_put_on_the_dht_counts_once_and_in_order_also_when_it_was_written_and_read() {
+        let mut known = with([A, B]);
+        assert!(known.told_over_dht(A, 5) && !known.told_over_dht(A, 5) && !known.told_over_dht(A, 4));
+        assert!(known.told_over_dht(B, u64::MAX), "each has a clock of its own");
+        let (mut again, skipped) = KnownDevices::decode(&known.encode()).unwrap();
+        assert_eq!((&again, skipped), (&known, 0));
+        assert!(!again.told_over_dht(A, 5) && !again.told_over_dht(B, u64::MAX) && again.told_over_dht(A, 6));
+        assert!(!again.told_over_dht(C, 9), "nobody has seen its certificate");
+        again.revoke(A);
+        assert!(again.add(A) == Ok(true) && again.told_over_dht(A, 1), "nothing is left of a revoked one");
     }
 
     #[test]
