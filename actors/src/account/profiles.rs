@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use skep_protocol::identity::DeviceIdentity;
 use skep_protocol::ids::{AccountId, ConversationId, DeviceId};
@@ -12,12 +13,15 @@ use super::messages::AccountMessage;
 use super::state::{Dirty, cut};
 use crate::blocking::Share;
 use crate::peer::messages::{ChannelOffer, LinksMessage};
-use crate::profile::messages::{ProfilesMessage, ProfilesTold, Way};
+use crate::profile::messages::{KEPT_AT_REST, ProfilesMessage, ProfilesTold, Way};
 use crate::profile::{ProfilesActor, ProfilesConfig};
 use crate::supervision::{ChildSpec, Port, Scope};
 
 /// Room in the mailbox of the profiles: at the start they hear of every link.
 const CAPACITY: usize = 4096;
+
+/// Time in which a device of 2023 shows that it is one, by writing as such do: several round trips.
+const KIND_SHOWS: Duration = Duration::from_secs(2);
 
 /// People whose profiles a device of ours is asked for at once.
 const MAX_MISSING: usize = 256;
@@ -51,7 +55,8 @@ impl AccountActor {
             ProfilesTold::Started(names) => {
                 running.display_names = names;
                 for (device, account) in running.up.clone() {
-                    self.reach_profile(device, account, false);
+                    // How long each is linked is not known here: those that have not shown what they are may yet.
+                    self.reach_profile_when_known(device, account, true, scope);
                 }
             }
             ProfilesTold::Own { name, file } => {
@@ -65,6 +70,13 @@ impl AccountActor {
             }
             ProfilesTold::Named(person, name) => {
                 running.display_names.insert(person, name);
+            }
+            ProfilesTold::Crowded => {
+                let closest = running.state.closest(KEPT_AT_REST);
+                self.tell_profiles(ProfilesMessage::Retain(closest));
+            }
+            ProfilesTold::Dropped(people) => {
+                running.display_names.retain(|person, _| !people.contains(person));
             }
         }
     }
@@ -87,6 +99,26 @@ impl AccountActor {
             let people = running.without_profile(running.conversations.keys().copied());
             self.ask_for_profiles(device, people);
         }
+    }
+
+    /// Sends the profile to a device that has a new link. One of ours that may be of 2023 gets it when it has had
+    /// time to show that it is: what such devices understand names no time, and goes before what is later.
+    pub(super) fn reach_profile_when_known(
+        &mut self,
+        device: DeviceId,
+        account: AccountId,
+        may_be_legacy: bool,
+        scope: &mut Scope<'_, Self>,
+    ) {
+        let Some(running) = &self.running else { return };
+        if account != running.identity.account_id() || !may_be_legacy || running.legacy.contains(&device) {
+            return self.reach_profile(device, account, may_be_legacy);
+        }
+        scope.after(KIND_SHOWS, move |actor, _| {
+            if actor.running.as_ref().is_some_and(|running| running.up.contains_key(&device)) {
+                actor.reach_profile(device, account, false);
+            }
+        });
     }
 
     pub(super) fn unreach_profile(&self, device: DeviceId, account: AccountId) {

@@ -474,26 +474,6 @@ impl AccountActor {
         }
     }
 
-    /// Sends the profile to a device that has a new link. One of ours that may be of 2023 gets it when it has had
-    /// time to show that it is: what such devices understand names no time, and goes before what is later.
-    fn reach_profile_when_known(
-        &mut self,
-        device: DeviceId,
-        account: AccountId,
-        may_be_legacy: bool,
-        scope: &mut Scope<'_, Self>,
-    ) {
-        let Some(running) = &self.running else { return };
-        if account != running.identity.account_id() || !may_be_legacy || running.legacy.contains(&device) {
-            return self.reach_profile(device, account, may_be_legacy);
-        }
-        scope.after(LOOK_LATER, move |actor, _| {
-            if actor.running.as_ref().is_some_and(|running| running.up.contains_key(&device)) {
-                actor.reach_profile(device, account, false);
-            }
-        });
-    }
-
     /// Tells new links what the ones before knew: who may connect, and which devices are there.
     fn links_started(&mut self, scope: &mut Scope<'_, Self>) {
         let Some(running) = &mut self.running else { return };

@@ -208,11 +208,28 @@ impl State {
 
     /// Everybody whom lists show: contacts, who asks to be one or invites, and members of conversations.
     pub(super) fn people(&self) -> impl Iterator<Item = AccountId> {
-        let contacts = self.contacts.iter().map(|(account, _)| account);
+        self.contacts.iter().map(|(account, _)| account).chain(self.acquaintances())
+    }
+
+    /// Those of them who are more than somebody who was a contact once.
+    fn acquaintances(&self) -> impl Iterator<Item = AccountId> {
         let asking = self.pending.iter().map(|(account, _)| account);
         let inviting = self.requests.waiting().map(|(_, request)| request.from);
         let members = self.conversations.present().flat_map(|(_, record)| record.members.iter().copied());
-        contacts.chain(asking).chain(inviting).chain(members)
+        asking.chain(inviting).chain(members)
+    }
+
+    /// The people who matter most, at most so many: contacts, then who asks or invites, then members of
+    /// conversations.
+    pub(super) fn closest(&self, most: usize) -> BTreeSet<AccountId> {
+        let mut closest = BTreeSet::new();
+        for person in self.contacts.active().map(|(account, _)| account).chain(self.acquaintances()) {
+            if closest.len() >= most {
+                break;
+            }
+            closest.insert(person);
+        }
+        closest
     }
 
     /// Those who are in a group with us, at most [`MAX_FELLOWS`]: they may connect, contacts or not.
@@ -365,6 +382,26 @@ mod tests {
         }
         std::fs::write(folder.join(CONTACTS), b"\x90").unwrap();
         assert_eq!(State::load(&folder, OWN).unwrap().contacts.iter().count(), 0);
+    }
+
+    #[test]
+    fn contacts_are_closer_than_members_and_members_than_who_was_a_contact_once() {
+        let person = |number| AccountId([number; 20]);
+        let now = skep_protocol::time::UnixMillis(10_000);
+        let mut state = State::new(OWN, "name");
+        for (number, is_active) in [(9, true), (3, false)] {
+            state.contacts.add(now, person(number), None, true).unwrap();
+            if !is_active {
+                let later = skep_protocol::time::UnixMillis(20_000);
+                state.contacts.remove(later, person(number), false).unwrap();
+            }
+        }
+        let room = ConversationRecord::new(now, [person(4), person(5)], 0);
+        state.conversations.insert(skep_protocol::ids::ConversationId([7; 20]), room).unwrap();
+        assert_eq!(state.closest(1), [person(9)].into());
+        assert_eq!(state.closest(2), [person(9), person(4)].into());
+        assert_eq!(state.closest(100), [person(9), person(4), person(5)].into());
+        assert!(state.people().any(|it| it == person(3)));
     }
 
     #[test]

@@ -17,7 +17,7 @@ use skep_protocol::time::UnixMillis;
 
 use super::channels::{self, ChannelError, Incoming, Reception};
 use super::messages::{
-    MAX_KEPT_PROFILES, MAX_NAME, PersonView, PictureChange, ProfileError, ProfilesMessage, ProfilesTold,
+    CROWDED, KEPT_AT_REST, MAX_KEPT_PROFILES, MAX_NAME, PersonView, PictureChange, ProfileError, ProfilesMessage, ProfilesTold,
 };
 use super::outgoing::{Reached, load_sent};
 use super::picture::{self, MAX_PHOTO, PictureError};
@@ -93,6 +93,8 @@ pub struct ProfilesActor {
     changing: bool,
     /// Whose profiles are kept.
     kept: BTreeSet<AccountId>,
+    /// Those whose files are being removed. Nothing of them is taken meanwhile.
+    dropping: BTreeSet<AccountId>,
     incoming: Incoming,
     pace: ProfilePace,
     /// Profiles that are being given, to devices of which account.
@@ -124,6 +126,7 @@ impl ProfilesActor {
             changes: VecDeque::new(),
             changing: false,
             kept: BTreeSet::new(),
+            dropping: BTreeSet::new(),
             incoming: Incoming::default(),
             pace: ProfilePace::default(),
             giving: BTreeMap::new(),
@@ -149,6 +152,7 @@ impl ProfilesActor {
                 profiles.kept = names.keys().copied().collect();
                 profiles.edition_changed(scope);
                 profiles.tell(ProfilesTold::Started(names), scope);
+                profiles.look_for_room(scope);
                 scope.release();
             }
             Err(error) => {
@@ -313,9 +317,10 @@ impl ProfilesActor {
                 scope.wall(),
             )
         } else {
-            self.kept.contains(&owner) || self.kept.len() < MAX_KEPT_PROFILES
+            self.may_keep(owner)
         };
         if !is_wanted {
+            self.look_for_room(scope);
             return tracing::debug!(device = %device.short(), "a profile was declined");
         }
         // Of ours each device may send one: they are compared again when they are adopted, and what another device
@@ -378,7 +383,7 @@ impl ProfilesActor {
     /// Writes the hints of whom nothing else is coming; those of whom something has come are void.
     fn write_hints(&mut self, scope: &mut Scope<'_, Self>) {
         for (person, vcard) in std::mem::take(&mut self.hints) {
-            if self.kept.contains(&person) || self.kept.len() >= MAX_KEPT_PROFILES {
+            if self.kept.contains(&person) || !self.may_keep(person) {
                 continue;
             }
             // A hint comes from no device, so it has the place of this one.
@@ -395,6 +400,45 @@ impl ProfilesActor {
             self.tell(ProfilesTold::Named(person, view.name.clone()), scope);
             self.emit(person, view, scope);
         }
+        self.look_for_room(scope);
+    }
+
+    /// Whether there is room for the profile of somebody.
+    fn may_keep(&self, person: AccountId) -> bool {
+        !self.dropping.contains(&person)
+            && (self.kept.contains(&person) || self.kept.len() < MAX_KEPT_PROFILES)
+    }
+
+    /// Has the account say who matters most if there is hardly any room left.
+    fn look_for_room(&self, scope: &mut Scope<'_, Self>) {
+        if self.kept.len() >= CROWDED && self.dropping.is_empty() {
+            self.tell(ProfilesTold::Crowded, scope);
+        }
+    }
+
+    /// Drops what is kept of all others. Whoever is among them later has theirs taken like anybody's.
+    fn retain(&mut self, people: &BTreeSet<AccountId>, scope: &mut Scope<'_, Self>) {
+        if self.kept.len() < CROWDED || !self.dropping.is_empty() {
+            return;
+        }
+        let goes = |person: &&AccountId| !people.contains(person) && !self.incoming.is_coming(**person);
+        self.dropping = self.kept.iter().filter(goes).copied().collect();
+        let dropped = self.dropping.clone();
+        let share = Share(!self.config.share.0);
+        let (folder, pool) = (self.config.folder.clone(), self.config.pool.clone());
+        let drop_all =
+            async move { pool.run(share, Lane::Bulk, move || store::drop_all(&folder, &dropped)).await };
+        scope.spawn(drop_all, |profiles, done, scope| {
+            if !matches!(done, Ok(Ok(()))) {
+                // They are loaded again with the next start, and dropped again.
+                tracing::warn!(?done, "profiles that are not kept any more may still be on disk");
+            }
+            let dropped = std::mem::take(&mut profiles.dropping);
+            profiles.kept.retain(|person| !dropped.contains(person));
+            if !dropped.is_empty() {
+                profiles.tell(ProfilesTold::Dropped(dropped), scope);
+            }
+        });
     }
 
     /// Gives a profile to whoever may have it, or declines if there is none.
@@ -449,7 +493,7 @@ impl ProfilesActor {
         let mut wanted = VecDeque::new();
         for (conversation, person) in people {
             let asked = self.asked.iter().filter(|(asked, _)| *asked == device).count();
-            let is_new = !self.kept.contains(&person) && self.kept.len() + wanted.len() < MAX_KEPT_PROFILES;
+            let is_new = !self.kept.contains(&person) && self.kept.len() + wanted.len() < KEPT_AT_REST;
             if is_new && asked < MAX_ASKED && self.asked.insert((device, person)) {
                 wanted.push_back((conversation, person));
             }
@@ -577,10 +621,11 @@ impl Actor for ProfilesActor {
             ProfilesMessage::Reach { device, account, way } => self.reach(device, account, way, scope),
             ProfilesMessage::Missing { device, people } => self.ask(device, people, scope),
             ProfilesMessage::Hint { person, vcard } => {
-                if !self.kept.contains(&person) && self.kept.len() < MAX_KEPT_PROFILES {
+                if !self.kept.contains(&person) && self.may_keep(person) {
                     self.hint(person, vcard, scope);
                 }
             }
+            ProfilesMessage::Retain(people) => self.retain(&people, scope),
             ProfilesMessage::Forget(account) => self.forget(account, scope),
             ProfilesMessage::Serve(offer, transfer) => self.serve(offer, transfer, scope),
         }

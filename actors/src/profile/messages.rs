@@ -1,6 +1,6 @@
 //! What the profiles of an account can be asked, and what they tell.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use schemars::JsonSchema;
@@ -16,8 +16,14 @@ use crate::supervision::{AskError, Message, Policy, Reply};
 /// Longest display name that the owner may choose, in bytes.
 pub const MAX_NAME: usize = 256;
 
-/// Most people whose profiles are kept; further ones are not taken.
+/// Most people whose profiles are kept; further ones are not taken until there is room. A file has 64 kB at most.
 pub const MAX_KEPT_PROFILES: usize = 4096;
+
+/// Profiles kept from which on those go of whoever matters least: before the last places are taken.
+pub const CROWDED: usize = MAX_KEPT_PROFILES - 64;
+
+/// Profiles that are kept then. What comes after has the places between, so that not each one makes another go.
+pub const KEPT_AT_REST: usize = MAX_KEPT_PROFILES - 256;
 
 /// Why a profile was not changed or shown.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -139,6 +145,8 @@ pub enum ProfilesMessage {
         /// The vCard.
         vcard: Vec<u8>,
     },
+    /// Of the profiles that are kept only these people's are further; at most [`KEPT_AT_REST`] of them.
+    Retain(BTreeSet<AccountId>),
     /// A contact was removed or added anew: its devices get the profile once more.
     Forget(AccountId),
     /// A peer gives or wants a profile, and may.
@@ -159,6 +167,10 @@ pub enum ProfilesTold {
     },
     /// Somebody is called this now.
     Named(AccountId, String),
+    /// There is hardly any room left: who matters most is to be told with [`ProfilesMessage::Retain`].
+    Crowded,
+    /// The profiles of these people are not kept any more.
+    Dropped(BTreeSet<AccountId>),
 }
 
 impl Message for ProfilesMessage {
@@ -169,6 +181,7 @@ impl Message for ProfilesMessage {
             Self::Reach { .. } => "reach",
             Self::Missing { .. } => "missing",
             Self::Hint { .. } => "hint",
+            Self::Retain(_) => "retain",
             Self::Forget(_) => "forget",
             Self::Serve(..) => "serve",
         }

@@ -5,7 +5,7 @@
 //!   profiles/<base64>.vcf   of others: a safe name and a picture made anew, written by us
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
@@ -141,6 +141,14 @@ pub(super) fn keep(
         storage::replace(&path, vcard.as_bytes())?;
     }
     Ok((view(person, profile), is_new))
+}
+
+/// Removes the files of people.
+pub(super) fn drop_all(folder: &Path, people: &BTreeSet<AccountId>) -> io::Result<()> {
+    people.iter().try_for_each(|person| match fs::remove_file(path_of(folder, *person)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    })
 }
 
 /// The file of somebody's profile, if there is one.

@@ -5,7 +5,9 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use skep_protocol::ids::{AccountId, ConversationId, DeviceId, LocalAccountId};
-use skep_protocol::profile::{Announced, Distribution, PersonalProfile, Picture, ProfileDigest, Transfer};
+use skep_protocol::profile::{
+    Announced, Distribution, PersonalProfile, Picture, ProfileDigest, Transfer, file_name,
+};
 use skep_protocol::sync::FileTime;
 use skep_protocol::time::UnixMillis;
 use tokio::sync::{mpsc, oneshot};
@@ -380,6 +382,46 @@ fn an_own_device_is_asked_again_after_a_failure_and_over_a_new_link_but_not_afte
         lab.reach(PHONE, OWN, None).await;
         lab.tell(missing()).await;
         assert_eq!(lab.asks().await.0, PHONE);
+    });
+}
+
+#[test]
+fn when_hardly_any_room_is_left_those_of_whoever_matters_least_go_and_may_come_anew() {
+    virtual_time::run(async {
+        let place = tempfile::tempdir().unwrap();
+        let others = place.path().join("profiles");
+        fs::create_dir(&others).unwrap();
+        let person = |number: usize| {
+            let mut id = [7; 20];
+            id[..8].copy_from_slice(&(number as u64).to_be_bytes());
+            AccountId(id)
+        };
+        for number in 0..MAX_KEPT_PROFILES {
+            fs::write(others.join(file_name(person(number))), vcard("Somebody", None)).unwrap();
+        }
+        let mut lab = Lab::start(&place).await;
+        assert_eq!(lab.told.recv().await, Some(ProfilesTold::Crowded));
+        assert!(!lab.bob_gives(&vcard("Bob", None)).await, "there is no place");
+        assert_eq!(lab.told.recv().await, Some(ProfilesTold::Crowded), "what may not be missed is told again");
+        lab.tell(ProfilesMessage::Missing { device: PHONE, people: vec![(ROOM, BOB)] }).await;
+        let _ = lab.shown(OWN).await;
+        assert!(lab.asked.try_recv().is_err(), "nobody is asked for what would go again");
+
+        let stays = [person(1), person(2), BOB].into();
+        lab.tell(ProfilesMessage::Retain(stays)).await;
+        let Some(ProfilesTold::Dropped(dropped)) = lab.told.recv().await else { panic!("nothing told") };
+        assert_eq!(dropped.len(), MAX_KEPT_PROFILES - 2);
+        assert!(!dropped.contains(&person(1)) && dropped.contains(&person(3)));
+        assert_eq!(fs::read_dir(&others).unwrap().count(), 2);
+        assert_eq!(lab.shown(person(3)).await, Err(ProfileError::Unknown(person(3))));
+        assert_eq!(lab.shown(person(2)).await.unwrap().name, "Somebody");
+        assert!(lab.bob_gives_until_taken(&vcard("Bob", None)).await);
+        assert_eq!(lab.told.recv().await, Some(ProfilesTold::Named(BOB, "Bob".to_owned())));
+        let transfer = Transfer::Take { owner: person(3), announced: Announced::Nothing, modified: None };
+        assert!(lab.offer(PHONE, person(3), transfer, vec![vcard("Back", None).into()]).await);
+        assert_eq!(lab.told.recv().await, Some(ProfilesTold::Named(person(3), "Back".to_owned())));
+        lab.tell(ProfilesMessage::Retain([BOB].into())).await;
+        assert_eq!(lab.shown(person(2)).await.unwrap().name, "Somebody", "there is room enough for all");
     });
 }
 

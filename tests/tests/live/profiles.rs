@@ -69,6 +69,45 @@ fn a_daemon_gets_the_profile_of_skep_and_another_one_later() {
 }
 
 #[test]
+fn skep_gets_the_profile_of_a_daemon_and_another_one_later() {
+    run(async {
+        let Some(mut pair) = Pair::meet().await else { return };
+        let tried = pair.lab.attempt(Feature::ProfileTold, Direction::FromDaemon);
+        let bob = pair.bob.id;
+        write(&pair.jamid, &pair.bob, "Bob the Builder", true);
+        let id = pair.ada_asks().await;
+        // A daemon of 2023 sends its own to whom it fetches from.
+        pair.ada_says(id, "who are you?").await;
+        let seen = sees(&mut pair.ada, bob, "Bob the Builder").await;
+        assert!(!seen.picture.is_empty(), "the picture is lost");
+        write(&pair.jamid, &pair.bob, "Robert", false);
+        pair.ada_says(id, "and now?").await;
+        sees(&mut pair.ada, bob, "Robert").await;
+        tried.works();
+        pair.ada.node.stop().await.unwrap();
+    });
+}
+
+#[test]
+fn a_daemon_that_is_linked_gets_the_owners_profile_of_skep() {
+    run(async {
+        let Some(mut lab) = Lab::open().unwrap() else { return };
+        let tried = lab.attempt(Feature::OwnProfile, Direction::ToDaemon);
+        let node = lab.skep_on_opendht("skep").unwrap();
+        let jamid = lab.daemon("jamid").await.unwrap();
+        let mut ada = Person::arrive(&Newcomer::real(0, "Ada"), node).await.unwrap();
+        ada.announced().await.unwrap();
+        set(&mut ada, Some("Ada L\u{f8}velace"), Some(PICTURE)).await;
+        let pin = ada.export_under_pin(None).await.unwrap();
+        let account = jamid.link_by_pin("Ada", &pin, None).await.unwrap();
+        let text = was_sent(&jamid, &account, "FN:Ada L\u{f8}velace").await;
+        assert!(text.lines().any(|line| line.starts_with("PHOTO;ENCODING=BASE64;TYPE=JPEG:/9j/")), "{text}");
+        tried.works();
+        ada.node.stop().await.unwrap();
+    });
+}
+
+#[test]
 fn skep_that_is_linked_gets_the_owners_profile_of_a_daemon() {
     run(async {
         let Some(mut lab) = Lab::open().unwrap() else { return };
