@@ -1,18 +1,14 @@
 //! What is put into the inbox of an account on the DHT: requests, confirmations, instant messages of 2023.
 
-use skep_protocol::contact::{Contact, TrustRequestMessage};
+use skep_protocol::contact::TrustRequestMessage;
 use skep_protocol::dht::cipher;
 use skep_protocol::dht::content::Content;
 use skep_protocol::dht::instant::DhtInstantMessage;
 use skep_protocol::dht::value::Body;
 use skep_protocol::identity::DeviceIdentity;
-use skep_protocol::msgpack;
 use skep_protocol::swarm::notice::Notice as SwarmNotice;
-use skep_protocol::sync::SyncMessage;
-use skep_protocol::time::UnixMillis;
 
 use super::*;
-use crate::account::messages::DeviceView;
 use crate::account::rooms::MAX_AWAITED_EACH;
 use crate::dht::envelope::{EnvelopeRandom, seal};
 
@@ -160,69 +156,4 @@ fn a_contact_that_names_conversations_without_end_is_believed_a_bounded_number_o
         alice.stop().await;
         bob.stop().await;
     });
-}
-
-/// The second device of alice's account.
-fn second_device() -> Recorded {
-    let first = Recorded::new("newest", "alice");
-    Recorded { folder: first.folder.with_file_name("alice2"), archive: first.archive }
-}
-
-#[test]
-fn what_an_own_device_puts_into_the_inbox_counts_once_and_in_order_and_a_strangers_not_at_all() {
-    run(async {
-        let place = tempfile::tempdir().unwrap();
-        let folders = [1, 2].map(|number| AccountFolder::new(place.path(), LocalAccountId([number; 8])));
-        for folder in &folders {
-            lay_out(folder, "newest", "alice");
-        }
-        let second = second_device();
-        for (file, content) in [
-            ("ring_device.key", second.key_file().into_bytes()),
-            ("ring_device.crt", second.chain_file()),
-            ("receipt", second.receipt().text.into_bytes()),
-            ("receipt.sig", second.receipt().signature),
-        ] {
-            storage::replace(&folders[1].join(file), &content).unwrap();
-        }
-        let mut alice = Node::start(1, &folders[0], Vec::new()).await;
-        let mut other = Node::start(2, &folders[1], vec![alice.address().await]).await;
-        told(&mut other, |event| matches!(event, Event::AccountReady {})).await;
-        until_two_devices(&alice).await;
-
-        let stranger = Recorded::new("jami-13.7.0", "alice").identity();
-        let person = |number| AccountId([number; 20]);
-        for (sender, date, number, counts) in [
-            (&stranger, 9, 1, false),
-            (&second.identity(), 5, 2, true),
-            (&second.identity(), 4, 3, false),
-            (&second.identity(), 6, 4, true),
-        ] {
-            let contact = Contact { added: UnixMillis(7), ..Contact::default() };
-            let contacts = [(person(number), contact)].into();
-            let message = SyncMessage { date, contacts, ..SyncMessage::default() };
-            let data = msgpack::decode_all(&message.encode()).unwrap().as_array().unwrap()[0].encode();
-            put_into_inbox(&alice, sender, Content::new(0, data)).await;
-            if counts {
-                let added = |event: &Event| matches!(event, Event::ContactAdded { contact, .. } if *contact == person(number));
-                told(&mut alice, added).await;
-            }
-        }
-        let contacts: Vec<ContactView> = alice.ask(AccountRequest::Contacts).await;
-        let known: Vec<AccountId> = contacts.iter().map(|contact| contact.id).collect();
-        assert!(known.contains(&person(2)) && known.contains(&person(4)), "{known:?}");
-        assert!(!known.contains(&person(1)) && !known.contains(&person(3)), "{known:?}");
-        alice.stop().await;
-        other.stop().await;
-    });
-}
-
-/// Waits until an account knows its second device.
-async fn until_two_devices(node: &Node) {
-    let known = async {
-        while node.ask::<Vec<DeviceView>>(AccountRequest::Devices).await.len() != 2 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, known).await.unwrap();
 }

@@ -1,11 +1,15 @@
 //! Two nodes in one process: DHT over TCP on this machine, ICE, TLS, channels, swarms on disk.
 
+#[path = "lone_account.rs"]
+mod alone;
 #[path = "group_tests.rs"]
 mod groups;
 #[path = "inbox_tests.rs"]
 mod inbox;
 #[path = "names_tests.rs"]
 mod names;
+#[path = "own_devices_tests.rs"]
+mod own_devices;
 #[path = "presence_tests.rs"]
 mod presence;
 #[path = "syncing_tests.rs"]

@@ -17,7 +17,8 @@ use skep_protocol::time::UnixMillis;
 
 use super::channels::{self, ChannelError, Incoming, Reception};
 use super::messages::{
-    CROWDED, KEPT_AT_REST, MAX_KEPT_PROFILES, MAX_NAME, PersonView, PictureChange, ProfileError, ProfilesMessage, ProfilesTold,
+    CROWDED, KEPT_AT_REST, MAX_KEPT_PROFILES, MAX_NAME, PersonView, PictureChange, ProfileError,
+    ProfilesMessage, ProfilesTold,
 };
 use super::outgoing::{Reached, load_sent};
 use super::picture::{self, MAX_PHOTO, PictureError};

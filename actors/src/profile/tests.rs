@@ -402,7 +402,11 @@ fn when_hardly_any_room_is_left_those_of_whoever_matters_least_go_and_may_come_a
         let mut lab = Lab::start(&place).await;
         assert_eq!(lab.told.recv().await, Some(ProfilesTold::Crowded));
         assert!(!lab.bob_gives(&vcard("Bob", None)).await, "there is no place");
-        assert_eq!(lab.told.recv().await, Some(ProfilesTold::Crowded), "what may not be missed is told again");
+        assert_eq!(
+            lab.told.recv().await,
+            Some(ProfilesTold::Crowded),
+            "what may not be missed is told again"
+        );
         lab.tell(ProfilesMessage::Missing { device: PHONE, people: vec![(ROOM, BOB)] }).await;
         let _ = lab.shown(OWN).await;
         assert!(lab.asked.try_recv().is_err(), "nobody is asked for what would go again");

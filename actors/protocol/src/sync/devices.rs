@@ -119,7 +119,9 @@ impl KnownDevices {
     /// Notes the clock of a known device when it put on the DHT what it knows; says whether that is later than
     /// all before. What was put earlier may come late, or be put once more by anybody.
     pub fn told_over_dht(&mut self, device: DeviceId, date: u64) -> bool {
-        let Some(known) = self.0.get_mut(&device).filter(|known| known.told_over_dht < date) else { return false };
+        let Some(known) = self.0.get_mut(&device).filter(|known| known.told_over_dht < date) else {
+            return false;
+        };
         known.told_over_dht = date;
         true
     }
