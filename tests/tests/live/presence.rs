@@ -1,5 +1,6 @@
 //! Whether a contact is there. Nobody says that they go: who is gone is seen by the announcement that is not
-//! renewed. What waits for that takes ten minutes, and is run by whoever asks for it: `--run-ignored only`.
+//! renewed. What waits for that takes ten minutes of the daemon's own clock, and is run by whoever asks for
+//! it: `--run-ignored only`. That Skep sees an announcement lapse is tested in time of its own, without a daemon.
 
 use std::time::{Duration, Instant};
 

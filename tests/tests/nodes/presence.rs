@@ -1,6 +1,6 @@
 //! Who is there, as others see it: devices that start, stop and are killed.
 
-use skep::rpc::schema::{ContactDeviceParams, method};
+use skep::rpc::schema::{AccountParams, ContactDeviceParams, method};
 use skep::{ContactView, DeviceId, Event};
 use skep_tests::harness::{Golden, NodeSetup, Person, Result, run, until};
 
@@ -77,7 +77,7 @@ fn a_contact_who_starts_is_online_within_seconds_and_one_who_is_banned_is_not_se
 #[test]
 fn a_single_device_that_is_banned_is_not_heard_until_it_is_allowed_again() {
     run(async {
-        let Pair { place: _place, mut alice, mut carol } = Pair::start().await.unwrap();
+        let Pair { place, mut alice, mut carol } = Pair::start().await.unwrap();
         let id = alice.befriend(&mut carol).await.unwrap();
         let device: DeviceId = carol.describe().await.unwrap().device;
         sees(&mut alice, carol.id, "a link", |view| view.connected).await;
@@ -94,9 +94,25 @@ fn a_single_device_that_is_banned_is_not_heard_until_it_is_allowed_again() {
         );
         carol.send(id, "do you hear me?").await.unwrap();
 
-        // It holds after a restart, too: others are linked meanwhile, Carol is not.
+        // It holds after a restart, too, in which Carol begins to call, and then Bob becomes a contact and is linked.
         alice.node.restart().await.unwrap();
         alice.announced().await.unwrap();
+        carol.node.restart().await.unwrap();
+        carol.announced().await.unwrap();
+        until("carol", "a call", async || {
+            let account = AccountParams { account: carol.local };
+            Ok((!carol.node.call(method::LinksList, account).await?.links.is_empty()).then_some(()))
+        })
+        .await
+        .unwrap();
+        let address = alice.node.address().await.unwrap();
+        let setup = NodeSetup::new("bob", place.path()).joining(&address);
+        let mut bob = Person::start(Golden::BOB, setup).await.unwrap();
+        bob.announced().await.unwrap();
+        let other = alice.befriend(&mut bob).await.unwrap();
+        alice.send(other, "are you there?").await.unwrap();
+        bob.receives(other, "are you there?").await.unwrap();
+        sees(&mut alice, bob.id, "a link", |view| view.connected).await;
         let after = seen(&mut alice, carol.id).await.unwrap().unwrap();
         assert!(!after.online && after.banned_devices == [device], "{after:?}");
         let heard = alice.messages(id).await.unwrap();

@@ -215,7 +215,13 @@ fn devices_of_one_person_have_the_profile_that_was_set_last_and_learn_those_of_c
         attic.node.restart().await.unwrap();
         // Times of profiles are in whole seconds, and each change is a second later at least than the one before: what
         // was changed so quickly is ahead of the clock.
-        tokio::time::sleep(std::time::Duration::from_secs(5)).await;
+        let file = desk.node.setup().data().join("accounts").join(desk.local.to_string()).join("profile.vcf");
+        let earlier = fs::metadata(file).unwrap().modified().unwrap();
+        until("attic", "the clock to be past the earlier change", async || {
+            Ok((std::time::SystemTime::now() >= earlier + Duration::from_secs(1)).then_some(()))
+        })
+        .await
+        .unwrap();
         set(&mut attic, Some("Alice, later"), None).await;
         desk.node.restart().await.unwrap();
         sees(&mut desk, desk_id, "Alice, later").await;
