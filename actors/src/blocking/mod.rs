@@ -45,7 +45,7 @@ pub enum PoolError {
 }
 
 /// What a short job comes to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Then<T, L> {
     /// Its result.
     Done(T),
@@ -56,7 +56,8 @@ pub enum Then<T, L> {
 /// A job, which may leave a long one to be done after it.
 type Job = Box<dyn FnOnce() -> Option<LongJob> + Send>;
 
-type LongJob = Box<dyn FnOnce() + Send>;
+/// What it leaves, which is told whether it was taken.
+type LongJob = Box<dyn FnOnce(Result<(), PoolError>) + Send>;
 
 /// The pool. Cheap to clone.
 #[derive(Clone)]
@@ -84,15 +85,11 @@ struct Queues {
 }
 
 impl Queues {
-    fn push(&mut self, share: Share, job: Job) -> Result<(), PoolError> {
-        if self.jobs.get(&share).is_some_and(|jobs| jobs.len() >= MAX_WAITING_PER_SHARE) {
-            return Err(PoolError::Full);
-        }
-        self.push_admitted(share, job);
-        Ok(())
+    fn has_room(&self, share: Share) -> bool {
+        self.jobs.get(&share).is_none_or(|jobs| jobs.len() < MAX_WAITING_PER_SHARE)
     }
 
-    fn push_admitted(&mut self, share: Share, job: Job) {
+    fn push(&mut self, share: Share, job: Job) {
         let jobs = self.jobs.entry(share).or_default();
         if jobs.is_empty() {
             self.turn.push_back(share);
@@ -140,6 +137,18 @@ impl BlockingPool {
         receiver.await.map_err(|_| PoolError::Panicked)
     }
 
+    /// Drops something that is on the disk, when it is its share's turn; for what others may not wait for. It is never
+    /// refused: there are no more such things than there were jobs.
+    pub fn drop_later<T: Send + 'static>(&self, share: Share, thing: T) {
+        let job: Job = Box::new(move || {
+            drop(thing);
+            None
+        });
+        let mut state = self.lock();
+        state.lanes.entry(Lane::Bulk).or_default().push(share, job);
+        self.start_next(state);
+    }
+
     /// Runs a short `job`, and what it leaves to be done as bulk work, without a turn of the asker between them: on a
     /// busy machine each is waited for.
     ///
@@ -157,14 +166,17 @@ impl BlockingPool {
             }
             match catch_unwind(AssertUnwindSafe(job)).ok()? {
                 Then::Done(result) => {
-                    let _ = sender.send(result);
+                    let _ = sender.send(Ok(result));
                     None
                 }
-                Then::Bulk(long) => Some(Box::new(move || answer(sender, long))),
+                Then::Bulk(long) => Some(Box::new(move |taken| match taken {
+                    Ok(()) => answer(sender, || Ok(long())),
+                    Err(error) => _ = sender.send(Err(error)),
+                })),
             }
         });
         self.submit(share, Lane::Quick, job)?;
-        receiver.await.map_err(|_| PoolError::Panicked)
+        receiver.await.map_err(|_| PoolError::Panicked)?
     }
 
     /// How many jobs it was given.
@@ -179,22 +191,29 @@ impl BlockingPool {
 
     fn submit(&self, share: Share, lane: Lane, job: Job) -> Result<(), PoolError> {
         let mut state = self.lock();
-        state.lanes.entry(lane).or_default().push(share, job)?;
+        let queues = state.lanes.entry(lane).or_default();
+        if !queues.has_room(share) {
+            // What the job holds may need the pool when it is dropped.
+            drop(state);
+            drop(job);
+            return Err(PoolError::Full);
+        }
+        queues.push(share, job);
         #[cfg(test)]
         {
             state.submitted += 1;
         }
-        let next = self.take(&mut state);
-        drop(state);
-        if let Some(next) = next {
-            self.start(next);
-        }
+        self.start_next(state);
         Ok(())
     }
 
-    fn start(&self, next: Taken) {
-        let pool = self.clone();
-        tokio::task::spawn_blocking(move || pool.work(next));
+    fn start_next(&self, mut state: MutexGuard<'_, State>) {
+        let next = self.take(&mut state);
+        drop(state);
+        if let Some(next) = next {
+            let pool = self.clone();
+            tokio::task::spawn_blocking(move || pool.work(next));
+        }
     }
 
     /// Takes a job and a place for it, if there are both.
@@ -228,19 +247,22 @@ impl BlockingPool {
             state.running -= 1;
             state.running_files -= usize::from(lane == Lane::Files);
             state.running_bulk -= usize::from(lane == Lane::Bulk);
-            if let Some(long) = left {
-                let job: Job = Box::new(move || {
-                    long();
+            let refused = left.and_then(|long| {
+                let queues = state.lanes.entry(Lane::Bulk).or_default();
+                if !queues.has_room(share) {
+                    return Some(long);
+                }
+                let job = move || {
+                    long(Ok(()));
                     None
-                });
-                state.lanes.entry(Lane::Bulk).or_default().push_admitted(share, job);
-            }
+                };
+                queues.push(share, Box::new(job));
+                None
+            });
             current = self.take(&mut state);
-            // There are two to be done then where there was one: this worker's, and what it left.
-            let other = current.is_some().then(|| self.take(&mut state)).flatten();
             drop(state);
-            if let Some(other) = other {
-                self.start(other);
+            if let Some(long) = refused {
+                long(Err(PoolError::Full));
             }
         }
     }
@@ -274,6 +296,8 @@ impl fmt::Debug for BlockingPool {
 #[cfg(test)]
 mod tests {
     use std::sync::Barrier;
+
+    use futures::FutureExt as _;
 
     use super::*;
 
@@ -392,13 +416,52 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_share_cannot_queue_without_bound() {
-        let mut queues = Queues::default();
-        for _ in 0..MAX_WAITING_PER_SHARE {
-            queues.push(Share(1), Box::new(|| None)).unwrap();
+    /// Needs the pool when it is dropped.
+    struct Asks(BlockingPool);
+
+    impl Drop for Asks {
+        fn drop(&mut self) {
+            self.0.drop_later(Share(1), ());
         }
-        assert_eq!(queues.push(Share(1), Box::new(|| None)), Err(PoolError::Full));
-        assert_eq!(queues.push(Share(2), Box::new(|| None)), Ok(()));
+    }
+
+    #[tokio::test]
+    async fn a_share_cannot_queue_without_bound_and_what_is_refused_may_use_the_pool() {
+        let pool = BlockingPool::new(2);
+        let holders: Vec<_> = [Lane::Bulk, Lane::Quick]
+            .map(|lane| {
+                let (release, held) = std::sync::mpsc::sync_channel::<()>(0);
+                let mut job = Box::pin({
+                    let pool = pool.clone();
+                    async move { pool.run(Share(2), lane, move || _ = held.recv()).await }
+                });
+                assert!((&mut job).now_or_never().is_none());
+                (release, job)
+            })
+            .into();
+        let mut waiting: Vec<_> = (0..MAX_WAITING_PER_SHARE)
+            .map(|_| {
+                let pool = pool.clone();
+                Box::pin(async move { pool.run(Share(1), Lane::Bulk, || ()).await })
+            })
+            .collect();
+        assert!(waiting.iter_mut().all(|job| job.now_or_never().is_none()));
+        let asks = Asks(pool.clone());
+        assert_eq!(pool.run(Share(1), Lane::Bulk, move || drop(asks)).await, Err(PoolError::Full));
+        assert!(pool.run(Share(3), Lane::Bulk, || ()).now_or_never().is_none(), "others have room");
+        let mut leaves = Box::pin({
+            let (pool, asks) = (pool.clone(), Asks(pool.clone()));
+            async move { pool.run_then(Share(1), || Then::Bulk(move || drop(asks))).await }
+        });
+        assert!((&mut leaves).now_or_never().is_none());
+        let [(bulk, first), (quick, second)] = <[_; 2]>::try_from(holders).ok().unwrap();
+        drop(quick);
+        second.await.unwrap();
+        assert_eq!(leaves.await, Err(PoolError::Full), "there is no room for what it leaves");
+        drop(bulk);
+        first.await.unwrap();
+        for job in waiting {
+            job.await.unwrap();
+        }
     }
 }

@@ -125,7 +125,7 @@ pub struct ConversationActor {
     /// Whether there is no copy here, as far as was looked: one that could not be opened may be there.
     absent: bool,
     standing: Option<Standing>,
-    /// Which change of the head that is of.
+    /// Which change of the head that is of; none as long as it is as it was opened.
     turn: u64,
     recent: Recent,
     waiting: VecDeque<(Outgoing, SendReply)>,
@@ -362,7 +362,7 @@ impl ConversationActor {
 
     /// The head has moved: tells the owner, the account and the other devices.
     fn moved(&mut self, moved: Moved, source: Option<Source>, scope: &mut Scope<'_, Self>) {
-        let Moved { turn, standing, changes, untold, new, .. } = moved;
+        let Moved { turn, standing, changes, untold, new, gave_up, .. } = moved;
         let conversation = self.config.id;
         let mut events = Vec::new();
         if untold > 0 {
@@ -372,12 +372,14 @@ impl ConversationActor {
             Change::New(message) => Event::Message { conversation, message },
             Change::Changed(message) => Event::MessageChanged { conversation, message },
         }));
-        self.recent.add(new.iter().copied());
         // Two jobs may end in one order and be heard of in the other: the newer standing says it all.
         let is_newer = turn > self.turn;
+        if gave_up {
+            self.recent.clear();
+        }
         if is_newer {
             self.turn = turn;
-            self.recent.add([standing.head]);
+            self.recent.add(&new, standing.head);
             events.extend(self.stand(standing, scope));
         }
         self.review_markers(|commit| new.contains(commit), scope);

@@ -17,6 +17,7 @@ use futures::future::{Either, select};
 use skep_protocol::ids::{CommitId, ConversationId, DeviceId};
 use skep_protocol::link::channel_name::ChannelName;
 use skep_protocol::swarm::git::download::DownloadError;
+use skep_protocol::swarm::git::packet_line::FLUSH;
 use skep_protocol::time::UnixMillis;
 use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
@@ -24,7 +25,7 @@ use tokio::time::Instant;
 
 use super::founder::Founder;
 use super::replica::{Moved, Replica, ReplicaError, refusal};
-use super::repository::fetch::{Fetch, FetchError, FetchStep, Fetched};
+use super::repository::fetch::{Fetch, FetchError, FetchStep, Fetched, FetchedPack};
 use super::repository::serve::{Serve, Served};
 use super::repository::{Repository, RepositoryError};
 use super::standing::Standing;
@@ -55,6 +56,8 @@ const SERVE_STALL: Duration = Duration::from_secs(60);
 pub(super) enum Outcome {
     /// The channel can be used again, if there is one; what the fetch changed, if anything.
     Done(Option<Channel>, Option<Box<Moved>>),
+    /// It has come from somebody else meanwhile; the device was not asked.
+    Here,
     Failed(Failure),
     NoChannel(LinkError),
 }
@@ -105,9 +108,9 @@ impl FetchJob {
                 Err(failure) => return Outcome::Failed(failure),
             }
         }
-        // Asking costs less than a channel, and more than a question over one.
+        // Over a channel the first step looks; before one is opened it is worth a look of its own.
         if self.is_here().await {
-            return Outcome::Done(None, None);
+            return Outcome::Here;
         }
         let channel = match open_git(&self.links, self.device, self.conversation).await {
             Ok(channel) => channel,
@@ -134,7 +137,7 @@ impl FetchJob {
         let mut fetch = Fetch::new(self.conversation, self.device).refusing(self.refused.clone());
         // The request says nothing of what is on the disk.
         let request = self.replica.fetch_step(&mut fetch, &[]).map_err(ReplicaError::from)?;
-        send_all(&channel, request.send, false).await?;
+        send_all(&channel, request.send).await?;
         let mut receiving = Receiving::new(fetch, &self.pool, self.share);
         let deadline = Instant::now() + FETCH;
         let mut patience = patience;
@@ -145,17 +148,35 @@ impl FetchJob {
             let (last_word, said) = oneshot::channel();
             let step = self.pool.run_then(self.share, self.step(receiving, bytes, last_word));
             // Told while what came is still being validated, which may take minutes.
-            let say = async { send_all(&channel, said.await.unwrap_or_default(), true).await };
-            let (stepped, has_said) = match select(pin!(step), pin!(say)).await {
-                // Whoever does not read our last word keeps nobody from what it sent.
-                Either::Left((stepped, say)) => (stepped, say.now_or_never().is_some()),
-                Either::Right((_, step)) => (step.await, true),
+            let say = Box::pin(async move {
+                let is_free = match said.await {
+                    Ok(parts) => say_last_word(&channel, parts).await,
+                    Err(_) => true,
+                };
+                (channel, is_free)
+            });
+            let (stepped, mut say) = match select(pin!(step), say).await {
+                Either::Left((stepped, say)) => (stepped, Either::Left(say)),
+                Either::Right((said, step)) => (step.await, Either::Right(std::future::ready(said))),
             };
             match stepped.map_err(busy)?? {
-                Stepped::Over(moved) => return Ok((has_said.then_some(channel), moved)),
                 Stepped::More(send, back) => {
+                    (channel, _) = say.await;
                     receiving = back;
-                    send_all(&channel, send, false).await?;
+                    send_all(&channel, send).await?;
+                }
+                Stepped::UpToDate(send) => {
+                    (channel, _) = say.await;
+                    let is_free = say_last_word(&channel, send).await;
+                    return Ok((is_free.then_some(channel), None));
+                }
+                Stepped::Integrated(moved) => {
+                    let Some((channel, is_free)) = (&mut say).now_or_never() else {
+                        // Whoever is slow to take our last word keeps nobody from what it sent.
+                        tokio::spawn(say);
+                        return Ok((None, moved));
+                    };
+                    return Ok((is_free.then_some(channel), moved));
                 }
             }
         }
@@ -176,22 +197,27 @@ impl FetchJob {
                 Ok(send) => send,
                 Err(error) => return Then::Done(Err(ReplicaError::from(error).into())),
             };
-            let Some(fetched) = receiving.done.take() else {
-                return Then::Done(Ok(Stepped::More(send, receiving)));
-            };
-            let _ = last_word.send(send);
-            match fetched {
-                Fetched::UpToDate { .. } => Then::Done(Ok(Stepped::Over(None))),
-                Fetched::New(pack) => Then::Bulk(Box::new(move || {
-                    let head = pack.head();
-                    match replica.integrate(pack, now) {
-                        Ok(moved) => Ok(Stepped::Over(moved.map(Box::new))),
-                        Err(error) => Err(Failure { error, head: Some(head) }),
-                    }
-                })),
+            match receiving.done.take() {
+                None => Then::Done(Ok(Stepped::More(send, receiving))),
+                Some(Fetched::UpToDate { .. }) => Then::Done(Ok(Stepped::UpToDate(send))),
+                Some(Fetched::New(pack)) => {
+                    let _ = last_word.send(send);
+                    Then::Bulk(Box::new(move || integrate(&replica, pack, now)))
+                }
             }
         }
     }
+}
+
+/// Takes in what a fetch brought, unless the same has come from somebody else while it waited.
+fn integrate(replica: &Replica, pack: FetchedPack, now: UnixMillis) -> Result<Stepped, Failure> {
+    let head = pack.head();
+    let failed = |error| Failure { error, head: Some(head) };
+    if replica.has(head).map_err(failed)? {
+        return Ok(Stepped::Integrated(None));
+    }
+    let moved = replica.integrate(pack, now).map_err(failed)?;
+    Ok(Stepped::Integrated(moved.map(Box::new)))
 }
 
 /// The channel of a fetch that ended, if it can be used again, and what it changed.
@@ -203,8 +229,10 @@ type Integration = Box<dyn FnOnce() -> Result<Stepped, Failure> + Send>;
 enum Stepped {
     /// It goes on when this is sent.
     More(Vec<Bytes>, Receiving),
-    /// It is over; what it changed.
-    Over(Option<Box<Moved>>),
+    /// There was nothing new; the last word.
+    UpToDate(Vec<Bytes>),
+    /// What came was taken in; what that changed.
+    Integrated(Option<Box<Moved>>),
 }
 
 /// A fetch between its steps. What it received may be files; however it ends, they are removed on the
@@ -238,8 +266,7 @@ impl Drop for Receiving {
         if matches!(left, (None, None)) || Handle::try_current().is_err() {
             return;
         }
-        // The pool has the job after the first poll, and drops it when it is its turn.
-        let _ = self.pool.run(self.share, Lane::Bulk, move || drop(left)).now_or_never();
+        self.pool.drop_later(self.share, left);
     }
 }
 
@@ -315,8 +342,12 @@ impl CloneJob {
                 run(&self.pool, self.share, Lane::Bulk, step).await?;
             (receiving, repository) = (receiving_back, repository_back);
             let send = send.map_err(ReplicaError::from)?;
-            send_all(&channel, send, receiving.done.is_some()).await?;
-            match receiving.done.take() {
+            let done = receiving.done.take();
+            match send_all(&channel, send).await {
+                Err(error) if done.is_none() => return Err(error.into()),
+                _ => {}
+            }
+            match done {
                 Some(Fetched::New(pack)) => break pack,
                 // Nothing is not up to date with anything.
                 Some(Fetched::UpToDate { .. }) => return Err(ReplicaError::Empty.into()),
@@ -370,16 +401,19 @@ fn busy(error: PoolError) -> ReplicaError {
     FetchError::Channel(std::io::Error::other(error.to_string())).into()
 }
 
-/// Sends what a step of a fetch wants sent. A server that has sent everything may be gone before our
-/// last word.
-async fn send_all(channel: &Channel, parts: Vec<Bytes>, done: bool) -> Result<(), ReplicaError> {
+/// Sends what a step of a fetch wants sent.
+async fn send_all(channel: &Channel, parts: Vec<Bytes>) -> Result<(), ReplicaError> {
     for part in parts {
-        match send(channel, part).await {
-            Err(error) if !done => return Err(error),
-            _ => {}
-        }
+        send(channel, part).await?;
     }
     Ok(())
+}
+
+/// Ends a session. A server that has sent everything may be gone before our last word. Whether the channel can be used
+/// again: if all was sent, and that was the end alone, as a server that was asked for more may answer.
+async fn say_last_word(channel: &Channel, parts: Vec<Bytes>) -> bool {
+    let is_plain = matches!(&parts[..], [end] if end == FLUSH);
+    send_all(channel, parts).await.is_ok() && is_plain
 }
 
 async fn send(channel: &Channel, part: Bytes) -> Result<(), ReplicaError> {

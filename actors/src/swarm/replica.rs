@@ -111,7 +111,8 @@ impl ReplicaError {
 /// What a change of the head brought.
 #[derive(Debug)]
 pub(super) struct Moved {
-    /// Counts the changes of the head: of two that are told in the other order, the later has the newer standing.
+    /// Counts the changes of the head: of two that are told in the other order, the later has the newer
+    /// standing.
     pub(super) turn: u64,
     pub(super) standing: Standing,
     pub(super) changes: Vec<Change>,
@@ -119,6 +120,8 @@ pub(super) struct Moved {
     pub(super) untold: usize,
     /// Whether the new head is that of the device fetched from, not one of ours.
     pub(super) adopted: bool,
+    /// Whether merges that were part of the history are no more.
+    pub(super) gave_up: bool,
     /// What has become part of the history by it, but for a merge of ours that it took.
     pub(super) new: BTreeSet<CommitId>,
 }
@@ -441,7 +444,7 @@ impl Replica {
         });
         let new = news.commits.iter().map(|commit| commit.id).collect();
         let turn = self.turns.fetch_add(1, Ordering::Relaxed) + 1;
-        Moved { turn, standing, changes, untold: news.untold, adopted, new }
+        Moved { turn, standing, changes, untold: news.untold, adopted, gave_up: false, new }
     }
 
     /// Makes the commit by which we join, if we are invited.

@@ -13,8 +13,8 @@ use crate::harness::{Failure, Result};
 /// How long a daemon may take on a busy machine for what takes it a second, until its log is looked at.
 const USUAL: Duration = Duration::from_secs(45);
 
-/// What it logs when it is about to look for what it was told of.
-const LOOKS: &str = "] Sync ";
+/// What it logs when it is about to look for what it was told of: where, and what. Colours may come between.
+const LOOKS: [&str; 2] = ["conversation.cpp ", "Sync "];
 
 /// What it logs when it has got something, or written it.
 const GETS: [&str; 3] = ["Validate commit ", "Merge analysis result", "New message added"];
@@ -52,7 +52,7 @@ impl Daemon {
 
 fn stands_still(log: &str) -> bool {
     let since = log.lines().rev().take_while(|line| !GETS.iter().any(|gets| line.contains(gets)));
-    since.filter(|line| line.contains(LOOKS)).count() >= IN_VAIN
+    since.filter(|line| LOOKS.iter().all(|part| line.contains(part))).count() >= IN_VAIN
 }
 
 #[cfg(test)]
@@ -60,6 +60,7 @@ mod tests {
     use super::*;
 
     const SYNC: &str = "[1795462423.127|7593|conversation.cpp        :1213] Sync a176 with 3b3b\n";
+    const COLOURED: &str = "\u{1b}[0m\u{1b}[22;36m[1795478342.540|19237|conversation.cpp        :1213] \u{1b}[0mSync 8fa7 with 9763\n";
     const VALID: &str = "[1795462423.320|7661|conversationrepository.cpp:2771] Validate commit cabf\n";
 
     #[test]
@@ -67,5 +68,6 @@ mod tests {
         assert!(!stands_still(""));
         assert!(!stands_still(&[SYNC, SYNC, SYNC, VALID, SYNC, SYNC].concat()));
         assert!(stands_still(&[VALID, SYNC, SYNC, SYNC].concat()));
+        assert!(stands_still(&[VALID, COLOURED, COLOURED, COLOURED].concat()));
     }
 }

@@ -219,6 +219,7 @@ impl ConversationActor {
                     self.moved(*moved, source, scope);
                 }
             }
+            Outcome::Here => {}
             Outcome::Failed(failure) => {
                 self.fetch_failed(device, account, &failure, scope);
                 if let Some(account) = account {

@@ -115,11 +115,13 @@ impl ConversationActor {
         }
         self.read(scope);
         let own = self.config.identity.account_id();
-        let old = self.read_marker(own);
+        let old = self.marker(own, MarkerKind::Read);
         self.find(commit, old, scope, move |conversation, found, scope| match found {
             Ok(Place::Missing) => reply.send(Err(ConversationError::UnknownMessage { message: commit })),
             // It was moved meanwhile: whether it would go back now has to be looked up anew.
-            Ok(_) if conversation.read_marker(own) != old => conversation.mark_read(commit, reply, scope),
+            Ok(_) if conversation.marker(own, MarkerKind::Read) != old => {
+                conversation.mark_read(commit, reply, scope)
+            }
             Ok(place) => {
                 let covered = place == Place::Covered;
                 let moved = conversation.advance(own, MarkerKind::Read, commit, covered, scope);
@@ -157,8 +159,8 @@ impl ConversationActor {
         });
     }
 
-    fn read_marker(&self, member: AccountId) -> Option<CommitId> {
-        self.markers.status.of(member).read.map(|marker| marker.commit)
+    fn marker(&self, member: AccountId, kind: MarkerKind) -> Option<CommitId> {
+        self.markers.status.of(member).marker(kind).map(|marker| marker.commit)
     }
 
     /// A member says how far it has read; of no interest where the owner does not tell that either.
@@ -181,7 +183,7 @@ impl ConversationActor {
             *next = Some(commit);
             return;
         }
-        let old = self.markers.status.of(member).marker(kind).map(|marker| marker.commit);
+        let old = self.marker(member, kind);
         if !takes_part || old == Some(commit) {
             return;
         }
@@ -208,6 +210,12 @@ impl ConversationActor {
                 }
                 Ok(Place::Missing) => {
                     conversation.markers.early.insert((member, kind), commit);
+                }
+                // Nor does it say anything beside a marker that has moved meanwhile.
+                Ok(_) if conversation.marker(member, kind) != old => {
+                    conversation.markers.looking.entry((member, kind)).and_modify(|next| {
+                        next.get_or_insert(commit);
+                    });
                 }
                 Ok(place) => {
                     conversation.heard_newer(member, kind, commit, place == Place::Covered, scope);

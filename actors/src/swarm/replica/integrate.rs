@@ -195,7 +195,11 @@ impl Replica {
         let decision = reconcile(ours, theirs, only_merges(ours, theirs)?, only_merges(theirs, ours)?);
         tracing::debug!(ours = %ours.short(), theirs = %theirs.short(), new = count, ?decision, "two heads");
         match decision {
-            Reconciliation::Adopt => self.adopt_head(ours, theirs, quarantine, news).map(brought).map(Some),
+            // Both heads have something of their own, so ours is given up, and it is merges alone.
+            Reconciliation::Adopt => {
+                let moved = self.adopt_head(ours, theirs, quarantine, news).map(brought)?;
+                Ok(Some(Moved { gave_up: true, ..moved }))
+            }
             Reconciliation::Keep => Ok(None),
             // Who has left writes no more; the others merge.
             Reconciliation::Merge if !self.standing(ours)?.joined().contains(&self.account) => Ok(None),
