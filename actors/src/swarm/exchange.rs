@@ -162,7 +162,7 @@ impl FetchJob {
             match stepped.map_err(busy)?? {
                 Stepped::More(send, back) => {
                     (channel, _) = say.await;
-                    receiving = back;
+                    receiving = *back;
                     send_all(&channel, send).await?;
                 }
                 Stepped::UpToDate(send) => {
@@ -198,7 +198,7 @@ impl FetchJob {
                 Err(error) => return Then::Done(Err(ReplicaError::from(error).into())),
             };
             match receiving.done.take() {
-                None => Then::Done(Ok(Stepped::More(send, receiving))),
+                None => Then::Done(Ok(Stepped::More(send, Box::new(receiving)))),
                 Some(Fetched::UpToDate { .. }) => Then::Done(Ok(Stepped::UpToDate(send))),
                 Some(Fetched::New(pack)) => {
                     let _ = last_word.send(send);
@@ -228,7 +228,7 @@ type Integration = Box<dyn FnOnce() -> Result<Stepped, Failure> + Send>;
 /// What a step of a fetch came to.
 enum Stepped {
     /// It goes on when this is sent.
-    More(Vec<Bytes>, Receiving),
+    More(Vec<Bytes>, Box<Receiving>),
     /// There was nothing new; the last word.
     UpToDate(Vec<Bytes>),
     /// What came was taken in; what that changed.
