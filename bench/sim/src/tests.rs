@@ -1,5 +1,7 @@
 //! What whole runs show.
 
+mod lives;
+
 use crate::scenario::{Attack, AttackKind, Churn, Fault, Scenario, Span};
 use crate::world::Outcome;
 use crate::{output, run};
