@@ -14,6 +14,7 @@
 //! All nodes lie in one list sorted by id, in which every bucket is a slice; a split moves nothing.
 
 use std::cmp::Ordering;
+use std::num::NonZeroU8;
 use std::ops::Range;
 use std::time::Duration;
 
@@ -87,8 +88,8 @@ pub struct NodeView {
 /// What a simulation may vary. The default is what every device does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rules {
-    /// Links wanted in every bucket.
-    pub bucket_size: u8,
+    /// Links wanted in every bucket: with none, the own bucket would split for ever and nobody be dialled.
+    pub bucket_size: NonZeroU8,
     /// Whether a node that could not be reached is dialled again only after a wait, and then by the clock,
     /// too. Without, every event dials it again, and nothing else does, as the reference has it.
     pub waits: bool,
@@ -96,7 +97,7 @@ pub struct Rules {
 
 impl Default for Rules {
     fn default() -> Self {
-        Self { bucket_size: BUCKET_SIZE as u8, waits: true }
+        Self { bucket_size: NonZeroU8::MIN.saturating_add(BUCKET_SIZE as u8 - 1), waits: true }
     }
 }
 
@@ -301,7 +302,7 @@ impl RoutingTable {
         }
         while self.bucket_of(&id) == usize::from(self.splits)
             && self.count(self.range(usize::from(self.splits)), CONNECTED)
-                >= usize::from(self.rules.bucket_size)
+                >= usize::from(self.rules.bucket_size.get())
             && usize::from(self.splits) < DeviceId::LENGTH * 8
         {
             self.splits = self.splits.saturating_add(1);
@@ -376,7 +377,7 @@ impl RoutingTable {
             let counted = if is_own { CONNECTING } else { CONNECTED | CONNECTING };
             let busy = nodes.iter().filter(|node| node.is(counted)).count();
             let wanted =
-                usize::from(self.rules.bucket_size).checked_sub(busy).filter(|wanted| *wanted > 0)?;
+                usize::from(self.rules.bucket_size.get()).checked_sub(busy).filter(|wanted| *wanted > 0)?;
             Some((nodes, wanted))
         })
     }

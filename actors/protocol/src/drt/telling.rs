@@ -109,6 +109,7 @@ impl Telling {
     /// Who is to be told of the head, was not, and does not know by itself. They count as told from now
     /// on.
     pub fn next(&mut self, company: &Company<'_>) -> Targets {
+        debug_assert!(company.members.is_sorted(), "members are looked up by halving");
         let Some(head) = self.head else { return Targets::default() };
         let mut targets = choose(head, company, &mut self.random);
         let knows = |device: &DeviceId| self.heard.get(device) == Some(&head.commit);

@@ -6,6 +6,7 @@
 //! needed. A stranger that is told of a commit gets a connection for that only, and no channel.
 
 use std::collections::BTreeSet;
+use std::num::NonZeroU8;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -114,6 +115,8 @@ impl Overlay for Drt {
     fn plan(scenario: &Scenario, _seed: u64) -> Plan {
         let OverlayKind::Drt(settings) = &scenario.overlay else { return Plan::default_of(scenario) };
         let bucket_size = u8::try_from(settings.bucket_size).unwrap_or(u8::MAX);
+        // Less than one was refused with the scenario.
+        let bucket_size = NonZeroU8::new(bucket_size).unwrap_or(NonZeroU8::MIN);
         let refresh = (settings.refresh_s > 0.0).then(|| Time::from_seconds(settings.refresh_s));
         Plan {
             rules: Rules { bucket_size, waits: !settings.as_specified },

@@ -198,3 +198,77 @@ fn an_idle_router_of_a_large_group_takes_little_memory() {
     }
     assert!(owner.router.memory() < 64 * 1024, "{}", owner.router.memory());
 }
+
+#[test]
+fn a_refresh_asks_every_peer_for_a_node_known_beside_it_or_else_for_ourselves() {
+    let mut owner = Owner::new();
+    assert!(owner.handle(Event::Refresh).is_empty(), "nobody is there to ask");
+    // A bucket of two links, where a third node is known, and the own one, where nobody is.
+    for number in 1..=2 {
+        owner.up(number.into(), id("1", number));
+    }
+    owner.up(3, id("0", 3));
+    owner.found(1, &[id("1", 9)]);
+    let find = |target| message(Body::Find { count: FIND_COUNT, target });
+    let asked = |channel, target| Action::Send { channel: ChannelId(channel), message: find(target) };
+    let all = [asked(1, id("1", 9)), asked(2, id("1", 9)), asked(3, id("0", 0))];
+    assert_eq!(owner.handle(Event::Refresh), all);
+    assert_eq!(owner.handle(Event::Refresh), all, "each time that it is wanted");
+    owner.handle(Event::Shutdown);
+    assert!(owner.handle(Event::Refresh).is_empty());
+}
+
+/// The owner of a router with other rules, who knows eight nodes of a foreign bucket.
+fn ruled(rules: Rules) -> (Owner, BTreeSet<DeviceId>) {
+    let mut owner = Owner::new();
+    let own = RouterConfig {
+        own: id("0", 0),
+        conversation: owner.router.conversation,
+        is_mobile: false,
+        seed: 7,
+        mobiles: vec![],
+    };
+    owner.router = Router::with_rules(own, rules);
+    let first = dialled(&owner.handle(Event::Known((1..9).map(|number| id("1", number)).collect())));
+    (owner, first)
+}
+
+#[test]
+fn as_many_links_are_dialled_in_a_bucket_as_the_rules_want() {
+    for size in [1, 4, 7] {
+        let bucket_size = std::num::NonZeroU8::new(size).unwrap();
+        let (mut owner, first) = ruled(Rules { bucket_size, ..Rules::default() });
+        assert_eq!(first.len(), usize::from(size));
+        for number in 1..=size {
+            owner.up(number.into(), id("1", number));
+        }
+        assert_eq!(owner.router.table().bucket_count(), 1);
+        owner.up(20, id("0", 1));
+        assert_eq!(owner.router.table().bucket_count(), 2, "one more than the bucket holds");
+    }
+}
+
+#[test]
+fn who_failed_is_dialled_again_by_every_event_if_the_rules_know_no_wait_and_then_by_no_clock() {
+    for waits in [true, false] {
+        let (mut owner, first) = ruled(Rules { waits, ..Rules::default() });
+        owner.up(1, id("0", 1));
+        for device in &first {
+            owner.handle(Event::ChannelFailed(*device));
+        }
+        assert_eq!(owner.router.deadline().is_some(), waits);
+        let others: BTreeSet<DeviceId> = (1..9).map(|number| id("1", number)).collect();
+        let others = &others - &first;
+        let mut again = BTreeSet::new();
+        for _ in 0..100 {
+            let dialled = dialled(&owner.handle(Event::Bootstrap));
+            for device in &dialled {
+                owner.handle(Event::ChannelFailed(*device));
+            }
+            again.extend(dialled);
+        }
+        // Within the same moment those that failed wait, and the others are tried once each.
+        assert!(again.is_superset(&others));
+        assert_eq!(again.is_disjoint(&first), waits);
+    }
+}
