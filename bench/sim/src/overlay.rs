@@ -72,8 +72,8 @@ pub trait Overlay: Sized {
     /// Its owner writes a message. It has it already.
     fn publish(&mut self, net: &mut Net<'_, Self::Message>, item: Item);
 
-    /// It was woken because of a message that another has.
-    fn pushed(&mut self, _net: &mut Net<'_, Self::Message>, _from: Place, _item: Item) {}
+    /// It was woken because of a message that another has, so many hops from its author.
+    fn pushed(&mut self, _net: &mut Net<'_, Self::Message>, _from: Place, _item: Item, _hops: u32) {}
 
     /// Its own connection to the network has changed.
     fn network_changed(&mut self, _net: &mut Net<'_, Self::Message>) {}

@@ -234,8 +234,8 @@ impl Overlay for Drt {
         self.tell(net, item, 0, None);
     }
 
-    fn pushed(&mut self, net: &mut Net<'_, Said>, from: Place, item: Item) {
-        self.told(net, from, item, 0);
+    fn pushed(&mut self, net: &mut Net<'_, Said>, from: Place, item: Item, hops: u32) {
+        self.told(net, from, item, hops);
     }
 
     fn network_changed(&mut self, net: &mut Net<'_, Said>) {
@@ -397,7 +397,7 @@ impl Drt {
         }
         for device in targets.wake {
             if let Some(mobile) = net.find(&device) {
-                net.push(mobile, item);
+                net.push(mobile, item, hops);
             }
         }
     }

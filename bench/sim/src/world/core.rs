@@ -39,13 +39,13 @@ pub(super) enum Event<M> {
     /// A node hears that a link is gone.
     Down { to: Place, from: Place, epoch: u32 },
     /// A fetch ends.
-    Fetched { to: Place, from: Place, life: [u32; 2], item: Item },
+    Fetched { to: Place, from: Place, life: [u32; 2], item: Item, barred: bool },
     /// A node wanted to be woken.
     Timer { to: Place, at: Time },
     /// A link breaks by itself.
     Break { one: Place, other: Place, epoch: u32 },
     /// A push reaches a mobile device.
-    Push { to: Place, from: Place, item: Item },
+    Push { to: Place, from: Place, item: Item, hops: u32 },
     /// What the scenario wants.
     Script(super::script::Step),
 }
@@ -153,8 +153,12 @@ impl<M> Core<M> {
     }
 
     pub(super) fn reaches(&self, one: Place, other: Place) -> bool {
-        let (one, other) = (self.seat(one), self.seat(other));
-        one.is_up && other.is_up && one.side == other.side
+        self.seat(one).is_up && self.seat(other).is_up && self.are_together(one, other)
+    }
+
+    /// Whether two nodes are on the same side of a partition.
+    pub(super) fn are_together(&self, one: Place, other: Place) -> bool {
+        self.seat(one).side == self.seat(other).side
     }
 
     /// Whether a hostile node tells others of nobody but its accomplices.
@@ -233,16 +237,34 @@ impl<M> Core<M> {
         up.min_by_key(|(_, seat)| distance(seat)).map(|(place, _)| place as Place)
     }
 
-    /// One way between two nodes.
-    pub(super) fn way(&mut self, one: Place, other: Place) -> Time {
-        let (first, second) = (self.seat(one).region, self.seat(other).region);
-        let base = self.latencies.between((one, first), (other, second));
+    /// One way from a node to another.
+    pub(super) fn way(&mut self, from: Place, to: Place) -> Time {
+        let (first, second) = (self.seat(from).region, self.seat(to).region);
+        let base = self.latencies.between((from, first), (to, second));
         let jitter = self.scenario.network.jitter;
         if jitter > 0.0 {
             base.plus(Time((base.0 as f64 * jitter * chance::unit(&mut self.weather)) as u64))
         } else {
             base
         }
+    }
+
+    /// So many ways there and back between two nodes.
+    fn round_trips(&mut self, one: Place, other: Place, trips: f64) -> Time {
+        if trips <= 0.0 {
+            return Time::default();
+        }
+        let both = self.way(one, other).plus(self.way(other, one));
+        Time((both.0 as f64 * trips) as u64)
+    }
+
+    /// How much later a message comes because it was lost, and sent again.
+    fn resent(&mut self) -> Time {
+        let mut later = Time::default();
+        while happens(&mut self.weather, self.scenario.network.loss) {
+            later = later.plus(RESEND);
+        }
+        later
     }
 
     /// When something leaves a node that sends so many bytes.
@@ -266,7 +288,7 @@ impl<M> Core<M> {
         let way = self.way(me, peer);
         let network = &self.scenario.network;
         let (setup, trips) = (Time::from_millis(network.setup_ms), network.setup_round_trips);
-        let takes = setup.plus(way).plus(Time((way.0 as f64 * 2.0 * trips) as u64));
+        let takes = setup.plus(way).plus(self.round_trips(me, peer, trips));
         let at = self.departure(me, HANDSHAKE).plus(takes);
         let life = self.seat(me).life;
         self.queue.push(at, Event::Request { to: peer, from: me, life });
@@ -291,7 +313,7 @@ impl<M> Core<M> {
         self.epochs = self.epochs.wrapping_add(1).max(1);
         let epoch = self.epochs;
         let at = self.departure(to, HANDSHAKE).plus(self.way(to, from));
-        self.seat_mut(to).insert(End { peer: from, epoch, clear: at });
+        self.seat_mut(to).insert(End { peer: from, epoch, fading: 0, clear: at });
         self.queue.push(at, Event::Up { to: from, from: to, epoch, life });
         let mean = self.scenario.network.link_life_s;
         if mean > 0.0 {
@@ -313,15 +335,23 @@ impl<M> Core<M> {
 
     pub(super) fn close(&mut self, me: Place, peer: Place) {
         let Some(end) = self.seat_mut(me).remove(peer).filter(|end| end.epoch != 0) else { return };
-        let at = self.now.plus(self.way(me, peer));
-        self.sever(peer, me, end.epoch, at);
+        self.say_goodbye(peer, me, end);
+    }
+
+    /// A node is told that the other end of a link is closed, after all that was sent before from there.
+    fn say_goodbye(&mut self, at_node: Place, gone: Place, end: End) {
+        let at = self.now.plus(self.way(gone, at_node)).max(end.clear);
+        let Some(other) = self.seat_mut(at_node).end_mut(gone).filter(|it| it.epoch == end.epoch) else {
+            return;
+        };
+        (other.epoch, other.fading) = (0, end.epoch);
+        self.queue.push(at, Event::Down { to: at_node, from: gone, epoch: end.epoch });
     }
 
     /// The end of a link that a node still has is dead; it hears of that at a time.
     fn sever(&mut self, at_node: Place, gone: Place, epoch: u32, at: Time) {
         let Some(end) = self.seat_mut(at_node).end_mut(gone).filter(|end| end.epoch == epoch) else { return };
         end.epoch = 0;
-        let at = at.max(end.clear);
         self.queue.push(at, Event::Down { to: at_node, from: gone, epoch });
     }
 
@@ -339,10 +369,11 @@ impl<M> Core<M> {
         seat.is_up = false;
         seat.timer = Time::NEVER;
         let ends = std::mem::take(&mut seat.ends);
-        for end in ends {
-            let at = if graceful { self.now.plus(self.way(place, end.peer)) } else { detection };
-            if end.epoch != 0 {
-                self.sever(end.peer, place, end.epoch, at);
+        for end in ends.into_iter().filter(|end| end.epoch != 0) {
+            if graceful {
+                self.say_goodbye(end.peer, place, end);
+            } else {
+                self.sever(end.peer, place, end.epoch, detection);
             }
         }
         self.note(if graceful { "left" } else { "vanished" }, place, &[]);
@@ -354,10 +385,7 @@ impl<M> Core<M> {
         }
         let left = self.departure(me, bytes);
         self.ledger.sent(self.now, item, bytes);
-        let mut at = left.plus(self.way(me, peer)).plus(self.delay(me, item));
-        while happens(&mut self.weather, self.scenario.network.loss) {
-            at = at.plus(RESEND);
-        }
+        let at = left.plus(self.way(me, peer)).plus(self.delay(me, item)).plus(self.resent());
         let Some(end) = self.seat_mut(me).end_mut(peer) else { return };
         // Into the void, as its sender will learn.
         let epoch = end.epoch;
@@ -384,11 +412,19 @@ impl<M> Core<M> {
         self.ledger.sent(self.now, item, bytes);
         let way = self.way(me, peer);
         let mut at = left.plus(way).plus(self.delay(me, item));
+        if self.is_barred(me, peer) {
+            return;
+        }
+        let (failure, loss) = (self.scenario.network.connect_failure, self.scenario.network.loss);
         if connects {
-            let network = &self.scenario.network;
-            let trips = 1.0 + network.setup_round_trips;
-            at = at.plus(Time::from_millis(network.setup_ms)).plus(Time((way.0 as f64 * 2.0 * trips) as u64));
-        } else if happens(&mut self.weather, self.scenario.network.loss) {
+            let (setup, trips) =
+                (self.scenario.network.setup_ms, 1.0 + self.scenario.network.setup_round_trips);
+            if happens(&mut self.weather, failure) {
+                return;
+            }
+            let takes = self.round_trips(me, peer, trips).plus(self.resent());
+            at = at.plus(Time::from_millis(setup)).plus(takes);
+        } else if happens(&mut self.weather, loss) {
             return;
         }
         self.queue.push(at, Event::Arrive { to: peer, from: me, epoch: 0, item, message });
@@ -401,22 +437,25 @@ impl<M> Core<M> {
         self.ledger.fetches += 1;
         self.ledger.sent(self.now, Some(item), FETCH_REQUEST);
         self.ledger.bytes_of_fetch(size);
-        let way = self.way(me, peer);
-        let left = self.departure(me, FETCH_REQUEST).max(self.departure(peer, size));
-        let at = left
-            .plus(Time((way.0 as f64 * 2.0 * trips) as u64))
-            .plus(local)
-            .plus(self.delay(peer, Some(item)));
         let life = [self.seat(me).life, self.seat(peer).life];
-        self.queue.push(at, Event::Fetched { to: me, from: peer, life, item });
+        // Over a link there is, or over a connection made for it.
+        let barred = self.seat(me).alive(peer).is_none() && self.is_barred(me, peer);
+        let at = if barred {
+            self.now.plus(Time::from_millis(self.scenario.network.connect_timeout_ms))
+        } else {
+            let left = self.departure(me, FETCH_REQUEST).max(self.departure(peer, size));
+            let takes = self.round_trips(me, peer, trips).plus(self.resent());
+            left.plus(takes).plus(local).plus(self.delay(peer, Some(item)))
+        };
+        self.queue.push(at, Event::Fetched { to: me, from: peer, life, item, barred });
     }
 
-    pub(super) fn push(&mut self, me: Place, mobile: Place, item: Item) {
+    pub(super) fn push(&mut self, me: Place, mobile: Place, item: Item, hops: u32) {
         if self.censors(me) {
             return;
         }
         self.ledger.pushes += 1;
         let at = self.now.plus(Time::from_millis(self.scenario.mobiles.push_ms));
-        self.queue.push(at, Event::Push { to: mobile, from: me, item });
+        self.queue.push(at, Event::Push { to: mobile, from: me, item, hops });
     }
 }

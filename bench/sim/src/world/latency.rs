@@ -44,10 +44,9 @@ impl Latencies {
         self.regions
     }
 
-    /// Between two nodes, each with its region.
-    pub(super) fn between(&self, one: (Place, u16), other: (Place, u16)) -> Time {
-        let [low, high] = if one <= other { [one, other] } else { [other, one] };
-        let pair = u64::from(low.0) << 32 | u64::from(high.0);
+    /// From one node to another, each with its region. Only a matrix may differ by the direction.
+    pub(super) fn between(&self, from: (Place, u16), to: (Place, u16)) -> Time {
+        let pair = u64::from(from.0.min(to.0)) << 32 | u64::from(from.0.max(to.0));
         let mut random = Random::from_seed(chance::seed(self.seed, Purpose::Pairs, pair));
         let millis = match &self.kind {
             Latency::Constant { ms } => *ms,
@@ -55,7 +54,7 @@ impl Latencies {
             Latency::LogNormal { median_ms, sigma } => chance::log_normal(&mut random, *median_ms, *sigma),
             Latency::Pareto { min_ms, shape } => chance::pareto(&mut random, *min_ms, *shape),
             Latency::Matrix { .. } => {
-                let cell = usize::from(low.1) * self.regions + usize::from(high.1);
+                let cell = usize::from(from.1) * self.regions + usize::from(to.1);
                 self.matrix.get(cell).copied().unwrap_or_default()
             }
         };
@@ -128,9 +127,13 @@ mod tests {
             std::fs::write(folder.path().join("m.csv"), text).unwrap();
             Latencies::new(&scenario, 1).map_err(|error| error.to_string())
         };
-        let matrix = read("1,20\n20,2.5\n").unwrap();
+        let matrix = read("1,20\n30,2.5\n").unwrap();
         assert_eq!(matrix.between((0, 1), (3, 1)), Time(2500));
-        assert_eq!(matrix.between((0, 0), (1, 1)), Time(20_000));
+        // The row says from where, and the column to where, whoever has the lower number.
+        for (low, high) in [(0, 1), (1, 0)] {
+            assert_eq!(matrix.between((low, 0), (high, 1)), Time(20_000));
+            assert_eq!(matrix.between((low, 1), (high, 0)), Time(30_000));
+        }
         for (text, line) in [("1,2\n3\n", 2), ("1,x\n3,4\n", 1), ("1,2\n-3,4\n", 2), ("1,2\n", 1), ("", 1)] {
             let message = read(text).unwrap_err();
             assert!(message.contains(&format!("m.csv:{line}: ")), "{message}");

@@ -66,6 +66,8 @@ pub(crate) struct Verdict {
     pub(crate) last_ms: f64,
     /// How often all together were told of it, or sent it.
     pub(crate) received: u64,
+    /// Who has it, whether that was expected or not, the author apart.
+    pub(crate) reached: u64,
 }
 
 /// See the module.
@@ -187,6 +189,7 @@ impl Ledger {
                 self.hops.add(f64::from(it.hops));
             }
         }
+        let has: u64 = written.has.iter().map(|word| u64::from(word.count_ones())).sum();
         let (mut expected, mut asleep, mut asleep_delivered) = (0, 0, 0);
         for place in (0..self.nodes as Place).filter(|place| *place != written.author) {
             if was_up(place, written.at) {
@@ -204,6 +207,7 @@ impl Ledger {
             asleep_delivered,
             last_ms: f64::from(last) / 1000.0,
             received: written.received,
+            reached: has.saturating_sub(1),
         });
     }
 }

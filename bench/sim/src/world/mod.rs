@@ -85,8 +85,9 @@ impl<O: Overlay> World<O> {
         match event {
             Event::Arrive { to, from, epoch, item, message } => {
                 let is_heard = match epoch {
-                    0 => self.core.reaches(from, to),
-                    epoch => self.core.seat(to).alive(from) == Some(epoch),
+                    // Who sent it may be gone meanwhile.
+                    0 => self.core.seat(to).is_up && self.core.are_together(from, to),
+                    epoch => self.core.seat(to).hears(from, epoch),
                 };
                 if is_heard {
                     if let Some(item) = item {
@@ -117,10 +118,10 @@ impl<O: Overlay> World<O> {
                     self.down(to, from);
                 }
             }
-            Event::Fetched { to, from, life, item } => {
+            Event::Fetched { to, from, life, item, barred } => {
                 let alive = |core: &Core<O::Message>| [core.seat(to).life, core.seat(from).life] == life;
                 if self.core.seat(to).is_up && self.core.seat(to).life == life[0] {
-                    let here = alive(&self.core) && self.core.reaches(to, from);
+                    let here = !barred && alive(&self.core) && self.core.reaches(to, from);
                     self.act(to, |node, net| node.fetched(net, from, item, here));
                 }
             }
@@ -131,7 +132,7 @@ impl<O: Overlay> World<O> {
                 }
             }
             Event::Break { one, other, epoch } => self.core.break_link(one, other, epoch),
-            Event::Push { to, from, item } => self.push(to, from, item),
+            Event::Push { to, from, item, hops } => self.push(to, from, item, hops),
             Event::Script(step) => self.step(step),
         }
     }
@@ -159,7 +160,7 @@ impl<O: Overlay> World<O> {
             self.down(to, from);
         }
         let now = self.core.now;
-        self.core.seat_mut(to).insert(seat::End { peer: from, epoch, clear: now });
+        self.core.seat_mut(to).insert(seat::End { peer: from, epoch, fading: 0, clear: now });
         self.act(to, |node, net| node.link_up(net, from, false));
     }
 
@@ -169,7 +170,7 @@ impl<O: Overlay> World<O> {
         }
     }
 
-    fn push(&mut self, to: Place, from: Place, item: u32) {
+    fn push(&mut self, to: Place, from: Place, item: u32, hops: u32) {
         if self.core.ledger.has(item, to) {
             return;
         }
@@ -182,7 +183,8 @@ impl<O: Overlay> World<O> {
             self.core.note("woken", to, &[("item", u64::from(item))]);
             self.come(to, &[from]);
         }
-        self.act(to, |node, net| node.pushed(net, from, item));
+        self.core.ledger.received(item);
+        self.act(to, |node, net| node.pushed(net, from, item, hops));
     }
 
     /// A node comes online; it knows these, or whom it is told of.

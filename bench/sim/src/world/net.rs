@@ -98,7 +98,7 @@ impl<M> Net<'_, M> {
         self.core.send(self.me, peer, message, bytes, Some(item));
     }
 
-    /// Sends something without a link; it may be lost.
+    /// Sends something without a link; it may be lost, and does not come through between all translators.
     pub fn cast(&mut self, peer: Place, message: M, bytes: u32) {
         self.core.cast(self.me, peer, message, bytes, None, false);
     }
@@ -149,9 +149,9 @@ impl<M> Net<'_, M> {
         }
     }
 
-    /// Wakes a mobile device because of something that this node has.
-    pub fn push(&mut self, mobile: Place, item: Item) {
-        self.core.push(self.me, mobile, item);
+    /// Wakes a mobile device because of something that this node has, so many hops from its author.
+    pub fn push(&mut self, mobile: Place, item: Item, hops: u32) {
+        self.core.push(self.me, mobile, item, hops);
     }
 
     /// An id was looked up: after so many hops and messages, with success or without.

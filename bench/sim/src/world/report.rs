@@ -77,7 +77,7 @@ pub struct Outcome {
     /// How many deliveries took how many hops: from 0 on.
     pub latency_ms: Vec<(f64, f64)>,
     /// How each message spread: when it was written, the share of those expected who have it, the time
-    /// to the last in milliseconds, and how often a node was told.
+    /// to the last in milliseconds, and how often a node was told that has it.
     pub messages: Vec<[f64; 4]>,
     /// The graph at the end.
     pub graph: Graph,
@@ -191,8 +191,9 @@ pub(super) fn conclude<M>(
     let percents = (0..=100).map(f64::from);
     let latency = percents.filter_map(|percent| Some((percent, ledger.latency.percentile(percent)?)));
     let messages = ledger.verdicts.iter().map(|it| {
-        let expected = it.expected.max(1) as f64;
-        [it.written_s, it.delivered as f64 / expected, it.last_ms, it.received as f64 / (expected + 1.0)]
+        let share = |part: u64, whole: u64| part as f64 / whole.max(1) as f64;
+        let (delivered, received) = (share(it.delivered, it.expected), share(it.received, it.reached));
+        [it.written_s, delivered, it.last_ms, received]
     });
     let hostile = core.seats.iter().enumerate().filter(|(_, seat)| seat.is_hostile);
     Outcome {
@@ -237,8 +238,9 @@ fn ratio(part: f64, whole: f64) -> Option<f64> {
 
 fn spreading(summary: &mut Numbers, ledger: &Ledger) {
     let sum = |of: fn(&super::ledger::Verdict) -> u64| ledger.verdicts.iter().map(of).sum::<u64>() as f64;
-    let (expected, delivered, received) =
-        (sum(|it| it.expected), sum(|it| it.delivered), sum(|it| it.received));
+    let (expected, delivered) = (sum(|it| it.expected), sum(|it| it.delivered));
+    // Both over all nodes that a message reached, and not over those only that it had to.
+    let (received, reached) = (sum(|it| it.received), sum(|it| it.reached));
     summary.put("messages_judged", Some(ledger.verdicts.len() as f64));
     summary.put("delivery_ratio", ratio(delivered, expected));
     summary.put(
@@ -252,8 +254,8 @@ fn spreading(summary: &mut Numbers, ledger: &Ledger) {
     summary.spread("hops", "", &ledger.hops);
     let lasts = ledger.verdicts.iter().map(|it| it.last_ms).fold(0.0, f64::max);
     summary.put("latency_last_ms", (!ledger.verdicts.is_empty()).then_some(lasts));
-    summary.put("received_per_node", ratio(received, delivered));
-    summary.put("redundancy", ratio(received - delivered, delivered));
+    summary.put("received_per_node", ratio(received, reached));
+    summary.put("redundancy", ratio(received - reached, reached));
     let (asleep, woken) = (sum(|it| it.asleep), sum(|it| it.asleep_delivered));
     summary.put("mobile_delivery_ratio", ratio(woken, asleep));
     let commits = ledger.written() as f64;

@@ -13,6 +13,8 @@ pub(super) struct End {
     pub(super) peer: Place,
     /// Tells this link from earlier ones between the two; 0 for one that is dead and not yet known to be.
     pub(super) epoch: u32,
+    /// Of a dead end whose peer said goodbye: the link from which what was sent before that still arrives.
+    pub(super) fading: u32,
     /// Nothing that is sent from here arrives before this.
     pub(super) clear: Time,
 }
@@ -54,6 +56,11 @@ impl Seat {
     /// The link with a peer that is alive.
     pub(super) fn alive(&self, peer: Place) -> Option<u32> {
         self.end(peer).map(|end| end.epoch).filter(|epoch| *epoch != 0)
+    }
+
+    /// Whether something that a peer sent over a link is heard.
+    pub(super) fn hears(&self, peer: Place, epoch: u32) -> bool {
+        self.end(peer).is_some_and(|end| end.epoch == epoch || end.fading == epoch)
     }
 
     /// Bytes of memory that it takes.
