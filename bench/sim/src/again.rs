@@ -17,8 +17,7 @@ const MAX_TRIES: usize = 200;
 pub fn replay(folder: &Path) -> Result<()> {
     let stored = output::read(folder)?;
     let outcome = crate::run(&stored.scenario, stored.seed)?;
-    let name = folder.file_name().unwrap_or_default().to_string_lossy();
-    let beside = folder.with_file_name(format!(".{name}.replay"));
+    let beside = output::beside(folder, "replay");
     if beside.exists() {
         std::fs::remove_dir_all(&beside).map_err(SimError::file(&beside))?;
     }
@@ -156,6 +155,33 @@ mod tests {
         let message = replay(&folder).unwrap_err().to_string();
         assert!(message.contains("summary.json differs"), "{message}");
         assert_eq!(std::fs::read_dir(place.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_run_keeps_the_tables_and_the_seed_that_it_follows_from_and_is_replayed_without_their_files() {
+        let place = tempfile::tempdir().unwrap();
+        let elsewhere = place.path().join("data");
+        std::fs::create_dir(&elsewhere).unwrap();
+        std::fs::write(elsewhere.join("m.csv"), "10,80\n90,12\n").unwrap();
+        std::fs::write(elsewhere.join("t.csv"), "8,3,down\n12,3,up\n").unwrap();
+        let file = place.path().join("s.toml");
+        let text = "nodes = 20\nduration_s = 30.0\nseed = 4\n[workload]\nstart_s = 5.0\n\
+                    [network.latency]\nkind = \"matrix\"\nfile = \"data/m.csv\"\n\
+                    [churn]\nkind = \"trace\"\nfile = \"data/t.csv\"";
+        std::fs::write(&file, text).unwrap();
+        let read = Scenario::read(&file).unwrap();
+        let folder = place.path().join("run");
+        output::write(&folder, &read, &crate::run(&read, 9).unwrap()).unwrap();
+        std::fs::remove_dir_all(&elsewhere).unwrap();
+        replay(&folder).unwrap();
+        let stored = output::read(&folder).unwrap();
+        assert_eq!((stored.seed, stored.scenario.seed), (9, 9));
+        // Its own scenario alone, run again, is that run.
+        let again = Scenario::read(&folder.join("scenario.toml")).unwrap();
+        let summary = output::pretty(&crate::run(&again, again.seed).unwrap().summary).unwrap();
+        assert_eq!(std::fs::read_to_string(folder.join("summary.json")).unwrap(), summary);
+        std::fs::write(folder.join("trace.csv"), "8,3,down\n").unwrap();
+        assert!(replay(&folder).is_err());
     }
 
     #[test]

@@ -53,6 +53,15 @@ pub use world::{Healing, Net, Outcome, Progress, Row, Summary};
 
 use crate::scenario::{OverlayKind, Scenario};
 
+/// Whether a scenario could be run: the tables that it names, too, are read and looked at.
+///
+/// # Errors
+/// When the scenario contradicts itself, or a file that it names cannot be read or is not what it should be.
+pub fn check(scenario: &Scenario) -> Result<()> {
+    scenario.check()?;
+    world::check_tables(scenario)
+}
+
 /// Runs a scenario with the overlay that it names.
 ///
 /// # Errors

@@ -187,6 +187,7 @@ impl Command {
             }
             Self::Check { files } => files.iter().try_for_each(|file| {
                 let scenario = Scenario::read(file)?;
+                skep_sim::check(&scenario)?;
                 println!(
                     "{}: {}, {} nodes, {} s",
                     file.display(),

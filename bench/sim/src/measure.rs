@@ -126,7 +126,7 @@ pub fn run(scenarios: &Path, file: &Path, only: &[String], say: &dyn Fn(&str)) -
     if let Some(folder) = file.parent() {
         std::fs::create_dir_all(folder).map_err(SimError::file(folder))?;
     }
-    output::put(file, &output::pretty(&rows)?)
+    output::put_whole(file, &output::pretty(&rows)?)
 }
 
 fn row(name: &'static str, value: f64, unit: &'static str, conditions: String) -> Row {

@@ -4,6 +4,7 @@
 //! interrupted calls the same again: what is there is not run twice. Parts of a sweep may run on different
 //! machines; their folders put together are the sweep.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -47,6 +48,10 @@ impl Sweep {
     /// When something cannot be set, run or written. What is finished stays.
     pub fn run(&self, threads: usize, done: &(dyn Fn(usize, usize) + Sync)) -> Result<()> {
         let jobs = self.jobs()?;
+        // Before the work, not after it.
+        for job in jobs.iter().filter(|job| job.folder.exists()) {
+            output::holds(&job.folder, &job.scenario, job.seed)?;
+        }
         let (part, parts) = self.part;
         let mine: Vec<&Job> = jobs.iter().skip(part).step_by(parts.max(1)).collect();
         let (next, finished) = (AtomicUsize::new(0), AtomicUsize::new(0));
@@ -92,10 +97,14 @@ impl Sweep {
             }
         }
         let mut jobs = Vec::new();
+        let mut names = BTreeSet::new();
         for point in points {
             let scenario = Scenario::read_with(&self.file, &point)?;
             let name = if point.is_empty() { "all".to_owned() } else { point.join(" ") };
             let folder = self.out.join(name.replace(['/', '\\'], "_"));
+            if !names.insert(folder.clone()) {
+                return Err(SimError::Option(format!("two combinations are the same: {name}")));
+            }
             for seed in self.seeds.clone() {
                 jobs.push(Job { scenario: scenario.clone(), seed, folder: folder.join(seed.to_string()) });
                 if jobs.len() > MAX_RUNS {
@@ -121,7 +130,7 @@ impl Sweep {
                 text.push_str(&format!("\"{name}\",{number},{},{},{interval}\n", mean.n, mean.mean));
             }
         }
-        output::put(&self.out.join("summary.csv"), &text)
+        output::put_whole(&self.out.join("summary.csv"), &text)
     }
 
     /// A job for a cluster under Slurm, of which each task runs one part.
@@ -203,6 +212,30 @@ mod tests {
         assert!(table.contains("DRT of Skep, 2 runs") && table.contains("delivery_ratio"), "{table}");
         assert!(sweep("x", (0, 4)).slurm(4).contains("--array=0-3"));
         assert!(sweep("x", (0, 4)).kubernetes(4).contains("completions: 4"));
+    }
+
+    #[test]
+    fn runs_of_another_scenario_are_not_taken_for_those_of_a_sweep() {
+        let place = tempfile::tempdir().unwrap();
+        let file = place.path().join("s.toml");
+        let sweep = |vary: &str| Sweep {
+            file: file.clone(),
+            vary: vec![vary.to_owned()],
+            seeds: 1..=1,
+            out: place.path().join("out"),
+            part: (0, 1),
+        };
+        let text = "duration_s = 20.0\n[workload]\nstart_s = 5.0\nmessages = 1";
+        std::fs::write(&file, text).unwrap();
+        sweep("nodes=20,30").run(1, &|_, _| {}).unwrap();
+        sweep("nodes=20,30").run(1, &|_, _| {}).unwrap();
+        std::fs::write(&file, text.replace("20.0", "21.0")).unwrap();
+        let message = sweep("nodes=20,30").run(1, &|_, _| {}).unwrap_err().to_string();
+        assert!(message.contains("params.json differs"), "{message}");
+        let message = sweep("nodes=20,20").run(1, &|_, _| {}).unwrap_err().to_string();
+        assert!(message.contains("the same: nodes=20"), "{message}");
+        let hidden = std::fs::read_dir(place.path().join("out")).unwrap();
+        assert!(!hidden.into_iter().any(|it| it.unwrap().file_name().to_string_lossy().starts_with('.')));
     }
 
     #[test]

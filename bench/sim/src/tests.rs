@@ -1,6 +1,7 @@
 //! What whole runs show.
 
 mod lives;
+mod network;
 
 use crate::scenario::{Attack, AttackKind, Churn, Fault, Scenario, Span};
 use crate::world::Outcome;
@@ -158,8 +159,15 @@ fn those_who_keep_everything_to_themselves_do_harm_and_next_to_their_victim_more
     let (victim, all) =
         (number(&eclipse, "victim_hostile_neighbours_share"), number(&eclipse, "hostile_neighbours_share"));
     assert!(victim > all, "{victim} {all}");
+    // Links enough go round those who only pass nothing on; who surrounds others keeps it from them.
+    assert_eq!(number(&censors, "delivery_ratio"), 1.0);
+    let surrounded = with(AttackKind::EclipseAll);
+    assert!(number(&surrounded, "eclipsed_share") > 0.1 && number(&surrounded, "delivery_ratio") < 0.95);
+    let late = number(&censors, "latency_mean_ms");
+    assert!(number(&surrounded, "latency_mean_ms") > 1.3 * late);
     let slow = with(AttackKind::Slow { delay_ms: 1000.0 });
     assert_eq!(number(&slow, "delivery_ratio"), 1.0);
+    assert!(number(&slow, "latency_max_ms") > number(&censors, "latency_max_ms"));
 }
 
 #[test]

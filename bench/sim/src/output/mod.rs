@@ -3,6 +3,7 @@
 //! ```text
 //!   params.json     the whole scenario, with every default
 //!   scenario.toml   the same, to run it again
+//!   latency.csv, trace.csv    the tables that it names, if it does
 //!   seed, version   what else it follows from
 //!   summary.json    what came of it, by name
 //!   series.csv      how things stood at times
@@ -32,18 +33,26 @@ const PARAMS: &str = "params.json";
 const SUMMARY: &str = "summary.json";
 const SCENARIO: &str = "scenario.toml";
 const SEED: &str = "seed";
+const VERSION_FILE: &str = "version";
+
+fn version() -> String {
+    format!("skep-sim {VERSION}\n")
+}
 
 /// Writes all that came of a run into a new folder.
 ///
 /// # Errors
 /// When the folder is there already, or something cannot be written; nothing stays then.
 pub fn write(folder: &Path, scenario: &Scenario, outcome: &Outcome) -> Result<()> {
+    let tables = scenario.tables()?;
+    let scenario = &scenario.kept(outcome.seed);
     whole(folder, |at| {
         let file = |name: &str, text: &str| put(&at.join(name), text);
         file(PARAMS, &pretty(scenario)?)?;
         file(SCENARIO, &scenario.to_toml())?;
+        tables.iter().try_for_each(|(name, text)| file(name, text))?;
         file(SEED, &format!("{}\n", outcome.seed))?;
-        file("version", &format!("skep-sim {VERSION}\n"))?;
+        file(VERSION_FILE, &version())?;
         file(SUMMARY, &pretty(&outcome.summary)?)?;
         file("series.csv", &series(&outcome.rows)?)?;
         file("messages.csv", &messages(outcome))?;
@@ -86,10 +95,51 @@ pub fn whole(folder: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()
     filled
 }
 
-/// Where a folder is until it is whole.
+/// Where a folder is until it is whole: no two programs that write it are in each other's way.
 fn unfinished(folder: &Path) -> PathBuf {
-    let name = folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    folder.with_file_name(format!(".{name}.unfinished"))
+    beside(folder, "unfinished")
+}
+
+/// A hidden name beside a file or folder that is this process's own.
+pub(crate) fn beside(path: &Path, what: &str) -> PathBuf {
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    path.with_file_name(format!(".{name}.{}.{what}", std::process::id()))
+}
+
+/// Writes a file that appears under its name, or takes the place of an older one, when it is whole.
+pub(crate) fn put_whole(file: &Path, text: &str) -> Result<()> {
+    let unfinished = beside(file, "unfinished");
+    let written = put(&unfinished, text)
+        .and_then(|()| std::fs::rename(&unfinished, file).map_err(SimError::file(file)));
+    if written.is_err() {
+        // The first error is the one to tell of.
+        let _ = std::fs::remove_file(&unfinished);
+    }
+    written
+}
+
+/// Whether a folder holds the run of this scenario with this seed by this version; an error names what
+/// differs.
+///
+/// # Errors
+/// When it holds another run, or none that is finished.
+pub fn holds(folder: &Path, scenario: &Scenario, seed: u64) -> Result<()> {
+    let kept = scenario.kept(seed);
+    let mut expected = scenario.tables()?;
+    expected.extend([(PARAMS, pretty(&kept)?), (SEED, format!("{seed}\n")), (VERSION_FILE, version())]);
+    for (name, text) in expected {
+        let there = std::fs::read_to_string(folder.join(name)).map_err(|error| SimError::NoRun {
+            folder: folder.to_owned(),
+            what: format!("{name}: {error}"),
+        })?;
+        if there != text {
+            return Err(SimError::Differs(format!(
+                "{} differs from what would be run now: choose another folder for the sweep, or remove this one",
+                folder.join(name).display()
+            )));
+        }
+    }
+    Ok(())
 }
 
 fn make_folder(folder: &Path) -> Result<()> {

@@ -21,6 +21,34 @@ pub(super) const MAX_MESSAGES: usize = 1_000_000;
 /// Most rows of series.csv.
 pub(super) const MAX_ROWS: f64 = 1e6;
 
+/// Most rows of series.csv times nodes: each row looks at all of them, which takes some minutes in all.
+pub(super) const MAX_ROWS_OF_NODES: f64 = 1e9;
+
+/// Most messages times nodes: who has which takes a bit, and twelve bytes until a message is judged.
+pub(super) const MAX_DELIVERIES: usize = 1_000_000_000;
+
+/// Most messages in a second, and look-ups.
+pub(super) const MAX_RATE: f64 = 100_000.0;
+
+/// Most look-ups of one run: each is remembered, and takes a hundred messages.
+pub(super) const MAX_LOOKUPS: f64 = 1e7;
+
+/// Most ends of links beforehand: as many as the largest mesh has.
+pub(super) const MAX_ENDS: usize = MAX_MESH * MAX_MESH;
+
+/// Most nodes that are looked at times samples of them, for distances and for paths: some minutes.
+pub(super) const MAX_LOOKS: usize = 200_000_000;
+
+/// Most contacts that a node knows when it comes, or keeps in a bucket.
+pub(super) const MAX_CONTACTS: usize = 1000;
+
+/// Shortest time of anything that comes again and again, in seconds and milliseconds.
+pub(super) const SHORTEST_S: f64 = 0.001;
+pub(super) const SHORTEST_MS: f64 = 1.0;
+
+/// Shortest mean life of a link, in seconds: what breaks faster is made again without end.
+pub(super) const SHORTEST_LINK: f64 = 0.1;
+
 /// What is wrong with an entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Wrong {
@@ -49,6 +77,24 @@ fn above(value: f64, bound: f64, entry: &str) -> Checked {
     ensure(value.is_finite() && value > bound, entry, || format!("{value} must be more than {bound}"))
 }
 
+/// As many of something for each of so many nodes.
+fn product(count: usize, nodes: usize, most: usize, entry: &str) -> Checked {
+    ensure(count.saturating_mul(nodes) <= most, entry, || {
+        format!("{count} with {nodes} nodes are too many; {} at most", most / nodes.max(1))
+    })
+}
+
+fn within(value: f64, least: f64, most: f64, entry: &str) -> Checked {
+    ensure((least..=most).contains(&value), entry, || format!("{value} must be from {least} to {most}"))
+}
+
+/// Something that comes again after a time, or never if that is 0.
+fn again(seconds: f64, least: f64, entry: &str) -> Checked {
+    ensure(seconds == 0.0 || seconds.is_finite() && seconds >= least, entry, || {
+        format!("{seconds} must be 0, or {least} or more")
+    })
+}
+
 fn share(value: f64, entry: &str) -> Checked {
     ensure((0.0..=1.0).contains(&value), entry, || format!("{value} must be a share, from 0 to 1"))
 }
@@ -67,8 +113,11 @@ pub(super) fn check(scenario: &Scenario) -> Checked {
     ensure(bootstrap.contacts < all.max(2), "bootstrap.contacts", || {
         format!("a node cannot know {} others when there are {} only", bootstrap.contacts, all - 1)
     })?;
+    ensure(bootstrap.contacts <= MAX_CONTACTS, "bootstrap.contacts", || {
+        format!("{} are too many; {MAX_CONTACTS} at most", bootstrap.contacts)
+    })?;
     at_least(bootstrap.interval_ms, 0.0, "bootstrap.interval_ms")?;
-    above(bootstrap.presence_ms, 0.0, "bootstrap.presence_ms")?;
+    at_least(bootstrap.presence_ms, SHORTEST_MS, "bootstrap.presence_ms")?;
     network(scenario)?;
     churn(scenario)?;
     mobiles(scenario)?;
@@ -80,11 +129,18 @@ pub(super) fn check(scenario: &Scenario) -> Checked {
         self::attack(scenario, attack)?;
     }
     overlay(scenario, all)?;
-    above(metrics.series_every_s, 0.0, "metrics.series_every_s")?;
-    ensure(duration_s / metrics.series_every_s <= MAX_ROWS, "metrics.series_every_s", || {
+    at_least(metrics.series_every_s, SHORTEST_S, "metrics.series_every_s")?;
+    let rows = duration_s / metrics.series_every_s;
+    ensure(rows <= MAX_ROWS, "metrics.series_every_s", || {
         "series.csv would have more than a million rows".to_owned()
     })?;
-    above(metrics.judge_after_s, 0.0, "metrics.judge_after_s")?;
+    ensure(rows * all as f64 <= MAX_ROWS_OF_NODES, "metrics.series_every_s", || {
+        format!("{rows:.0} rows that look at {all} nodes each take too long")
+    })?;
+    // More samples than nodes are as many as those.
+    product(metrics.distance_samples.min(all), all, MAX_LOOKS, "metrics.distance_samples")?;
+    product(metrics.path_samples, all, MAX_LOOKS, "metrics.path_samples")?;
+    at_least(metrics.judge_after_s, SHORTEST_S, "metrics.judge_after_s")?;
     at_least(metrics.idle_from_s, 0.0, "metrics.idle_from_s")
 }
 
@@ -113,14 +169,14 @@ fn network(scenario: &Scenario) -> Checked {
         (it.upload_bits_s, "network.upload_bits_s"),
         (it.setup_ms, "network.setup_ms"),
         (it.setup_round_trips, "network.setup_round_trips"),
-        (it.link_life_s, "network.link_life_s"),
         (it.detection_ms, "network.detection_ms"),
     ] {
         at_least(value, 0.0, entry)?;
     }
-    above(it.connect_timeout_ms, 0.0, "network.connect_timeout_ms")?;
+    again(it.link_life_s, SHORTEST_LINK, "network.link_life_s")?;
+    at_least(it.connect_timeout_ms, SHORTEST_MS, "network.connect_timeout_ms")?;
     share(it.loss, "network.loss")?;
-    ensure(it.loss < 1.0, "network.loss", || "nothing would ever arrive; less than 1".to_owned())?;
+    ensure(it.loss <= 0.9, "network.loss", || "hardly anything would ever arrive; 0.9 at most".to_owned())?;
     share(it.connect_failure, "network.connect_failure")?;
     ensure(it.connect_failure < 1.0, "network.connect_failure", || {
         "no link would ever be made; less than 1".to_owned()
@@ -187,10 +243,15 @@ fn workload(scenario: &Scenario) -> Checked {
         format!("{} are too many; {MAX_MESSAGES} at most", it.messages)
     })?;
     at_least(it.start_s, 0.0, "workload.start_s")?;
+    product(it.messages, scenario.all_nodes(), MAX_DELIVERIES, "workload.messages")?;
     above(it.rate_s, 0.0, "workload.rate_s")?;
+    within(it.rate_s, 0.0, MAX_RATE, "workload.rate_s")?;
     at_least(it.fetch_round_trips, 0.0, "workload.fetch_round_trips")?;
     at_least(it.fetch_ms, 0.0, "workload.fetch_ms")?;
-    at_least(it.lookups_s, 0.0, "workload.lookups_s")?;
+    within(it.lookups_s, 0.0, MAX_RATE, "workload.lookups_s")?;
+    ensure(it.lookups_s * scenario.duration_s <= MAX_LOOKUPS, "workload.lookups_s", || {
+        format!("more than {MAX_LOOKUPS} look-ups in all are too many")
+    })?;
     at_least(it.lookups_start_s, 0.0, "workload.lookups_start_s")?;
     match it.senders {
         Senders::Uniform => {}
@@ -276,13 +337,14 @@ fn overlay(scenario: &Scenario, all: usize) -> Checked {
     match &scenario.overlay {
         OverlayKind::Drt(it) => {
             ensure((1..=64).contains(&it.bucket_size), "overlay.bucket_size", || "from 1 to 64".to_owned())?;
-            at_least(it.refresh_s, 0.0, "overlay.refresh_s")
+            again(it.refresh_s, SHORTEST_S, "overlay.refresh_s")
         }
         OverlayKind::FullMesh(_) => ensure(all <= MAX_MESH, "nodes", || {
             format!("a full mesh of {all} nodes does not fit in memory; {MAX_MESH} at most")
         }),
         OverlayKind::Regular(it) => {
             least(it.degree, 1, "degree")?;
+            product(it.degree, all, MAX_ENDS, "overlay.degree")?;
             ensure(it.degree < all.max(2), "overlay.degree", || {
                 format!("{} links need more than {all} nodes", it.degree)
             })
@@ -290,7 +352,13 @@ fn overlay(scenario: &Scenario, all: usize) -> Checked {
         OverlayKind::Kademlia(it) => {
             least(it.k, 1, "k")?;
             least(it.alpha, 1, "alpha")?;
-            least(it.fanout, 1, "fanout")
+            least(it.fanout, 1, "fanout")?;
+            for (value, name) in [(it.k, "k"), (it.alpha, "alpha"), (it.fanout, "fanout")] {
+                ensure(value <= MAX_CONTACTS, &format!("overlay.{name}"), || {
+                    format!("{value} are too many; {MAX_CONTACTS} at most")
+                })?;
+            }
+            Ok(())
         }
     }
 }

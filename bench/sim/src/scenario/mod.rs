@@ -29,6 +29,12 @@ use crate::error::{Result, SimError};
 /// Largest scenario or table read, in bytes: a trace of some million entries.
 pub const MAX_FILE: u64 = 256 * 1024 * 1024;
 
+/// What the matrix of latencies is called in the folder of a run.
+const MATRIX: &str = "latency.csv";
+
+/// What the trace of who comes and goes is called there.
+const TRACE: &str = "trace.csv";
+
 /// A scenario.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -213,6 +219,35 @@ impl Scenario {
     /// The first contradiction, named by its entry.
     pub fn check(&self) -> Result<()> {
         check::check(self).map_err(|wrong| SimError::Option(wrong.to_string()))
+    }
+
+    /// The scenario as a run with this seed keeps it: with that seed, and the tables that it names under
+    /// names of their own, beside it.
+    #[must_use]
+    pub fn kept(&self, seed: u64) -> Self {
+        let mut kept = Self { seed, ..self.clone() };
+        if let Latency::Matrix { file } = &mut kept.network.latency {
+            *file = MATRIX.into();
+        }
+        if let Churn::Trace { file, .. } = &mut kept.churn {
+            *file = TRACE.into();
+        }
+        kept
+    }
+
+    /// The tables that it names: under what name a run keeps each, and its text.
+    ///
+    /// # Errors
+    /// When one cannot be read.
+    pub fn tables(&self) -> Result<Vec<(&'static str, String)>> {
+        let mut tables = Vec::new();
+        if let Latency::Matrix { file } = &self.network.latency {
+            tables.push((MATRIX, read_text(&self.folder.join(file))?));
+        }
+        if let Churn::Trace { file, .. } = &self.churn {
+            tables.push((TRACE, read_text(&self.folder.join(file))?));
+        }
+        Ok(tables)
     }
 
     /// The whole scenario in TOML, with every default.

@@ -5,7 +5,7 @@ use skep_protocol::drt::random::Random;
 use crate::chance::{self, Purpose};
 use crate::error::{Result, SimError};
 use crate::overlay::Place;
-use crate::scenario::{Latency, Scenario};
+use crate::scenario::{Fault, Latency, Scenario};
 use crate::time::Time;
 
 /// Longest time one way: draws from a long tail end there.
@@ -36,7 +36,22 @@ impl Latencies {
             0 => scenario.network.regions,
             cells => cells.isqrt(),
         };
-        Ok(Self { kind, seed, matrix, regions })
+        Self { kind, seed, matrix, regions }.check(scenario)
+    }
+
+    /// Whether the regions that faults name are there and not all there is.
+    fn check(self, scenario: &Scenario) -> Result<Self> {
+        for (number, fault) in scenario.faults.iter().enumerate() {
+            let Fault::RegionalFailure { region, .. } = fault else { continue };
+            let regions = self.regions.min(scenario.nodes);
+            if *region >= regions || regions < 2 {
+                return Err(SimError::Option(format!(
+                    "faults.{number}.region: {region} must be one of more than one, and less than {regions}, as \
+                     many as there are"
+                )));
+            }
+        }
+        Ok(self)
     }
 
     /// Into how many regions the nodes are dealt out.
@@ -134,6 +149,13 @@ mod tests {
             assert_eq!(matrix.between((low, 0), (high, 1)), Time(20_000));
             assert_eq!(matrix.between((low, 1), (high, 0)), Time(30_000));
         }
+        let with_fault = |region| {
+            let mut scenario = scenario.clone();
+            scenario.faults = vec![Fault::RegionalFailure { at_s: 1.0, region, back_after_s: 0.0 }];
+            Latencies::new(&scenario, 1).map_err(|error| error.to_string())
+        };
+        assert!(with_fault(1).is_ok());
+        assert!(with_fault(2).unwrap_err().contains("faults.0.region: 2 must be"));
         for (text, line) in [("1,2\n3\n", 2), ("1,x\n3,4\n", 1), ("1,2\n-3,4\n", 2), ("1,2\n", 1), ("", 1)] {
             let message = read(text).unwrap_err();
             assert!(message.contains(&format!("m.csv:{line}: ")), "{message}");

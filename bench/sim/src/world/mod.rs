@@ -32,6 +32,12 @@ use crate::time::Time;
 /// Time between two looks at whether all reach each other again after a fault.
 const WATCH: Time = Time(500_000);
 
+/// Whether the tables that a scenario names can be read, and are what they should be.
+pub(crate) fn check_tables(scenario: &Scenario) -> Result<()> {
+    latency::Latencies::new(scenario, scenario.seed)?;
+    script::check_trace(scenario)
+}
+
 /// Is told how far a run is: the time in it, and how much has happened.
 pub type Progress<'p> = &'p mut dyn FnMut(Time, u64);
 

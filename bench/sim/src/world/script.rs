@@ -315,6 +315,14 @@ pub(super) fn acquaintances(scenario: &Scenario, place: Place) -> std::ops::Rang
     }
 }
 
+/// Whether the trace of a scenario is one, if it names any.
+pub(super) fn check_trace(scenario: &Scenario) -> Result<()> {
+    match &scenario.churn {
+        Churn::Trace { file, .. } => read_trace(&scenario.folder.join(file), scenario.nodes).map(drop),
+        _ => Ok(()),
+    }
+}
+
 fn read_trace(file: &Path, nodes: usize) -> Result<Vec<(Time, Place, bool)>> {
     let text = read_text(file)?;
     let mut last = 0.0;
