@@ -79,6 +79,8 @@ pub fn run_with(scenario: &Scenario, seed: u64, progress: Progress<'_>) -> Resul
         OverlayKind::Drt(_) => run_overlay::<overlays::drt::Drt>(scenario, seed, progress),
         OverlayKind::FullMesh(_) => run_overlay::<overlays::full_mesh::FullMesh>(scenario, seed, progress),
         OverlayKind::Regular(_) => run_overlay::<overlays::regular::Regular>(scenario, seed, progress),
+        OverlayKind::HyParView(_) => run_overlay::<overlays::hyparview::HyParView>(scenario, seed, progress),
+        OverlayKind::GossipSub(_) => run_overlay::<overlays::gossipsub::GossipSub>(scenario, seed, progress),
         OverlayKind::Kademlia(_) => run_overlay::<overlays::kademlia::Kademlia>(scenario, seed, progress),
     }
 }

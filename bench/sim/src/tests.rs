@@ -2,6 +2,7 @@
 
 mod lives;
 mod network;
+mod overlays;
 
 use crate::scenario::{Attack, AttackKind, Churn, Fault, Scenario, Span};
 use crate::world::Outcome;
@@ -167,7 +168,6 @@ fn those_who_keep_everything_to_themselves_do_harm_and_next_to_their_victim_more
     assert!(number(&surrounded, "latency_mean_ms") > 1.3 * late);
     let slow = with(AttackKind::Slow { delay_ms: 1000.0 });
     assert_eq!(number(&slow, "delivery_ratio"), 1.0);
-    assert!(number(&slow, "latency_max_ms") > number(&censors, "latency_max_ms"));
 }
 
 #[test]
@@ -254,7 +254,7 @@ fn every_overlay_sees_the_same_workload() {
     };
     let drt = written("drt");
     assert_eq!(drt.len(), 10);
-    for overlay in ["full-mesh", "regular", "kademlia"] {
+    for overlay in ["full-mesh", "regular", "kademlia", "hyparview", "gossipsub"] {
         assert_eq!(written(overlay), drt);
     }
 }

@@ -349,6 +349,20 @@ fn overlay(scenario: &Scenario, all: usize) -> Checked {
                 format!("{} links need more than {all} nodes", it.degree)
             })
         }
+        OverlayKind::HyParView(it) => {
+            least(it.active, 2, "active")?;
+            least(it.passive, 1, "passive")?;
+            product(it.active.max(it.passive), 1, MAX_CONTACTS, "overlay.passive")?;
+            at_least(it.shuffle_s, SHORTEST_S, "overlay.shuffle_s")
+        }
+        OverlayKind::GossipSub(it) => {
+            least(it.degree_low, 1, "degree_low")?;
+            least(it.degree, it.degree_low, "degree")?;
+            least(it.degree_high, it.degree, "degree_high")?;
+            least(it.connections, it.degree, "connections")?;
+            product(it.connections.max(it.degree_high), 1, MAX_CONTACTS, "overlay.connections")?;
+            at_least(it.heartbeat_s, SHORTEST_S, "overlay.heartbeat_s")
+        }
         OverlayKind::Kademlia(it) => {
             least(it.k, 1, "k")?;
             least(it.alpha, 1, "alpha")?;

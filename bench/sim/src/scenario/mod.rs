@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::faults::{Attack, AttackKind, Fault};
 pub use self::network::{Latency, Network};
-pub use self::overlay::{Drt, Flooding, Kademlia, OverlayKind, Regular};
+pub use self::overlay::{Drt, Flooding, GossipSub, HyParView, Kademlia, OverlayKind, Regular};
 pub use self::people::{Churn, Mobiles, Senders, Sizes, Span, Workload};
 use crate::error::{Result, SimError};
 

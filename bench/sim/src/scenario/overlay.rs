@@ -13,6 +13,12 @@ pub enum OverlayKind {
     FullMesh(Flooding),
     /// A random graph in which all have as many links, made once and not mended.
     Regular(Regular),
+    /// HyParView, and Plumtree over it.
+    #[serde(rename = "hyparview")]
+    HyParView(HyParView),
+    /// The mesh of GossipSub v1.1.
+    #[serde(rename = "gossipsub")]
+    GossipSub(GossipSub),
     /// Kademlia: messages go from bucket to bucket, and ids are looked up.
     Kademlia(Kademlia),
 }
@@ -31,6 +37,8 @@ impl OverlayKind {
             Self::Drt(drt) => drt.name(),
             Self::FullMesh(_) => "full mesh".to_owned(),
             Self::Regular(it) => format!("random {}-regular", it.degree),
+            Self::HyParView(it) => format!("HyParView {} with Plumtree", it.active),
+            Self::GossipSub(it) => format!("GossipSub D={}", it.degree),
             Self::Kademlia(it) => format!("Kademlia k={}", it.k),
         }
     }
@@ -82,6 +90,58 @@ pub struct Regular {
 impl Default for Regular {
     fn default() -> Self {
         Self { degree: 8 }
+    }
+}
+
+/// How HyParView is set; the defaults are those of the paper's experiments with ten thousand nodes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct HyParView {
+    /// Links of each node at most.
+    pub active: usize,
+    /// Ids that each keeps for when one fails.
+    pub passive: usize,
+    /// Time between two shuffles of a node, in seconds.
+    pub shuffle_s: f64,
+}
+
+impl Default for HyParView {
+    fn default() -> Self {
+        Self { active: 5, passive: 30, shuffle_s: 10.0 }
+    }
+}
+
+/// How GossipSub is set; the defaults are those of its specification.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct GossipSub {
+    /// Links of the mesh that are wanted of each node.
+    pub degree: usize,
+    /// With fewer, more are made.
+    pub degree_low: usize,
+    /// With more, some are let go.
+    pub degree_high: usize,
+    /// To how many others a heartbeat tells what there is, at least.
+    pub degree_lazy: usize,
+    /// Time between two heartbeats of a node, in seconds.
+    pub heartbeat_s: f64,
+    /// Connections of each node at least, of which some are in the mesh.
+    pub connections: usize,
+    /// Whether an author sends to all connections and not to the mesh only.
+    pub flood_publish: bool,
+}
+
+impl Default for GossipSub {
+    fn default() -> Self {
+        Self {
+            degree: 6,
+            degree_low: 4,
+            degree_high: 12,
+            degree_lazy: 6,
+            heartbeat_s: 1.0,
+            connections: 20,
+            flood_publish: true,
+        }
     }
 }
 

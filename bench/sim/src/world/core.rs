@@ -379,7 +379,16 @@ impl<M> Core<M> {
         self.note(if graceful { "left" } else { "vanished" }, place, &[]);
     }
 
-    pub(super) fn send(&mut self, me: Place, peer: Place, message: M, bytes: u32, item: Option<Item>) {
+    /// Sends something over a link: what item it is about, if any, and whether its arrival counts as being told.
+    pub(super) fn send(
+        &mut self,
+        me: Place,
+        peer: Place,
+        message: M,
+        bytes: u32,
+        about: Option<(Item, bool)>,
+    ) {
+        let item = about.map(|(item, _)| item);
         if self.seat(me).end(peer).is_none() || item.is_some() && self.censors(me) {
             return;
         }
@@ -392,6 +401,7 @@ impl<M> Core<M> {
         if epoch != 0 {
             end.clear = end.clear.max(at);
             let at = end.clear;
+            let item = about.filter(|(_, counts)| *counts).map(|(item, _)| item);
             self.queue.push(at, Event::Arrive { to: peer, from: me, epoch, item, message });
         }
     }

@@ -95,7 +95,13 @@ impl<M> Net<'_, M> {
 
     /// Sends something that tells of, or holds, what somebody wrote.
     pub fn send_item(&mut self, peer: Place, item: Item, message: M, bytes: u32) {
-        self.core.send(self.me, peer, message, bytes, Some(item));
+        self.core.send(self.me, peer, message, bytes, Some((item, true)));
+    }
+
+    /// Sends something that only speaks of what somebody wrote: it counts as its traffic, and not as being told
+    /// of it once more.
+    pub fn send_about(&mut self, peer: Place, item: Item, message: M, bytes: u32) {
+        self.core.send(self.me, peer, message, bytes, Some((item, false)));
     }
 
     /// Sends something without a link; it may be lost, and does not come through between all translators.
