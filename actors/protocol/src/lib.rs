@@ -17,6 +17,7 @@
 //!   swarm/                        commits, tree rules, validation, history, git sessions and packs
 //!   sync/                         what an account remembers of its conversations; what own devices tell each other
 //!   linking/                      how a new device becomes one of an account's
+//!   rtp/                          packets of sound and pictures, and how they are protected
 //!   sdp/                          what each side of a call sends, takes, and where
 //!   sip/                          SIP messages; what Jami of 2023 says over them; accounts at SIP servers
 //!   profile/                      vCards of people and conversations
@@ -43,6 +44,7 @@ pub mod linking;
 pub mod msgpack;
 pub mod names;
 pub mod profile;
+pub mod rtp;
 pub mod sdp;
 pub mod sip;
 pub mod swarm;
