@@ -3,6 +3,7 @@
 //!
 //! ```text
 //!   ends        what stands in the headers of a dialog
+//!   about       what a message is about, before its dialog is known
 //!   abilities   what the other side can do, by what it says of itself
 //!   control     what is said in INFO: key frames, mute, recording, voice, pressed keys
 //!   parts       what is said in MESSAGE: texts, the state of a conference, orders
@@ -16,6 +17,7 @@
 //! Nothing here carries media: `sdp` says what is agreed, and whoever drives a leg acts on it.
 
 mod abilities;
+mod about;
 mod control;
 mod ends;
 mod leg;
@@ -37,6 +39,7 @@ mod played;
 mod recorded_tests;
 
 pub use abilities::{Abilities, Version};
+pub use about::{About, about, answer_outside, call_of};
 pub use control::{Control, KeyPress, MAX_CONTROL};
 pub use ends::{ALLOW, Ends, SUBJECT};
 pub use leg::{

@@ -110,6 +110,12 @@ impl OutgoingCall {
         self.legs.get_mut(&number).map(|called| (number, &mut called.leg))
     }
 
+    /// Whether a message that came over the channel of a leg is of it.
+    #[must_use]
+    pub fn is_for(&self, number: LegNumber, message: &SipMessage) -> bool {
+        self.legs.get(&number).is_some_and(|called| called.leg.is_for(message))
+    }
+
     /// How far the connection is.
     #[must_use]
     pub const fn connection(&self) -> Connection {

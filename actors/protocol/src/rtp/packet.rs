@@ -65,7 +65,10 @@ mod tests {
     fn sources_and_extensions_are_skipped_by_their_lengths_and_never_exceed_the_packet() {
         let mut packet = vec![0x80, 0xe8, 0x12, 0x34, 0, 0, 0, 9, 1, 2, 3, 4];
         let plain = RtpHeader::read(&packet, 0).unwrap();
-        assert_eq!((plain.length, plain.payload, plain.sequence, plain.source), (12, 104, 0x1234, 0x0102_0304));
+        assert_eq!(
+            (plain.length, plain.payload, plain.sequence, plain.source),
+            (12, 104, 0x1234, 0x0102_0304)
+        );
         packet[0] = 0x92;
         packet.extend([0; 8]);
         packet.extend([0xbe, 0xde, 0, 1, 0x32, 1, 2, 3, 0xff]);

@@ -28,8 +28,7 @@ fn both() -> (Sealer, Opener) {
 /// RFC 3711, B.2.
 #[test]
 fn the_key_stream_is_that_of_the_standard() {
-    let stream =
-        key_stream(hex("2b7e151628aed2a6abf7158809cf4f3c"), hex("f0f1f2f3f4f5f6f7f8f9fafbfcfd"), 48);
+    let stream = key_stream(hex("2b7e151628aed2a6abf7158809cf4f3c"), hex("f0f1f2f3f4f5f6f7f8f9fafbfcfd"), 48);
     assert_eq!(
         hex::encode(stream),
         "e03ead0935c95e80e166b16dd92b4eb4d23513162b02d0f72a43a2fe4a5f97ab41e95b3bb0a2e8dd477901e4fca894c0"
@@ -39,8 +38,7 @@ fn the_key_stream_is_that_of_the_standard() {
 /// RFC 3711, B.3.
 #[test]
 fn keys_are_derived_as_the_standard_has_it() {
-    let (block, salt) =
-        derived(hex("e1f97a0d3e018be0d64fa32c06de4139"), hex("0ec675ad498afeebb6960b3aabe6"));
+    let (block, salt) = derived(hex("e1f97a0d3e018be0d64fa32c06de4139"), hex("0ec675ad498afeebb6960b3aabe6"));
     assert_eq!(salt, hex("30cbbc08863d8c85d49db34a9ae1"));
     assert_eq!(block, key_stream(hex("c61e7a93744f39ee10734afe3ff7a087"), [0; 14], 16));
 }
