@@ -1,4 +1,5 @@
-//! Media of calls and conferences. So far the heart of the mixer, which is pure: samples go in and come out.
+//! Media of calls and conferences: the heart of the mixer, which is pure, so that samples go in and come out; and with
+//! the feature `gstreamer` the pipelines of calls.
 //!
 //! ```text
 //!   frames of 20 ms ──► loudest: who is heard ──► mix: the sum of those, once
@@ -12,6 +13,9 @@
 
 mod loudest;
 mod mix;
+#[cfg(feature = "gstreamer")]
+pub mod pipelines;
+pub mod tone;
 
 pub use loudest::{HOLD, Loudest, MAX_MIXED, QUIET, Speaker, loudness};
 pub use mix::{Mix, saturated};
