@@ -7,18 +7,19 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
+use skep_protocol::call::{About, about};
 use skep_protocol::ids::AccountId;
 use skep_protocol::link::message::{MessageReader, PeerMessage};
 use skep_protocol::msgpack::DecodeError;
 use skep_protocol::sip::instant::{Answer, Envelope, InstantMessage};
-use skep_protocol::sip::stream::{SipError, SipReader};
+use skep_protocol::sip::stream::{SipError, SipMessage, SipReader};
 
 use super::messages::Notice;
 use crate::supervision::Environment;
 
 /// What stands for both ends of the connection in SIP messages, where addresses are decoration: the
 /// channel says who speaks (`spec: calls 3`).
-const SOMEWHERE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 5061);
+pub(crate) const SOMEWHERE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 5061);
 
 /// One of the two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,6 +80,8 @@ pub(super) struct Incoming {
     pub(super) notice: Option<Notice>,
     /// Bytes to send back at once.
     pub(super) answer: Option<Vec<u8>>,
+    /// What is about a call, answered by those who have it.
+    pub(super) call: Option<Box<SipMessage>>,
 }
 
 /// Why a message channel cannot be read on.
@@ -106,17 +109,20 @@ impl Reader {
                 Ok(message.map(|PeerMessage { mime_type, content, .. }| Incoming {
                     notice: Some(Notice { kind: mime_type, content }),
                     answer: None,
+                    call: None,
                 }))
             }
             Self::Sip(reader) => {
                 let Some(message) = reader.next(input)? else { return Ok(None) };
+                if about(&message) != About::Text {
+                    return Ok(Some(Incoming { notice: None, answer: None, call: Some(Box::new(message)) }));
+                }
                 let instant = InstantMessage::of(&message);
-                // Calls are not there yet; everything else is refused, so that the device tries others.
                 let answer = if instant.is_some() { Answer::Ok } else { Answer::NotAllowed };
                 let answer = answer.to(&message, SOMEWHERE);
                 let notice =
                     instant.map(|InstantMessage { mime_type, content }| Notice { kind: mime_type, content });
-                Ok(Some(Incoming { notice, answer }))
+                Ok(Some(Incoming { notice, answer, call: None }))
             }
         }
     }
@@ -144,7 +150,7 @@ mod tests {
             let bytes: Vec<u8> = said.iter().flat_map(|it| encode(dialect, it).unwrap()).collect();
             let (mut reader, mut heard) = (dialect.reader(), Vec::new());
             for mut piece in bytes.chunks(100) {
-                while let Some(Incoming { notice, answer }) = reader.next(&mut piece).unwrap() {
+                while let Some(Incoming { notice, answer, .. }) = reader.next(&mut piece).unwrap() {
                     assert_eq!(answer.is_some(), dialect == Dialect::Sip, "only SIP is answered");
                     heard.extend(notice);
                 }
@@ -162,12 +168,13 @@ mod tests {
     }
 
     #[test]
-    fn a_call_is_refused_so_that_other_devices_can_take_it() {
+    fn a_call_is_no_notice_and_is_answered_by_those_who_have_calls() {
         let call = "INVITE sips:127.0.0.1 SIP/2.0\r\nVia: SIP/2.0/TLS 1.2.3.4;branch=z9hG4bKx\r\nCall-ID: 1\r\n\
                     From: <sip:a@ring.dht>;tag=b\r\nTo: <sips:c@1.2.3.4>\r\nCSeq: 1 INVITE\r\nContent-Length: 0\r\n\r\n";
         let heard = Dialect::Sip.reader().next(&mut call.as_bytes()).unwrap().unwrap();
         assert_eq!(heard.notice, None);
-        assert!(heard.answer.unwrap().starts_with(b"SIP/2.0 405 "));
+        assert_eq!(heard.answer, None);
+        assert!(heard.call.unwrap().line.is_request());
     }
 
     #[test]

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
+use skep_protocol::sip::stream::SipMessage;
 use tokio::sync::Semaphore;
 
-use super::channel::{ChannelReceiver, ChannelSender};
-use super::connection::Remote;
+use super::channel::ChannelReceiver;
 use super::dialect::{Dialect, Incoming};
-use super::messages::{LinkEvent, Place};
+use super::line::SipLine;
+use super::messages::{LinkEvent, Notice, Place};
 use crate::supervision::Outlet;
 
 /// Notices of one device that may wait in its account at once: one is handled while the next comes.
@@ -18,20 +19,20 @@ pub(super) const NOTICE_PLACES: usize = 2;
 pub(super) const OFFER_PLACES: usize = 64;
 
 /// Reads a message channel to its end and tells what it says, a few notices at a time. What wants an
-/// answer gets it through `sender`.
+/// answer gets it through `line`; what is about calls is told with the line, to be answered by others.
 pub(super) async fn read_notices(
     receiver: &mut ChannelReceiver,
-    sender: &ChannelSender,
+    line: &SipLine,
     dialect: Dialect,
     events: &Outlet<LinkEvent>,
     places: &Arc<Semaphore>,
-    Remote { device, account }: Remote,
 ) {
+    let (device, account) = (line.device, line.account);
     let mut reader = dialect.reader();
     while let Ok(bytes) = receiver.receive().await {
         let mut rest: &[u8] = &bytes;
         loop {
-            let Incoming { notice, answer } = match reader.next(&mut rest) {
+            let Incoming { notice, answer, call } = match reader.next(&mut rest) {
                 Ok(Some(incoming)) => incoming,
                 Ok(None) => break,
                 Err(error) => {
@@ -40,18 +41,31 @@ pub(super) async fn read_notices(
                 }
             };
             if let Some(answer) = answer
-                && sender.send(answer.into()).await.is_err()
+                && line.send(answer.into()).await.is_err()
             {
                 return;
             }
-            let Some(notice) = notice else { continue };
-            let Ok(place) = Arc::clone(places).acquire_owned().await else { return };
-            if events.send(LinkEvent::Notice { device, account, notice, place: Place(place) }).await.is_err()
-            {
+            let heard = match (notice, call) {
+                (Some(notice), _) => Heard::Notice(notice),
+                (None, Some(call)) => Heard::Call(call),
+                (None, None) => continue,
+            };
+            let Ok(place) = Arc::clone(places).acquire_owned().await.map(Place) else { return };
+            let event = match heard {
+                Heard::Notice(notice) => LinkEvent::Notice { device, account, notice, place },
+                Heard::Call(message) => LinkEvent::Sip { line: line.clone(), message, place },
+            };
+            if events.send(event).await.is_err() {
                 return;
             }
         }
     }
+}
+
+/// What a message says.
+enum Heard {
+    Notice(Notice),
+    Call(Box<SipMessage>),
 }
 
 #[cfg(test)]
@@ -61,6 +75,8 @@ mod tests {
     use skep_protocol::link::message::PeerMessage as WireMessage;
     use tokio::sync::mpsc;
 
+    use super::super::channel::ChannelSender;
+    use super::super::connection::Remote;
     use super::*;
 
     #[tokio::test]
@@ -79,9 +95,9 @@ mod tests {
         let remote = Remote { device: DeviceId([7; 32]), account: AccountId([8; 20]) };
         let mut receiver = ChannelReceiver { inbound, end: Arc::default() };
         let (outbound, bulk) = (mpsc::channel(1).0, mpsc::channel(1).0);
-        let sender = ChannelSender { number: 1, outbound, bulk, open };
-        let mut read =
-            Box::pin(read_notices(&mut receiver, &sender, Dialect::Packed, &events, &places, remote));
+        let sender = Arc::new(ChannelSender { number: 1, outbound, bulk, open });
+        let (line, _reading) = SipLine::new(remote, &sender);
+        let mut read = Box::pin(read_notices(&mut receiver, &line, Dialect::Packed, &events, &places));
         let mut told = 0;
         loop {
             let ended = futures::poll!(&mut read).is_ready();

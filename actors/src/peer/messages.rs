@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use skep_protocol::identity::VerifiedChain;
 use skep_protocol::ids::{AccountId, DeviceId};
+use skep_protocol::sip::stream::SipMessage;
 use tokio::sync::OwnedSemaphorePermit;
 
 pub use super::channel::{Channel, ChannelEnd, ChannelOffer, ChannelReceiver, ChannelSender};
+pub use super::line::SipLine;
 use super::links::Internal;
 use crate::account::messages::LinkView;
 use crate::supervision::{Message, Policy, Reply};
@@ -212,6 +214,15 @@ pub enum LinkEvent {
         account: AccountId,
         /// What it says.
         notice: Notice,
+        /// The place it takes.
+        place: Place,
+    },
+    /// Something about a call came over a `sip` channel.
+    Sip {
+        /// Where it came, and is answered.
+        line: SipLine,
+        /// The request or response.
+        message: Box<SipMessage>,
         /// The place it takes.
         place: Place,
     },

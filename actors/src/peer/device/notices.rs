@@ -15,6 +15,7 @@ use super::super::channel::{Channel, ChannelOffer, ChannelReceiver, ChannelSende
 use super::super::connection::Remote;
 use super::super::dialect::Dialect;
 use super::super::hearing::{NOTICE_PLACES, read_notices};
+use super::super::line::SipLine;
 use super::super::messages::{LinkError, LinkEvent, Notice};
 use super::{MAX_TRIES, PeerActor, Wish};
 use crate::supervision::Scope;
@@ -339,7 +340,9 @@ impl PeerActor {
         let places = Arc::clone(&self.messages.places);
         self.messages.readers += 1;
         let read = async move {
-            read_notices(&mut receiver, &sender, dialect, &events, &places, remote).await;
+            let (line, _reading) = SipLine::new(remote, &sender);
+            drop(sender);
+            read_notices(&mut receiver, &line, dialect, &events, &places).await;
         };
         scope.spawn_background(read, |peer, (), scope| {
             peer.messages.readers -= 1;

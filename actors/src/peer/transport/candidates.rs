@@ -89,7 +89,7 @@ pub(super) fn local_addresses(include_loopback: bool) -> io::Result<Vec<IpAddr>>
     Ok(addresses)
 }
 
-fn may_announce(address: IpAddr, include_loopback: bool) -> bool {
+pub(crate) fn may_announce(address: IpAddr, include_loopback: bool) -> bool {
     let link_local = match address {
         IpAddr::V4(_) => false,
         // Of no use to the peer, whose candidates carry no scope.

@@ -39,6 +39,7 @@ mod stream;
 mod testing;
 mod tls;
 
+pub(crate) use candidates::may_announce;
 pub use ice::{GatherOptions, IceAgent, IceError, IceRole};
 pub use mux::UnusedPlaces;
 pub use peer_verifier::PeerRefused;
