@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use skep_protocol::ids::{AccountId, CommitId, ConversationId, DeviceId, LocalAccountId};
 use skep_protocol::time::UnixMillis;
 
+use crate::call::messages::{CallId, CallOver, CallView};
 use crate::sip::messages::SipState;
 use crate::swarm::messages::MessageView;
 use crate::transfer::messages::TransferView;
@@ -44,6 +45,28 @@ pub enum Event {
     DhtReachable {
         /// Whether other nodes answer.
         reachable: bool,
+    },
+    /// A call began, or is further than it was.
+    CallChanged {
+        /// The call.
+        call: CallView,
+    },
+    /// A call is over. Told once of each call that was told of.
+    CallEnded {
+        /// Which.
+        call: CallId,
+        /// Who was at the other end.
+        #[schemars(with = "String")]
+        peer: AccountId,
+        /// Whether they called.
+        incoming: bool,
+        /// Why it ended.
+        over: CallOver,
+        /// The same in words, where that says more.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        detail: Option<String>,
+        /// For how long it was answered, in milliseconds.
+        duration_ms: u64,
     },
     /// The name server told the name of somebody whose name was wanted: it is new, or was confirmed.
     NameFound {

@@ -6,6 +6,7 @@
 //!    ├─ directory   which devices a person has, and their certificates    (identity)
 //!    ├─ peer        links to devices: ICE, TLS, multiplexed channels      (link)
 //!    ├─ sync        what its own devices tell each other                  (sync)
+//!    ├─ call        sound between two people                              (call, sdp, rtp)
 //!    ├─ profile     the owner's own one, told to others, and theirs       (profile)
 //!    ├─ transfer    files offered, fetched and served                     (transfer)
 //!    └─ swarm       one conversation over its repository                  (swarm)
@@ -27,6 +28,7 @@
 
 pub mod account;
 pub mod blocking;
+pub mod call;
 pub mod dht;
 pub mod directory;
 pub mod event;

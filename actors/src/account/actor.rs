@@ -21,6 +21,8 @@ use super::identity::{self, AccountFolder};
 use super::messages::{AccountError, AccountMessage, AccountRequest, AccountSettings, Password};
 use super::state::{self, Dirty, State};
 use crate::blocking::{BlockingPool, Lane, Share};
+use crate::call::media::SharedMedia;
+use crate::call::messages::CallsMessage;
 use crate::dht::messages::DhtMessage;
 use crate::directory::Revocations;
 use crate::directory::messages::{DirectoryEvent, DirectoryMessage};
@@ -53,6 +55,8 @@ pub struct AccountConfig {
     pub names: Outlet<BTreeSet<AccountId>>,
     /// Which addresses links use.
     pub gather: GatherOptions,
+    /// Who makes and takes the sound of calls.
+    pub media: SharedMedia,
     /// Places for connections that links only keep open; all accounts share them.
     pub unused: UnusedPlaces,
     /// How much files may take.
@@ -91,6 +95,7 @@ pub(super) struct Running {
     pub(super) devices: Devices,
     pub(super) transfers: Port<TransfersMessage>,
     pub(super) profiles: Port<ProfilesMessage>,
+    pub(super) calls: Port<CallsMessage>,
     /// The owner's profile; empty if there is none.
     pub(super) profile: Bytes,
     /// What people are called, as they have said.
@@ -363,6 +368,11 @@ impl AccountActor {
                     reply.send(Ok(running.profiles.clone()));
                 }
             }
+            AccountRequest::Calls(reply) => {
+                if let Some(running) = &self.running {
+                    reply.send(Ok(running.calls.clone()));
+                }
+            }
             AccountRequest::DisplayNames { people, reply } => reply.send(self.display_names(&people)),
             AccountRequest::Links(reply) => self.list_links(reply, scope),
             AccountRequest::Withdraw(reply) => self.withdraw(reply, scope),
@@ -416,6 +426,7 @@ impl Actor for AccountActor {
             AccountMessage::Transfers(told) => self.transfers_told(told, scope),
             AccountMessage::Profiles(told) => self.profiles_told(told, scope),
             AccountMessage::Conversation(id, told) => self.conversation_told(id, told, scope),
+            AccountMessage::Calls(told) => self.calls_told(told, scope),
             AccountMessage::Sync(told) => self.sync_told(told, scope),
         }
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use skep_protocol::ids::{AccountId, DeviceId};
 
 use super::actor::AccountActor;
+use crate::call::messages::CallsMessage;
 use crate::event::Event;
 use crate::peer::messages::LinkEvent;
 use crate::supervision::Scope;
@@ -102,6 +103,9 @@ impl AccountActor {
             // Handled when this turn ends, and so are their places free.
             LinkEvent::Notice { device, account, notice, place: _place } => {
                 self.notice(device, account, &notice, scope);
+            }
+            LinkEvent::Sip { line, message, place } => {
+                self.tell_calls(CallsMessage::Sip { line, message, place });
             }
             LinkEvent::Offer(offer, _place) => self.offer(offer),
         }

@@ -168,6 +168,7 @@ impl Room {
                     events: events.clone(),
                     names: names.clone(),
                     gather: GatherOptions { include_loopback: true },
+                    media: std::sync::Arc::new(crate::call::media::SilentSide),
                     unused: UnusedPlaces::default(),
                     files: TransferLimits::default(),
                     public: false,

@@ -11,6 +11,7 @@ use skep_protocol::names::{Name, Registration};
 use skep_protocol::swarm::message::Mode;
 use skep_protocol::time::UnixMillis;
 
+use crate::call::messages::{CallsMessage, CallsTold};
 use crate::dht::messages::{DhtError, ListenEvent};
 use crate::directory::messages::DirectoryEvent;
 use crate::peer::messages::{LinkError, LinkEvent};
@@ -483,6 +484,8 @@ pub enum AccountRequest {
     },
     /// All links.
     Links(Answer<Vec<LinkView>>),
+    /// Where calls are asked for.
+    Calls(Answer<Port<CallsMessage>>),
     /// Take back what announces this device on the DHT; for an account that is about to be removed.
     Withdraw(Reply<()>),
 }
@@ -506,6 +509,8 @@ pub enum AccountMessage {
     Transfers(TransfersTold),
     /// From its profiles.
     Profiles(ProfilesTold),
+    /// From its calls.
+    Calls(CallsTold),
 }
 
 /// Where on the DHT something was found.
@@ -530,6 +535,7 @@ impl Message for AccountMessage {
             Self::Sync(_) => "sync",
             Self::Transfers(_) => "transfers",
             Self::Profiles(_) => "profiles",
+            Self::Calls(_) => "calls",
         }
     }
 

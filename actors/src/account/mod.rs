@@ -13,6 +13,7 @@
 
 mod actor;
 mod banning;
+mod calls;
 mod devices;
 pub mod identity;
 mod invitations;

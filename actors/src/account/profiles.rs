@@ -12,6 +12,7 @@ use super::actor::{AccountActor, Running};
 use super::messages::AccountMessage;
 use super::state::{Dirty, cut};
 use crate::blocking::Share;
+use crate::call::messages::CallsMessage;
 use crate::peer::messages::{ChannelOffer, LinksMessage};
 use crate::profile::messages::{KEPT_AT_REST, ProfilesMessage, ProfilesTold, Way};
 use crate::profile::{ProfilesActor, ProfilesConfig};
@@ -65,6 +66,8 @@ impl AccountActor {
                 if running.state.name != name {
                     name.clone_into(&mut running.state.name);
                     running.name.send_replace(name.to_owned());
+                    let name = name.to_owned();
+                    self.tell_calls(CallsMessage::Name(name));
                     self.save(Dirty { name: true, ..Dirty::default() }, scope, |_| ());
                 }
             }

@@ -147,6 +147,7 @@ impl AccountActor {
         };
         let transfers = self.start_transfers(&own, &links, scope);
         let profiles = self.start_profiles(&own, &links, scope);
+        let calls = self.start_calls(&own, &state.name, &links, &directory, scope);
         let contacts: Vec<AccountId> = state.contacts.active().map(|(contact, _)| contact).collect();
         let conversations: Vec<ConversationId> = state.conversations.present().map(|(id, _)| id).collect();
         let left: Vec<ConversationId> =
@@ -163,6 +164,7 @@ impl AccountActor {
             devices,
             transfers,
             profiles,
+            calls,
             profile,
             display_names: BTreeMap::new(),
             revocations,

@@ -2,6 +2,8 @@
 
 #[path = "lone_account.rs"]
 mod alone;
+#[path = "call_tests.rs"]
+mod calls;
 #[path = "group_tests.rs"]
 mod groups;
 #[path = "inbox_tests.rs"]
@@ -148,6 +150,7 @@ impl Node {
                     events: events.clone(),
                     names: names.clone(),
                     gather: GatherOptions { include_loopback: true },
+                    media: std::sync::Arc::new(crate::call::media::SilentSide),
                     unused: UnusedPlaces::default(),
                     files: TransferLimits::default(),
                     public: false,

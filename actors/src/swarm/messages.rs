@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use skep_protocol::ids::{AccountId, CommitId, ConversationId, DeviceId};
 use skep_protocol::profile::MAX_PICTURE;
 use skep_protocol::swarm::layout::VoteAction;
-use skep_protocol::swarm::message::{FileOffer, Target};
+use skep_protocol::swarm::message::{CallRecord, FileOffer, Target};
 use skep_protocol::sync::{MemberStatus, MessageStatus, Preferences};
 use skep_protocol::time::UnixMillis;
 
@@ -55,6 +55,9 @@ pub enum Outgoing {
     /// The offer of a file; only the files of the account make one, which have it at hand.
     #[serde(skip)]
     File(FileOffer),
+    /// A call that is over; only the calls of the account write one.
+    #[serde(skip)]
+    Call(CallRecord),
     /// A reaction to a message.
     React {
         /// The message.

@@ -375,6 +375,7 @@ impl Replica {
             Outgoing::Text { body, reply_to } => {
                 (body.as_str(), reply_to.map_or(Relation::None, Relation::Reply))
             }
+            Outgoing::Call(record) => return said(&Content::Call(record.clone())),
             Outgoing::File(offer) => return said(&Content::File(offer.clone())),
             Outgoing::React { message, body } => {
                 self.existing(*message)?;

@@ -1,0 +1,24 @@
+//! The calls of an account (`spec: calls`).
+//!
+//! ```text
+//!   account ──► calls        which calls there are; finds the one a message is of
+//!                 └─ call    one for each: its dialogs, its streams, what becomes of them
+//!                      │         over the cores call, sdp, rtp
+//!                      ├─ SIP         over `sip` channels of links
+//!                      ├─ paths       ICE over UDP, for sound and for reports     (ice)
+//!                      └─ carrier     packets between path and media, protected
+//!                           └─ media  whoever makes and takes sound; silent without one
+//! ```
+
+mod actor;
+mod carrier;
+mod ice;
+pub mod media;
+pub mod messages;
+pub mod paths;
+mod session;
+#[cfg(feature = "media")]
+mod sound;
+
+pub use actor::{CallsActor, CallsConfig};
+pub use ice::IcePaths;

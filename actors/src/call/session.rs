@@ -1,0 +1,490 @@
+//! One call: its dialogs, its streams, and what becomes of them.
+//!
+//! ```text
+//!   placed    gather ─► offer ─► a leg for each device ─► one answers ─┐
+//!   taken     ring ─► answer: gather ─► 200 ───────────────────────────┴─► connect ─► sound ─► over
+//!                                                     changes: offer, answer ◄──────────┘
+//! ```
+
+mod media;
+mod signalling;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt as _;
+use futures::future::LocalBoxFuture;
+use skep_protocol::call::{
+    Action, CallEnd, Change, Connection, Dialled, End, Ends, Leg, LegNumber, OutgoingCall, Refusal, Stream,
+    Streams, Takes, history,
+};
+use skep_protocol::ids::{AccountId, DeviceId, DeviceShortId};
+use skep_protocol::sdp::{Carrier as How, Description, MediaKind, SrtpKey};
+use skep_protocol::sip::stream::SipMessage;
+use skep_protocol::swarm::message::CallRecord;
+use skep_protocol::time::Moment;
+
+use self::media::Running;
+use super::carrier::Counters;
+use super::media::{SharedMedia, SoundChoice};
+use super::messages::{CallCommand, CallError, CallId, CallOver, CallStage};
+use super::paths::{GatheredPaths, Paths};
+use crate::blocking::{BlockingPool, Share};
+use crate::directory::messages::DirectoryMessage;
+use crate::peer::dialect::SOMEWHERE;
+use crate::peer::messages::{LinkEvent, LinksMessage, Place, SipLine};
+use crate::supervision::{Actor, Message, Outlet, Policy, Port, Reply, Scope};
+
+/// The one leg of a call that was taken.
+const ONLY: LegNumber = LegNumber(0);
+
+/// How long devices may take to write the last words of a call when the node ends.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// What a call needs to start.
+#[derive(Clone, Debug)]
+pub(super) struct SessionConfig {
+    pub(super) id: CallId,
+    pub(super) own: AccountId,
+    pub(super) device: DeviceShortId,
+    /// What we are called.
+    pub(super) name: String,
+    pub(super) peer: AccountId,
+    pub(super) begin: Begin,
+    pub(super) counters: Arc<Counters>,
+    pub(super) paths: Arc<dyn Paths>,
+    pub(super) media: SharedMedia,
+    pub(super) links: Port<LinksMessage>,
+    pub(super) directory: Port<DirectoryMessage>,
+    pub(super) pool: BlockingPool,
+    pub(super) share: Share,
+    pub(super) told: Outlet<SessionTold>,
+}
+
+/// How it begins.
+#[derive(Clone, Debug)]
+pub(super) enum Begin {
+    /// We call.
+    Place(SoundChoice),
+    /// They do.
+    Ring(SipLine, Box<SipMessage>),
+}
+
+/// What a call can be told.
+#[derive(Debug)]
+pub(super) enum SessionMessage {
+    /// The owner wants something.
+    Do(CallCommand, Reply<Result<(), CallError>>),
+    /// Something of its dialog came over a channel that others have opened.
+    Sip(Box<SipMessage>, Place),
+    /// Something came over a channel that was opened for this leg.
+    Heard(LegNumber, LinkEvent),
+}
+
+/// What a call tells.
+#[derive(Debug)]
+pub enum SessionTold {
+    /// It is this far.
+    Changed {
+        /// How far.
+        stage: CallStage,
+        /// Whether we are muted.
+        muted: bool,
+        /// Whether they are.
+        peer_muted: bool,
+        /// When it was answered.
+        answered: Option<Moment>,
+    },
+    /// It is over. Once only.
+    Ended {
+        /// Why.
+        over: CallOver,
+        /// In words, where that says more.
+        detail: Option<String>,
+        /// How long it was answered.
+        duration: Duration,
+        /// What belongs into the conversation.
+        record: Option<CallRecord>,
+    },
+    /// Something that is not of it came over a channel of its own.
+    Heard(LinkEvent),
+}
+
+impl Message for SessionMessage {
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Do(..) => "do",
+            Self::Sip(..) => "sip",
+            Self::Heard(..) => "heard",
+        }
+    }
+
+    fn policy(&self) -> Policy {
+        Policy::Wait
+    }
+}
+
+/// Who is spoken to.
+#[derive(Debug)]
+enum Dialog {
+    /// We called; boxed because it is large.
+    Placed(Box<OutgoingCall>),
+    /// They did.
+    Taken(Box<Leg>),
+}
+
+/// An offer of theirs that is not answered yet.
+#[derive(Debug)]
+struct Offered {
+    offer: Description,
+    /// The owner, who has answered the call.
+    reply: Option<Reply<Result<(), CallError>>>,
+}
+
+/// See the module.
+pub(super) struct CallSession {
+    config: SessionConfig,
+    dialog: Option<Dialog>,
+    lines: BTreeMap<LegNumber, SipLine>,
+    sound: SoundChoice,
+    streams: Streams,
+    /// Our last description, and the version of the next.
+    ours: Option<Description>,
+    version: u64,
+    /// Second in which it began.
+    began: u64,
+    key: Option<SrtpKey>,
+    /// A session of ours whose other side is not known yet.
+    gathered: Option<Box<dyn GatheredPaths>>,
+    offered: Option<Offered>,
+    /// How sound is carried since the last agreement.
+    how: Option<How>,
+    running: Option<Running>,
+    /// Number of the last attempt to carry; what comes of others is too late.
+    attempt: u64,
+    stage: CallStage,
+    peer_muted: bool,
+    answered: Option<Moment>,
+    /// Why we end it, where the dialog would say less.
+    failure: Option<(CallOver, String)>,
+    ended: bool,
+}
+
+impl std::fmt::Debug for CallSession {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "CallSession({}, {:?})", self.config.id, self.stage)
+    }
+}
+
+impl CallSession {
+    pub(super) fn new(config: SessionConfig) -> Self {
+        let (sound, stage) = match &config.begin {
+            Begin::Place(sound) => (sound.clone(), CallStage::Searching),
+            Begin::Ring(..) => (SoundChoice::default(), CallStage::Incoming),
+        };
+        Self {
+            config,
+            dialog: None,
+            lines: BTreeMap::new(),
+            sound,
+            streams: Streams::new([Stream::of(MediaKind::Audio)]),
+            ours: None,
+            version: 0,
+            began: 0,
+            key: None,
+            gathered: None,
+            offered: None,
+            how: None,
+            running: None,
+            attempt: 0,
+            stage,
+            peer_muted: false,
+            answered: None,
+            failure: None,
+            ended: false,
+        }
+    }
+
+    fn tell(&self, told: SessionTold) {
+        if let Err(error) = self.config.told.try_send(told) {
+            tracing::debug!(%error, "what a call told was not heard");
+        }
+    }
+
+    fn tell_change(&self) {
+        if !self.ended {
+            let muted = self.streams.all().first().is_some_and(|stream| stream.muted);
+            let (stage, peer_muted, answered) = (self.stage, self.peer_muted, self.answered);
+            self.tell(SessionTold::Changed { stage, muted, peer_muted, answered });
+        }
+    }
+
+    fn reach(&mut self, stage: CallStage) {
+        if self.stage != stage {
+            self.stage = stage;
+            self.tell_change();
+        }
+    }
+
+    /// It is over: said once, whatever else happens.
+    fn finish(&mut self, end: CallEnd, now: Moment) {
+        if std::mem::replace(&mut self.ended, true) {
+            return;
+        }
+        self.running = None;
+        self.gathered = None;
+        let duration = self.answered.map(|since| now.since(since));
+        let placed = matches!(self.config.begin, Begin::Place(_));
+        let (over, detail) = match self.failure.take() {
+            Some((over, detail)) => (over, Some(detail)),
+            None => over_of(end),
+        };
+        let record = placed.then(|| history(self.config.peer, duration, end));
+        let duration = duration.unwrap_or_default();
+        self.tell(SessionTold::Ended { over, detail, duration, record });
+        if let Some(Offered { reply: Some(reply), .. }) = self.offered.take() {
+            reply.send(Err(CallError::Unknown(self.config.id)));
+        }
+    }
+
+    /// Ends it because something failed here.
+    fn fail(&mut self, over: CallOver, why: &str, scope: &mut Scope<'_, Self>) {
+        tracing::info!(call = %self.config.id, why, "a call fails");
+        self.failure.get_or_insert_with(|| (over, why.to_owned()));
+        self.hang_up(scope);
+        if self.dialog.is_none() {
+            self.finish(CallEnd::Over(End::HungUp), scope.now());
+            scope.stop();
+        }
+    }
+
+    fn hang_up(&mut self, scope: &mut Scope<'_, Self>) {
+        let now = scope.now();
+        match &mut self.dialog {
+            Some(Dialog::Placed(call)) => {
+                let dialled = call.hang_up(now);
+                self.dialled(dialled, scope);
+            }
+            Some(Dialog::Taken(leg)) => {
+                let actions = if self.failure.is_some() && !leg.is_confirmed() {
+                    leg.refuse(now, Refusal::NoCodec)
+                } else {
+                    leg.hang_up(now)
+                };
+                self.act_all(actions, scope);
+            }
+            None => {}
+        }
+    }
+
+    fn command(
+        &mut self,
+        command: CallCommand,
+        reply: Reply<Result<(), CallError>>,
+        scope: &mut Scope<'_, Self>,
+    ) {
+        if self.ended {
+            return reply.send(Err(CallError::Unknown(self.config.id)));
+        }
+        match command {
+            CallCommand::Answer(sound) => return self.answer_call(sound, reply, scope),
+            CallCommand::Decline if self.stage == CallStage::Incoming => {
+                if let Some(Dialog::Taken(leg)) = &mut self.dialog {
+                    let actions = leg.refuse(scope.now(), Refusal::Decline);
+                    self.act_all(actions, scope);
+                }
+            }
+            CallCommand::Decline => return reply.send(Err(CallError::WrongStage(self.stage))),
+            CallCommand::HangUp if self.dialog.is_none() => {
+                self.finish(CallEnd::Over(End::Cancelled), scope.now());
+                scope.stop();
+            }
+            CallCommand::HangUp => self.hang_up(scope),
+            CallCommand::Hold(hold) => {
+                let change = if hold { Change::Hold } else { Change::Resume };
+                return reply.send(self.change(change, scope));
+            }
+            CallCommand::Mute(muted) => return reply.send(self.change(Change::Mute(0, muted), scope)),
+            CallCommand::Press(press) => {
+                let now = scope.now();
+                return reply.send(self.speak(scope, |leg| leg.press(now, press)));
+            }
+        }
+        reply.send(Ok(()));
+    }
+
+    /// Changes our streams, and does what that takes.
+    fn change(&mut self, change: Change, scope: &mut Scope<'_, Self>) -> Result<(), CallError> {
+        let holds = matches!(change, Change::Hold | Change::Resume);
+        let settled = matches!(self.stage, CallStage::Active | CallStage::Held);
+        if holds && (!settled || self.gathered.is_some()) {
+            return Err(CallError::WrongStage(self.stage));
+        }
+        let now = scope.now();
+        let abilities = self.leg().map(|leg| leg.abilities().clone()).unwrap_or_default();
+        match self.streams.change(change, &abilities) {
+            Takes::Nothing => return Ok(()),
+            Takes::Impossible => return Err(CallError::WrongStage(self.stage)),
+            // Before it is answered there is nobody to be told; they are when it is.
+            Takes::Tell(control) => {
+                if self.answered.is_some() {
+                    self.speak(scope, |leg| leg.control(now, control))?;
+                }
+            }
+            Takes::Offer { new_ice: false } => self.offer_again(scope)?,
+            Takes::Offer { new_ice: true } => self.gather_and_offer(scope),
+        }
+        self.streams_changed();
+        Ok(())
+    }
+
+    /// Lets sound and stage follow the streams.
+    fn streams_changed(&mut self) {
+        let muted = self.streams.all().first().is_none_or(|stream| stream.muted);
+        if let Some(running) = &self.running {
+            running.set(muted, self.streams.is_held());
+        }
+        match (self.stage, self.streams.is_held()) {
+            (CallStage::Active, true) => self.stage = CallStage::Held,
+            // The sound comes back with the new path.
+            (CallStage::Held, false) => self.stage = CallStage::Connecting,
+            _ => {}
+        }
+        self.tell_change();
+    }
+
+    fn leg(&mut self) -> Option<&mut Leg> {
+        match self.dialog.as_mut()? {
+            Dialog::Placed(call) => call.winner().map(|(_, leg)| leg),
+            Dialog::Taken(leg) => Some(leg),
+        }
+    }
+
+    fn ends(&self) -> Ends {
+        let SessionConfig { name, own, device, peer, .. } = &self.config;
+        Ends::of_devices(name, *own, *device, &peer.to_hex(), SOMEWHERE, SOMEWHERE)
+    }
+
+    fn arm(&self, scope: &mut Scope<'_, Self>) {
+        let deadline = match &self.dialog {
+            Some(Dialog::Placed(call)) => call.next_deadline(),
+            Some(Dialog::Taken(leg)) => leg.next_deadline(),
+            None => None,
+        };
+        scope.set_alarm(deadline);
+    }
+}
+
+/// What an end is to the owner, and in words.
+fn over_of(end: CallEnd) -> (CallOver, Option<String>) {
+    let end = match end {
+        CallEnd::Declined => return (CallOver::Declined, None),
+        CallEnd::Busy => return (CallOver::Busy, None),
+        CallEnd::NoDevice => return (CallOver::NoDevice, None),
+        CallEnd::Over(end) => end,
+    };
+    match end {
+        End::HungUp => (CallOver::HungUp, None),
+        End::PeerHungUp => (CallOver::PeerHungUp, None),
+        End::Cancelled => (CallOver::Cancelled, None),
+        End::PeerCancelled => (CallOver::PeerCancelled, None),
+        End::Declined | End::Refused => (CallOver::Declined, None),
+        End::Busy => (CallOver::Busy, None),
+        End::Failed(status) => {
+            (CallOver::Failed, Some(format!("the other device answered with status {status}")))
+        }
+        End::NoAnswer => (CallOver::Failed, Some("the other device did not respond".to_owned())),
+        End::Gone => {
+            (CallOver::Failed, Some("the other device does not know of the call any more".to_owned()))
+        }
+        End::Lost => (CallOver::Lost, None),
+        End::BadAnswer => (CallOver::Failed, Some("the other device's answer makes no call".to_owned())),
+    }
+}
+
+impl Actor for CallSession {
+    type Message = SessionMessage;
+    const KIND: &'static str = "call";
+
+    fn started(&mut self, scope: &mut Scope<'_, Self>) {
+        self.began = u64::try_from(scope.wall().seconds()).unwrap_or_default();
+        match self.config.begin.clone() {
+            Begin::Place(_) => self.gather_and_offer(scope),
+            Begin::Ring(line, request) => self.ring(line, &request, scope),
+        }
+        self.arm(scope);
+    }
+
+    fn handle(&mut self, message: SessionMessage, scope: &mut Scope<'_, Self>) {
+        match message {
+            SessionMessage::Do(command, reply) => self.command(command, reply, scope),
+            SessionMessage::Sip(message, _place) => self.received(ONLY, &message, scope),
+            SessionMessage::Heard(number, LinkEvent::Sip { line, message, place }) => {
+                let is_ours = match &mut self.dialog {
+                    Some(Dialog::Placed(call)) => call.is_for(number, &message),
+                    _ => false,
+                };
+                if is_ours {
+                    self.received(number, &message, scope);
+                } else {
+                    self.tell(SessionTold::Heard(LinkEvent::Sip { line, message, place }));
+                }
+            }
+            SessionMessage::Heard(_, other) => self.tell(SessionTold::Heard(other)),
+        }
+        self.arm(scope);
+    }
+
+    fn alarm(&mut self, scope: &mut Scope<'_, Self>) {
+        let now = scope.now();
+        match &mut self.dialog {
+            Some(Dialog::Placed(call)) => {
+                let dialled = call.tick(now);
+                self.dialled(dialled, scope);
+            }
+            Some(Dialog::Taken(leg)) => {
+                let actions = leg.tick(now);
+                self.act_all(actions, scope);
+            }
+            None => {}
+        }
+        self.arm(scope);
+    }
+
+    /// A node that ends hangs up.
+    fn flush(&mut self, scope: &mut Scope<'_, Self>) -> Option<LocalBoxFuture<'static, ()>> {
+        if self.ended {
+            return None;
+        }
+        let now = scope.now();
+        let mut words = Vec::new();
+        let mut say = |line: Option<&SipLine>, action: Action| {
+            if let (Some(line), Action::Send(bytes)) = (line, action) {
+                words.push((line.clone(), bytes));
+            }
+        };
+        match &mut self.dialog {
+            Some(Dialog::Placed(call)) => {
+                for dialled in call.hang_up(now) {
+                    if let Dialled::Leg(number, action) = dialled {
+                        say(self.lines.get(&number), action);
+                    }
+                }
+            }
+            Some(Dialog::Taken(leg)) => {
+                for action in leg.hang_up(now) {
+                    say(self.lines.get(&ONLY), action);
+                }
+            }
+            None => {}
+        }
+        self.finish(CallEnd::Over(End::HungUp), now);
+        let speak = async move {
+            for (line, bytes) in words {
+                let _ = line.send(bytes).await;
+            }
+        };
+        Some(tokio::time::timeout(LAST_WORDS, speak).map(|_| ()).boxed_local())
+    }
+}
