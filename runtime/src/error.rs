@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use skep_actors::account::messages::AccountError;
+use skep_actors::call::messages::CallError;
 use skep_actors::dht::messages::DhtError;
 use skep_actors::profile::messages::ProfileError;
 use skep_actors::sip::messages::SipError;
@@ -39,6 +40,9 @@ pub enum NodeError {
     /// A profile could not be changed or shown.
     #[error(transparent)]
     Profile(#[from] ProfileError),
+    /// A call could not be made or changed.
+    #[error(transparent)]
+    Call(#[from] CallError),
     /// A SIP account could not do it.
     #[error(transparent)]
     Sip(#[from] SipError),

@@ -53,6 +53,8 @@ pub use node::{Account, Conversation, EventStream, NamedView, Node};
 pub use skep_actors::account::messages::{
     AccountView, ContactDeviceView, ContactView, DeviceView, LinkView, Password, RequestView,
 };
+pub use skep_actors::call::media::{SoundChoice, SoundOutput, SoundSource};
+pub use skep_actors::call::messages::{CallCommand, CallId, CallOver, CallStage, CallView};
 pub use skep_actors::event::{Event, NodeEvent};
 pub use skep_actors::linking::messages::{LinkStage, NumberedStage};
 pub use skep_actors::profile::messages::{PersonView, PictureChange};

@@ -63,6 +63,8 @@ pub(crate) enum Command {
     /// Names instead of ids
     #[command(subcommand)]
     Names(NamesCommand),
+    /// Calls with people: sound over links of their own
+    Call(CallArgs),
     /// Accounts at SIP servers
     #[command(subcommand)]
     Sip(SipCommand),
@@ -76,6 +78,91 @@ pub(crate) enum Command {
         /// The shell
         shell: Shell,
     },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CallArgs {
+    #[command(flatten)]
+    pub(crate) account: AccountChoice,
+    #[command(subcommand)]
+    pub(crate) command: CallCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum CallCommand {
+    /// Call somebody, on all devices at once
+    Place {
+        /// The person's Jami id or name
+        contact: String,
+        #[command(flatten)]
+        sound: SoundArgs,
+    },
+    /// Answer a call that rings here
+    Answer {
+        /// Its number, or the beginning of it, if there are several
+        call: Option<String>,
+        #[command(flatten)]
+        sound: SoundArgs,
+    },
+    /// Decline a call that rings here; it ends on all devices
+    Decline {
+        /// Its number, or the beginning of it, if there are several
+        call: Option<String>,
+    },
+    /// End a call, however far it is
+    HangUp {
+        /// Its number, or the beginning of it, if there are several
+        call: Option<String>,
+    },
+    /// Hold a call: nothing is sent or heard
+    Hold {
+        /// Its number, or the beginning of it, if there are several
+        call: Option<String>,
+    },
+    /// Go on with a call that is held
+    Resume {
+        /// Its number, or the beginning of it, if there are several
+        call: Option<String>,
+    },
+    /// Send silence, and say so
+    Mute {
+        /// Its number, or the beginning of it, if there are several
+        call: Option<String>,
+    },
+    /// Send sound again
+    Unmute {
+        /// Its number, or the beginning of it, if there are several
+        call: Option<String>,
+    },
+    /// Press keys
+    Press {
+        /// Digits, *, #, and A to D
+        keys: String,
+        /// The call's number, or the beginning of it, if there are several
+        call: Option<String>,
+    },
+    /// All calls that are not over
+    List,
+}
+
+/// Where sound comes from and goes.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct SoundArgs {
+    /// Send silence instead of the microphone's sound
+    #[arg(long, conflicts_with_all = ["tone", "play"])]
+    pub(crate) silent: bool,
+    /// Send a steady tone instead, to test with
+    #[arg(long, value_name = "HERTZ", conflicts_with = "play")]
+    pub(crate) tone: Option<u32>,
+    /// Send the sound of a file instead
+    #[arg(long, value_name = "FILE")]
+    pub(crate) play: Option<PathBuf>,
+    /// Do not play what comes
+    #[arg(long, conflicts_with = "record")]
+    pub(crate) mute_output: bool,
+    /// Write what comes to a new file, Opus in Ogg, instead of playing it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) record: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -4,6 +4,7 @@
 //! standard error. The exit code is 0 when it was done, 1 when not, 2 when it could not be meant.
 
 mod args;
+mod calls;
 mod commands;
 mod daemon;
 mod devices;
@@ -120,6 +121,7 @@ async fn execute(cli: Cli, out: &mut dyn Write) -> Result<(), CliError> {
         Command::Dht(command) => session.dht(command).await,
         Command::Node(command) => session.node(command).await,
         Command::Names(command) => session.names(command).await,
+        Command::Call(args) => session.calls(args).await,
         Command::Sip(command) => session.sip(command).await,
         Command::Run { .. } | Command::ApiReference | Command::Completions { .. } => Ok(()),
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use comfy_table::{ContentArrangement, Table, presets};
 use skep_actors::account::messages::{AccountView, ContactView, DeviceView};
+use skep_actors::call::messages::{CallStage, CallView};
 use skep_actors::profile::messages::PersonView;
 use skep_actors::sip::messages::SipAccountView;
 use skep_actors::swarm::messages::{
@@ -17,8 +18,8 @@ use skep_protocol::time::UnixMillis;
 
 use super::sip::standing;
 use crate::rpc::schema::{
-    AccountsView, ContactsView, DevicesView, DhtNotice, DhtValueView, HealthView, LinksView, NamedView,
-    Names, NodeView, ProfilesView, RequestsView, SipAccountsView, TreeView, WithNames,
+    AccountsView, CallsView, ContactsView, DevicesView, DhtNotice, DhtValueView, HealthView, LinksView,
+    NamedView, Names, NodeView, ProfilesView, RequestsView, SipAccountsView, TreeView, WithNames,
 };
 
 /// What is shown where there is nothing.
@@ -519,6 +520,36 @@ pub(crate) fn sip_account(account: &SipAccountView) -> String {
         ("server", format!("{} over {}", account.server, account.transport.to_uppercase())),
         ("registration", standing(account)),
     ])
+}
+
+pub(crate) fn calls(answer: &CallsView) -> String {
+    let names = called(&answer.names, &answer.display_names);
+    let row = |it: &CallView| {
+        let way = if it.incoming { "from" } else { "to" };
+        let muted = match (it.muted, it.peer_muted) {
+            (true, true) => "both",
+            (true, false) => "here",
+            (false, true) => "there",
+            (false, false) => NOTHING,
+        };
+        let packets = format!("{} sent, {} heard", it.sent, it.received);
+        let time = format!("{} s", it.duration_ms / 1000);
+        let (id, who) = (it.id.to_string(), who(it.peer, &names));
+        vec![id, way.to_owned(), who, stage(it.stage), time, muted.to_owned(), packets]
+    };
+    table(&["call", "", "who", "state", "for", "muted", "sound"], answer.calls.iter().map(row))
+}
+
+fn stage(stage: CallStage) -> String {
+    match stage {
+        CallStage::Searching => "looking for devices",
+        CallStage::Ringing => "rings there",
+        CallStage::Incoming => "rings here",
+        CallStage::Connecting => "connecting",
+        CallStage::Active => "under way",
+        CallStage::Held => "on hold",
+    }
+    .to_owned()
 }
 
 pub(crate) fn sip_accounts(answer: &SipAccountsView) -> String {

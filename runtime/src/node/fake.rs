@@ -444,6 +444,7 @@ impl FakeConversation {
         let body = match message {
             Outgoing::Text { body, .. } => body,
             Outgoing::File(offer) => offer.display_name,
+            Outgoing::Call(record) => format!("{record:?}"),
             Outgoing::Edit { message, .. }
             | Outgoing::Delete { message }
             | Outgoing::React { message, .. } => {

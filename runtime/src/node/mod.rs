@@ -7,6 +7,7 @@
 //!   names.rs                          names instead of ids
 //!   parts.rs                          what the root starts: DHT, names and accounts
 //!   events.rs                         from all accounts to all subscribers
+//!   calls.rs                          calls of accounts
 //!   linking.rs                        becoming a device of an account, and letting others in
 //!   sip.rs                            accounts at SIP servers
 //!   folder.rs                         the data folder, locked
@@ -29,6 +30,7 @@ use crate::error::NodeError;
 
 mod account;
 mod actor;
+mod calls;
 mod conversation;
 mod dht;
 mod events;

@@ -11,6 +11,7 @@ use skep_actors::account::identity::{self, AccountFolder, Progress, Stage};
 use skep_actors::account::messages::{AccountError, AccountMessage};
 use skep_actors::account::{AccountActor, AccountConfig};
 use skep_actors::blocking::{BlockingPool, Lane, Share};
+use skep_actors::call::media::SharedMedia;
 use skep_actors::dht::envelope::random_value_id;
 use skep_actors::dht::kad::KadNetwork;
 use skep_actors::dht::kad::config::{NodeSecret, ip_address};
@@ -104,6 +105,7 @@ pub(crate) fn install(foundations: &Foundations<'_>) -> Result<Box<dyn Parts>, N
         names: foundations.folder.path().join(NAMES),
         sip: foundations.folder.path().join(SIP),
         name_server: foundations.config.names.server.clone(),
+        media: skep_actors::call::media::of_this_build(),
         gather: GatherOptions { include_loopback: foundations.config.links.loopback },
         unused: UnusedPlaces::default(),
         files: limits(&foundations.config.files),
@@ -119,6 +121,7 @@ struct RealParts {
     names: PathBuf,
     sip: PathBuf,
     name_server: Option<ServerUrl>,
+    media: SharedMedia,
     gather: GatherOptions,
     unused: UnusedPlaces,
     files: TransferLimits,
@@ -255,6 +258,7 @@ impl Parts for RealParts {
             events,
             names: names.outlet(NameMessage::Want),
             gather: self.gather,
+            media: Arc::clone(&self.media),
             unused: self.unused.clone(),
             files: self.files,
             public: false,

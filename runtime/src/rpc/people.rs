@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use skep_actors::account::messages::{AccountView, ContactView, LinkView, RequestView};
+use skep_actors::call::messages::CallView;
 use skep_actors::swarm::messages::{ConversationView, MemberView, MessageView, Page};
 use skep_actors::swarm::router::messages::RoutesView;
 use skep_protocol::ids::AccountId;
@@ -44,6 +45,12 @@ impl People for ContactView {
 impl People for RequestView {
     fn gather(&self, people: &mut BTreeSet<AccountId>) {
         people.insert(self.from);
+    }
+}
+
+impl People for CallView {
+    fn gather(&self, people: &mut BTreeSet<AccountId>) {
+        people.insert(self.peer);
     }
 }
 

@@ -10,6 +10,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use futures::StreamExt as _;
 use skep_actors::account::messages::{AccountView, Password};
+use skep_actors::call::media::{SoundChoice, SoundOutput, SoundSource};
+use skep_actors::call::messages::CallCommand;
 use skep_actors::linking::messages::NumberedStage;
 use skep_actors::profile::messages::{PersonView, PictureChange};
 use skep_actors::sip::messages::{NewSipAccount, SipAccountView};
@@ -19,6 +21,7 @@ use skep_actors::swarm::messages::{
 };
 use skep_actors::swarm::router::messages::RoutesView;
 use skep_actors::transfer::messages::{OfferedView, TransferView};
+use skep_protocol::call::KeyPress;
 use skep_protocol::dht::content::Content;
 use skep_protocol::dht::kind::ValueKind;
 use skep_protocol::ids::{AccountId, CommitId, ConversationId, DhtKey, LocalAccountId};
@@ -105,6 +108,12 @@ impl Server {
     }
 
     /// The person meant by an id or a name.
+    /// Does something with a call.
+    async fn in_call(&self, params: CallParams, command: CallCommand) -> Result<Done, RpcError> {
+        self.account(params.account).control_call(params.call, command).await?;
+        Ok(Done {})
+    }
+
     async fn person(&self, text: &str) -> Result<AccountId, RpcError> {
         Ok(self.node.person(text).await?)
     }
@@ -149,6 +158,25 @@ fn password(secret: Option<&Secret>) -> Option<Password> {
 /// A key as people write it.
 fn dht_key(text: &str) -> DhtKey {
     text.parse().unwrap_or_else(|_| DhtKey::of_text(text))
+}
+
+/// Most keys that are pressed at once.
+const MAX_KEYS: usize = 32;
+
+/// What is said where they are others.
+const WRONG_KEYS: &str = "keys are digits, *, #, and A to D, 1 to 32 of them";
+
+/// Files of calls are named from the root: the node has no folder that its owner knows of.
+fn from_the_root(sound: &SoundChoice) -> Result<(), RpcError> {
+    let source = if let SoundSource::File(path) = &sound.source { Some(path) } else { None };
+    let output = if let SoundOutput::File(path) = &sound.output { Some(path) } else { None };
+    match source.into_iter().chain(output).find(|path| !path.is_absolute()) {
+        None => Ok(()),
+        Some(path) => {
+            let text = format!("{} is not named from the root of the node's machine", path.display());
+            Err(RpcError::new(ErrorCode::InvalidParams, text))
+        }
+    }
 }
 
 fn sip_address(text: &str) -> Result<SipAddress, RpcError> {
@@ -633,6 +661,59 @@ impl Methods<Caller> for Server {
             None => Names::new(),
         };
         Ok(NamesView { names: self.names(params.people).await, display_names })
+    }
+
+    async fn call_place(&self, _: &Caller, params: CallPlaceParams) -> Result<PlacedView, RpcError> {
+        from_the_root(&params.sound)?;
+        let person = self.person(&params.contact).await?;
+        Ok(PlacedView { call: self.account(params.account).call(person, params.sound).await? })
+    }
+
+    async fn call_answer(&self, _: &Caller, params: CallAnswerParams) -> Result<Done, RpcError> {
+        from_the_root(&params.sound)?;
+        let CallAnswerParams { account, call, sound } = params;
+        self.in_call(CallParams { account, call }, CallCommand::Answer(sound)).await
+    }
+
+    async fn call_decline(&self, _: &Caller, params: CallParams) -> Result<Done, RpcError> {
+        self.in_call(params, CallCommand::Decline).await
+    }
+
+    async fn call_hang_up(&self, _: &Caller, params: CallParams) -> Result<Done, RpcError> {
+        self.in_call(params, CallCommand::HangUp).await
+    }
+
+    async fn call_hold(&self, _: &Caller, params: CallParams) -> Result<Done, RpcError> {
+        self.in_call(params, CallCommand::Hold(true)).await
+    }
+
+    async fn call_resume(&self, _: &Caller, params: CallParams) -> Result<Done, RpcError> {
+        self.in_call(params, CallCommand::Hold(false)).await
+    }
+
+    async fn call_mute(&self, _: &Caller, params: CallParams) -> Result<Done, RpcError> {
+        self.in_call(params, CallCommand::Mute(true)).await
+    }
+
+    async fn call_unmute(&self, _: &Caller, params: CallParams) -> Result<Done, RpcError> {
+        self.in_call(params, CallCommand::Mute(false)).await
+    }
+
+    async fn call_press(&self, _: &Caller, params: CallPressParams) -> Result<Done, RpcError> {
+        let CallPressParams { account, call, keys } = params;
+        let wrong = || RpcError::new(ErrorCode::InvalidParams, WRONG_KEYS);
+        let presses: Option<Vec<KeyPress>> = keys.chars().map(KeyPress::new).collect();
+        let presses = presses.filter(|it| (1..=MAX_KEYS).contains(&it.len())).ok_or_else(wrong)?;
+        for press in presses {
+            self.in_call(CallParams { account, call }, CallCommand::Press(press)).await?;
+        }
+        Ok(Done {})
+    }
+
+    async fn call_list(&self, _: &Caller, params: AccountParams) -> Result<CallsView, RpcError> {
+        let calls = self.account(params.account).calls().await?;
+        let (names, display_names) = self.both_names(params.account, &calls[..]).await;
+        Ok(CallsView { calls, names, display_names })
     }
 
     async fn sip_create(&self, _: &Caller, params: SipCreateParams) -> Result<SipAccountView, RpcError> {

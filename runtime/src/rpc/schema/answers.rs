@@ -8,6 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use skep_actors::account::messages::{AccountView, ContactView, DeviceView, LinkView, RequestView};
+use skep_actors::call::messages::{CallId, CallView};
 use skep_actors::dht::messages::ListenEvent;
 use skep_actors::event::NodeEvent;
 use skep_actors::sip::messages::SipAccountView;
@@ -52,6 +53,27 @@ pub struct WithNames<T> {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct NamesView {
     /// The registered names, by Jami id.
+    #[schemars(with = "BTreeMap<String, String>")]
+    pub names: Names,
+    /// The names that they have given themselves, as far as they have told them: nothing proves them.
+    #[serde(default, skip_serializing_if = "Names::is_empty")]
+    #[schemars(with = "BTreeMap<String, String>")]
+    pub display_names: Names,
+}
+
+/// A call that was placed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PlacedView {
+    /// Names it on this node.
+    pub call: CallId,
+}
+
+/// The calls of an account.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct CallsView {
+    /// In no order.
+    pub calls: Vec<CallView>,
+    /// The registered names of those who are in it, as far as they are known.
     #[schemars(with = "BTreeMap<String, String>")]
     pub names: Names,
     /// The names that they have given themselves, as far as they have told them: nothing proves them.

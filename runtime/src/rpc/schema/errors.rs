@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use skep_actors::account::messages::AccountError;
+use skep_actors::call::messages::CallError;
 use skep_actors::dht::messages::DhtError;
 use skep_actors::profile::messages::ProfileError;
 use skep_actors::sip::messages::SipError;
@@ -125,6 +126,7 @@ fn code(error: &NodeError) -> ErrorCode {
         NodeError::Conversation(error) => conversation_code(error),
         NodeError::Transfer(error) => transfer_code(error),
         NodeError::Profile(error) => profile_code(error),
+        NodeError::Call(error) => call_code(error),
         NodeError::Sip(error) => sip_code(error),
         NodeError::Unanswered(AskError::NotSent(SendError::Full { .. })) => ErrorCode::Busy,
         NodeError::Unanswered(AskError::NotSent(_)) => ErrorCode::Stopping,
@@ -189,6 +191,17 @@ fn account_code(error: &AccountError) -> ErrorCode {
         AccountError::NewDevice(_) => ErrorCode::Unreachable,
         AccountError::Linking(_) => ErrorCode::Refused,
         AccountError::Busy(_) => ErrorCode::Busy,
+        _ => ErrorCode::Internal,
+    }
+}
+
+const fn call_code(error: &CallError) -> ErrorCode {
+    match error {
+        CallError::Unknown(_) => ErrorCode::NotFound,
+        CallError::TooMany => ErrorCode::Busy,
+        CallError::Oneself | CallError::WrongStage(_) | CallError::Leg(_) => ErrorCode::Refused,
+        CallError::Media(_) | CallError::Path(_) => ErrorCode::NotReady,
+        CallError::Unsent(_) | CallError::Unanswered(_) => ErrorCode::Unanswered,
         _ => ErrorCode::Internal,
     }
 }

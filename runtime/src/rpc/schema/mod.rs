@@ -285,6 +285,28 @@ methods! {
     /// `name_found` events tell of them. Lists have the names of those who are in them.
     names_known NamesKnown "names.known": PeopleParams => NamesView;
 
+    /// Calls somebody, on all devices at once. `call_changed` events tell how it goes, and one `call_ended` that
+    /// it is over.
+    call_place CallPlace "call.place": CallPlaceParams => PlacedView;
+    /// Answers a call that rings here.
+    call_answer CallAnswer "call.answer": CallAnswerParams => Done;
+    /// Declines a call that rings here; it ends on all devices.
+    call_decline CallDecline "call.decline": CallParams => Done;
+    /// Ends a call, however far it is.
+    call_hang_up CallHangUp "call.hang_up": CallParams => Done;
+    /// Holds a call: nothing is sent or heard.
+    call_hold CallHold "call.hold": CallParams => Done;
+    /// Goes on with a call that is held.
+    call_resume CallResume "call.resume": CallParams => Done;
+    /// Sends silence in a call, and says so.
+    call_mute CallMute "call.mute": CallParams => Done;
+    /// Sends sound again.
+    call_unmute CallUnmute "call.unmute": CallParams => Done;
+    /// Presses keys in a call, one after the other.
+    call_press CallPress "call.press": CallPressParams => Done;
+    /// All calls that are not over.
+    call_list CallList "call.list": AccountParams => CallsView;
+
     /// Makes an account at a SIP server. Answered when it is on disk; `sip_registration` events tell how its
     /// registration goes.
     sip_create SipCreate "sip.create": SipCreateParams => SipAccountView;

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use skep_actors::call::media::SoundChoice;
+use skep_actors::call::messages::CallId;
 use skep_actors::swarm::messages::ProfileChange;
 use skep_protocol::ids::{AccountId, CommitId, ConversationId, DeviceId, LocalAccountId};
 use skep_protocol::sip::agent::Transport;
@@ -46,6 +48,59 @@ pub struct SipSendParams {
     pub to: String,
     /// The text.
     pub text: String,
+}
+
+/// Somebody to be called.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CallPlaceParams {
+    /// The account, by its local name.
+    #[schemars(with = "String")]
+    pub account: LocalAccountId,
+    /// The person's Jami id, with or without `jami:` before it, or registered name.
+    pub contact: String,
+    /// Where our sound comes from and theirs goes; the usual devices if it is not said. Paths are those of the
+    /// node's machine, from the root.
+    #[serde(default)]
+    pub sound: SoundChoice,
+}
+
+/// A call to be answered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CallAnswerParams {
+    /// The account, by its local name.
+    #[schemars(with = "String")]
+    pub account: LocalAccountId,
+    /// The call.
+    pub call: CallId,
+    /// As for a call that is placed.
+    #[serde(default)]
+    pub sound: SoundChoice,
+}
+
+/// A call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CallParams {
+    /// The account, by its local name.
+    #[schemars(with = "String")]
+    pub account: LocalAccountId,
+    /// The call.
+    pub call: CallId,
+}
+
+/// Keys to be pressed in a call.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CallPressParams {
+    /// The account, by its local name.
+    #[schemars(with = "String")]
+    pub account: LocalAccountId,
+    /// The call.
+    pub call: CallId,
+    /// Digits, `*`, `#`, and A to D; 32 at most.
+    pub keys: String,
 }
 
 /// No parameters.
