@@ -6,6 +6,7 @@
 
 mod accounts;
 mod alone;
+mod calls;
 mod command_line;
 mod contacts;
 mod crash;
