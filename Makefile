@@ -4,10 +4,13 @@ SHELL := /bin/bash
 export PATH := $(HOME)/.cargo/bin:$(PATH)
 
 .DEFAULT_GOAL := build
-.PHONY: setup build demo demo-devices demo-group demo-jami test live bench bench-devices bench-dht bench-file bench-group bench-parts bench-sim lint doc clean
+.PHONY: setup setup-media build demo demo-devices demo-group demo-jami test test-media live bench bench-devices bench-dht bench-file bench-group bench-parts bench-sim lint doc clean
 
 setup: ## install what is missing
 	@.ci/setup
+
+setup-media: ## install what the sound of calls needs
+	@.ci/setup media
 
 build: setup ## build the `skep` program
 	cargo build --locked -p skep
@@ -33,6 +36,11 @@ test: setup ## run every test of the workspace
 	else \
 		set -ex; cargo test --locked --workspace; \
 	fi
+
+test-media: setup-media ## run the tests of sound, with a program that has it
+	cargo build --locked -p skep --features media
+	cargo test --locked -p skep-media --features gstreamer
+	cargo test --locked -p skep-tests --features media --test nodes calls::
 
 # `make test` runs these too; as root, with: apt-get install jami-daemon dhtnode dbus-daemon iproute2
 # (and python3-opendht, for the tests of OpenDHT beside its Python binding)
