@@ -201,11 +201,16 @@ impl Drop for Silent {
 /// Whoever makes the sound of a node, shared by its accounts.
 pub type SharedMedia = Arc<dyn MediaSide>;
 
-/// What this program was built with: pipelines with the feature `media`, silence without it.
+/// What this program was built with: pipelines.
+#[cfg(feature = "media")]
 #[must_use]
 pub fn of_this_build() -> SharedMedia {
-    #[cfg(feature = "media")]
-    return Arc::new(super::sound::Sound);
-    #[cfg(not(feature = "media"))]
+    Arc::new(super::sound::Sound)
+}
+
+/// What this program was built with: silence, as the feature `media` is missing.
+#[cfg(not(feature = "media"))]
+#[must_use]
+pub fn of_this_build() -> SharedMedia {
     Arc::new(SilentSide)
 }

@@ -322,7 +322,7 @@ impl CallSession {
             return Err(CallError::WrongStage(self.stage));
         }
         let now = scope.now();
-        let abilities = self.leg().map(|leg| leg.abilities().clone()).unwrap_or_default();
+        let abilities = self.leg().map(|leg| *leg.abilities()).unwrap_or_default();
         match self.streams.change(change, &abilities) {
             Takes::Nothing => return Ok(()),
             Takes::Impossible => return Err(CallError::WrongStage(self.stage)),

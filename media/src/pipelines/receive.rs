@@ -7,7 +7,7 @@
 //! ```
 
 use std::path::PathBuf;
-use std::sync::mpsc;
+use std::sync::{Mutex, PoisonError, mpsc};
 use std::time::Duration;
 
 use gstreamer as gst;
@@ -64,7 +64,7 @@ pub fn check_output(to: &SoundTo) -> Result<(), SoundError> {
 pub struct Receiving {
     pipeline: gst::Pipeline,
     packets: app::AppSrc,
-    ended: Option<mpsc::Receiver<()>>,
+    ended: Mutex<Option<mpsc::Receiver<()>>>,
 }
 
 impl Receiving {
@@ -102,7 +102,7 @@ impl Receiving {
         packets.set_max_bytes(WAITING);
         let (told, ended) = mpsc::channel();
         start(&pipeline, failed, Some(told))?;
-        Ok(Self { pipeline, packets, ended: Some(ended) })
+        Ok(Self { pipeline, packets, ended: Mutex::new(Some(ended)) })
     }
 
     /// Takes a packet, without waiting; it is dropped if too much waits.
@@ -113,9 +113,14 @@ impl Receiving {
         }
     }
 
+    /// What tells the end, for the one who waits for it.
+    fn take_end(&self) -> Option<mpsc::Receiver<()>> {
+        self.ended.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
     /// Ends, and waits until a file is finished.
-    pub fn finish(mut self) {
-        if let Some(ended) = self.ended.take() {
+    pub fn finish(self) {
+        if let Some(ended) = self.take_end() {
             finish(&self.pipeline, &self.packets, &ended);
         }
     }
@@ -130,7 +135,7 @@ fn finish(pipeline: &gst::Pipeline, packets: &app::AppSrc, ended: &mpsc::Receive
 impl Drop for Receiving {
     fn drop(&mut self) {
         // Finishing waits, which the one who drops must not.
-        if let Some(ended) = self.ended.take() {
+        if let Some(ended) = self.take_end() {
             let packets = self.packets.clone();
             self.pipeline.call_async(move |pipeline| finish(pipeline, &packets, &ended));
         }
@@ -139,7 +144,7 @@ impl Drop for Receiving {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Mutex};
+    use std::sync::Arc;
     use std::time::{Duration, Instant};
 
     use super::super::send::Packets;
