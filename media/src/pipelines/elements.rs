@@ -77,7 +77,7 @@ pub(super) fn element(pipeline: &gst::Pipeline, name: &str) -> Result<gst::Eleme
 pub(super) fn start(
     pipeline: &gst::Pipeline,
     failed: OnFailure,
-    ended: Option<std::sync::mpsc::Sender<()>>,
+    ended: Option<std::sync::mpsc::SyncSender<()>>,
 ) -> Result<(), SoundError> {
     let bus = pipeline.bus().ok_or_else(|| SoundError::Pipeline("it has no bus".to_owned()))?;
     let told = std::sync::atomic::AtomicBool::new(false);
@@ -89,12 +89,12 @@ pub(super) fn start(
                     failed(format!("the sound broke in {place}: {}", error.error()));
                 }
                 if let Some(ended) = &ended {
-                    let _ = ended.send(());
+                    let _ = ended.try_send(());
                 }
             }
             gst::MessageView::Eos(_) => {
                 if let Some(ended) = &ended {
-                    let _ = ended.send(());
+                    let _ = ended.try_send(());
                 }
             }
             _ => {}

@@ -31,9 +31,10 @@ pub fn read_sound(path: &Path) -> Result<Vec<i16>, SoundError> {
     let out = element(&pipeline, "out")?
         .downcast::<app::AppSink>()
         .map_err(|_| SoundError::Pipeline("it has no way out".to_owned()))?;
-    let (failed, failure) = std::sync::mpsc::channel();
+    // A problem is told once.
+    let (failed, failure) = std::sync::mpsc::sync_channel(1);
     let failed = Box::new(move |problem| {
-        let _ = failed.send(problem);
+        let _ = failed.try_send(problem);
     });
     start(&pipeline, failed, None)?;
     let mut samples = Vec::new();
