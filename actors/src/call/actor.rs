@@ -214,7 +214,12 @@ impl CallsActor {
             return self.ring(line, message, scope);
         }
         if let Some(answer) = answer_outside(&message, SOMEWHERE) {
-            scope.spawn(async move { line.send(answer).await }, |_, _, _| ());
+            // Whoever does not read answers is not read either.
+            let answer = async move {
+                let _place = place;
+                line.send(answer).await
+            };
+            scope.spawn(answer, |_, _, _| ());
         }
     }
 

@@ -62,7 +62,9 @@ impl Carrier {
                     return CarrierEnd::PathLost;
                 },
                 event = self.events.recv() => match event {
-                    Some(MediaEvent::Packet(plain)) => self.send(&plain).await,
+                    Some(MediaEvent::Packet(plain)) => if !self.send(&plain).await {
+                        return CarrierEnd::PathLost;
+                    },
                     Some(MediaEvent::Failed(reason)) => return CarrierEnd::Media(reason),
                     None => return CarrierEnd::Media("the sound ended by itself".to_owned()),
                 },
@@ -91,18 +93,21 @@ impl Carrier {
         }
     }
 
-    async fn send(&mut self, plain: &[u8]) {
+    /// Sends a packet; false when there is no way for it any more.
+    async fn send(&mut self, plain: &[u8]) -> bool {
         if self.held.load(Ordering::Relaxed) {
-            return;
+            return true;
         }
         match self.sealer.seal(plain) {
-            Ok(sealed) => {
+            Ok(sealed) => match self.path.media.send(&sealed).await {
+                // So an agent says that it has given up all its pairs.
+                Ok(0) => return false,
+                Ok(_) => _ = self.counters.sent.fetch_add(1, Ordering::Relaxed),
                 // A packet that the network does not take is lost, as many are.
-                if self.path.media.send(&sealed).await.is_ok() {
-                    self.counters.sent.fetch_add(1, Ordering::Relaxed);
-                }
-            }
+                Err(_) => {}
+            },
             Err(error) => tracing::debug!(%error, "a packet of our own was not sent"),
         }
+        true
     }
 }

@@ -166,6 +166,8 @@ pub(super) struct CallSession {
     stage: CallStage,
     peer_muted: bool,
     answered: Option<Moment>,
+    /// The place of the message that is being heard. What it has us say holds it, too.
+    heard: Option<Arc<Place>>,
     /// Why we end it, where the dialog would say less.
     failure: Option<(CallOver, String)>,
     ended: bool,
@@ -201,6 +203,7 @@ impl CallSession {
             stage,
             peer_muted: false,
             answered: None,
+            heard: None,
             failure: None,
             ended: false,
         }
@@ -323,20 +326,21 @@ impl CallSession {
         }
         let now = scope.now();
         let abilities = self.leg().map(|leg| *leg.abilities()).unwrap_or_default();
-        match self.streams.change(change, &abilities) {
+        let told = match self.streams.change(change, &abilities) {
             Takes::Nothing => return Ok(()),
             Takes::Impossible => return Err(CallError::WrongStage(self.stage)),
             // Before it is answered there is nobody to be told; they are when it is.
-            Takes::Tell(control) => {
-                if self.answered.is_some() {
-                    self.speak(scope, |leg| leg.control(now, control))?;
-                }
+            Takes::Tell(_) if self.answered.is_none() => Ok(()),
+            Takes::Tell(control) => self.speak(scope, |leg| leg.control(now, control)),
+            Takes::Offer { new_ice: false } => self.offer_again(scope),
+            Takes::Offer { new_ice: true } => {
+                self.gather_and_offer(scope);
+                Ok(())
             }
-            Takes::Offer { new_ice: false } => self.offer_again(scope)?,
-            Takes::Offer { new_ice: true } => self.gather_and_offer(scope),
-        }
+        };
+        // Whatever the other side is told or not: who mutes is not heard.
         self.streams_changed();
-        Ok(())
+        told
     }
 
     /// Lets sound and stage follow the streams.
@@ -352,6 +356,13 @@ impl CallSession {
             _ => {}
         }
         self.tell_change();
+    }
+
+    /// Takes a message. The next one is read when what this one had us say is on its way.
+    fn hear(&mut self, number: LegNumber, message: &SipMessage, place: Place, scope: &mut Scope<'_, Self>) {
+        self.heard = Some(Arc::new(place));
+        self.received(number, message, scope);
+        self.heard = None;
     }
 
     fn leg(&mut self) -> Option<&mut Leg> {
@@ -419,14 +430,14 @@ impl Actor for CallSession {
     fn handle(&mut self, message: SessionMessage, scope: &mut Scope<'_, Self>) {
         match message {
             SessionMessage::Do(command, reply) => self.command(command, reply, scope),
-            SessionMessage::Sip(message, _place) => self.received(ONLY, &message, scope),
+            SessionMessage::Sip(message, place) => self.hear(ONLY, &message, place, scope),
             SessionMessage::Heard(number, LinkEvent::Sip { line, message, place }) => {
                 let is_ours = match &mut self.dialog {
                     Some(Dialog::Placed(call)) => call.is_for(number, &message),
                     _ => false,
                 };
                 if is_ours {
-                    self.received(number, &message, scope);
+                    self.hear(number, &message, place, scope);
                 } else {
                     self.tell(SessionTold::Heard(LinkEvent::Sip { line, message, place }));
                 }

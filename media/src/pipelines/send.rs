@@ -62,9 +62,12 @@ pub fn check_source(from: &SoundFrom) -> Result<(), SoundError> {
         SoundFrom::Device => need(&["autoaudiosrc"]),
         SoundFrom::File(path) => {
             need(&["filesrc", "decodebin", "audiomixer"])?;
-            std::fs::File::open(path)
-                .map(drop)
-                .map_err(|error| SoundError::File(format!("{} cannot be read: {error}", path.display())))
+            // Not opened: that waits where it is a pipe.
+            match std::fs::metadata(path) {
+                Ok(found) if found.is_file() => Ok(()),
+                Ok(_) => Err(SoundError::File(format!("{} is no file", path.display()))),
+                Err(error) => Err(SoundError::File(format!("{} cannot be read: {error}", path.display()))),
+            }
         }
         SoundFrom::Silence | SoundFrom::Tone(_) => Ok(()),
     }

@@ -107,13 +107,13 @@ impl Server {
         Ok(MessageRef { message })
     }
 
-    /// The person meant by an id or a name.
     /// Does something with a call.
     async fn in_call(&self, params: CallParams, command: CallCommand) -> Result<Done, RpcError> {
         self.account(params.account).control_call(params.call, command).await?;
         Ok(Done {})
     }
 
+    /// The person meant by an id or a name.
     async fn person(&self, text: &str) -> Result<AccountId, RpcError> {
         Ok(self.node.person(text).await?)
     }

@@ -71,6 +71,8 @@ pub struct OutgoingCall {
     opening: BTreeSet<DeviceId>,
     /// All that were tried.
     tried: BTreeSet<DeviceId>,
+    /// Those that were tried once more.
+    retried: BTreeSet<DeviceId>,
     searching: bool,
     next: u32,
     winner: Option<LegNumber>,
@@ -92,6 +94,7 @@ impl OutgoingCall {
             legs: BTreeMap::new(),
             opening: BTreeSet::new(),
             tried: BTreeSet::new(),
+            retried: BTreeSet::new(),
             searching: true,
             next: 0,
             winner: None,
@@ -184,6 +187,7 @@ impl OutgoingCall {
         let untouched = self.connection == Connection::Progressing && self.winner.is_none() && !self.ended;
         if let Some(called) = self.legs.get(&number)
             && untouched
+            && self.retried.insert(called.device)
         {
             let device = called.device;
             self.opening.insert(device);

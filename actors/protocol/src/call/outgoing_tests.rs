@@ -200,6 +200,19 @@ fn a_channel_that_was_dead_is_opened_anew() {
 }
 
 #[test]
+fn whoever_closes_every_channel_is_tried_twice_and_no_more() {
+    let now = Moment::default();
+    let mut call = OutgoingCall::new(description(0, true));
+    for last in [false, true] {
+        let (number, _) = call.opened(now, device(1), ends(ALICE, BOB, true), [1; 32]).unwrap();
+        let out = call.lost(now, number.unwrap());
+        assert_eq!(out.iter().any(|it| matches!(it, Dialled::Open(_))), !last, "{out:?}");
+    }
+    let out = call.found([device(1)], true);
+    assert!(matches!(out[..], [Dialled::Ended(CallEnd::Over(End::Lost)), Dialled::Done]), "{out:?}");
+}
+
+#[test]
 fn what_is_said_before_the_answer_reaches_who_answers() {
     let mut home = Household::ringing(2);
     let text = vec![Part { content_type: "text/plain".into(), body: b"hello".to_vec() }];

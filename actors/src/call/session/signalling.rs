@@ -14,6 +14,9 @@ use crate::supervision::AskError;
 /// How long a device may take to open a channel for a call: as long as it would ring.
 const OPEN: Duration = Duration::from_secs(30);
 
+/// How long the other device may take to read a message: as long as a request is repeated in vain.
+const SENDING: Duration = Duration::from_secs(32);
+
 /// How long the devices of a person are looked for.
 const FIND: Duration = Duration::from_secs(30);
 
@@ -235,6 +238,8 @@ impl CallSession {
         let described = match self.our_answer(&offer) {
             Ok(described) => described,
             Err(error) => {
+                // The session that was opened for it serves nothing now.
+                self.gathered = None;
                 if let Some(reply) = reply {
                     reply.send(Err(CallError::Path(PathError::NoRemoteAddress)));
                 }
@@ -446,7 +451,13 @@ impl CallSession {
     fn send(&self, number: LegNumber, bytes: Bytes, scope: &mut Scope<'_, Self>) {
         let Some(line) = self.lines.get(&number).cloned() else { return };
         // A line that is gone is noticed by who reads it.
-        scope.spawn(async move { line.send(bytes).await }, |_, _, _| ());
+        // Whoever does not read what is said is not read either.
+        let heard = self.heard.clone();
+        let send = async move {
+            let _heard = heard;
+            tokio::time::timeout(SENDING, line.send(bytes)).await
+        };
+        scope.spawn(send, |_, _, _| ());
     }
 
     fn done(&mut self, scope: &mut Scope<'_, Self>) {
