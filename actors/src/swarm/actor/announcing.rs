@@ -15,6 +15,7 @@ use skep_protocol::drt::telling::Head;
 use skep_protocol::ids::{AccountId, DeviceId};
 use skep_protocol::swarm::layout::Role;
 use skep_protocol::swarm::notice::{Announcement, Notice as SwarmNotice};
+use skep_protocol::time::Moment;
 
 use super::{ConversationActor, topic};
 use crate::blocking::Lane;
@@ -26,16 +27,31 @@ use crate::swarm::router::messages::RouterMessage;
 /// Pause before an announcement that found no room is made again.
 const ANNOUNCE_AGAIN: Duration = Duration::from_millis(200);
 
-/// Pauses before the other one is reminded of a head that it does not fetch. The first is longer than a
-/// peer needs to see that a link is gone (`spec: connection 4.6`), unless its machine is busy. A daemon of 2023
-/// opens a channel upon the first reminder after that, and fetches upon the second.
-const REMINDERS: [Duration; 5] = [
-    Duration::from_secs(30),
-    Duration::from_secs(10),
-    Duration::from_secs(10),
-    Duration::from_secs(10),
-    Duration::from_secs(60),
+/// When the other one is reminded of a head that it does not fetch, from when it was first told, and who is.
+///
+/// A daemon of 2023 that is told over a new link before it has seen that the old one is gone fetches over the
+/// old one, and then not at all: the first two. The third is later than a peer needs to see that a link is
+/// gone (`spec: connection 4.6`), unless its machine is busy; such a daemon opens a channel upon the first
+/// reminder after that, and fetches upon the second.
+const REMINDERS: [(Duration, Reminded); 7] = [
+    (Duration::from_millis(500), Reminded::LinkedDaemon),
+    (Duration::from_secs(2), Reminded::LinkedDaemon),
+    (Duration::from_secs(30), Reminded::Anybody),
+    (Duration::from_secs(40), Reminded::Anybody),
+    (Duration::from_secs(50), Reminded::Anybody),
+    (Duration::from_secs(60), Reminded::Anybody),
+    (Duration::from_secs(120), Reminded::Anybody),
 ];
+
+/// Who is reminded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reminded {
+    /// The only other one, if a daemon of 2023 has a link. In larger conversations it is told by others, too,
+    /// and comes to a standstill more easily the more often it is told.
+    LinkedDaemon,
+    /// Whoever lacks it.
+    Anybody,
+}
 
 /// The announcement of our head.
 #[derive(Debug, Default)]
@@ -75,7 +91,7 @@ impl ConversationActor {
         self.announcing.source = source;
         self.go_on_announcing(scope);
         self.announcing.has_head = source.map(|source| source.account);
-        self.remind_later(0, scope);
+        self.remind_later(0, scope.now(), scope);
     }
 
     /// Has the overlay tell of our head, or tells all members if there is none that chooses.
@@ -132,41 +148,62 @@ impl ConversationActor {
             move |conversation, author, scope| {
                 if conversation.standing.as_ref().is_some_and(|standing| standing.head == head) {
                     conversation.announcing.has_head = super::flatten(author).ok();
-                    conversation.remind_later(0, scope);
+                    conversation.remind_later(0, scope.now(), scope);
                 }
             },
         );
     }
 
-    /// After so many reminders, has the other member reminded of our head if it still lacks it then.
-    fn remind_later(&mut self, reminded: usize, scope: &mut Scope<'_, Self>) {
+    /// After so many reminders of a head that was first told then, has the other member reminded of it if it
+    /// still lacks it when the next is due.
+    fn remind_later(&mut self, reminded: usize, since: Moment, scope: &mut Scope<'_, Self>) {
         if let Some(earlier) = self.announcing.reminder.take() {
             scope.cancel(earlier);
         }
-        let pause = REMINDERS.get(reminded).filter(|_| !self.who_lacks_head().is_empty());
-        self.announcing.reminder = pause.map(|pause| {
-            scope.after(*pause, move |conversation, scope| {
+        let next = REMINDERS.get(reminded).filter(|_| !self.who_lacks_head().is_empty());
+        self.announcing.reminder = next.map(|(time, whom)| {
+            let pause = since.plus(*time).since(scope.now());
+            scope.after(pause, move |conversation, scope| {
                 conversation.announcing.reminder = None;
-                for person in conversation.who_lacks_head() {
+                for person in conversation.who_is_reminded(*whom) {
                     // Whoever is not connected looks for news when a link is up.
                     conversation.tell_head(person, false, None);
                 }
-                conversation.remind_later(reminded + 1, scope);
+                conversation.remind_later(reminded + 1, since, scope);
             })
         });
+    }
+
+    fn who_is_reminded(&self, whom: Reminded) -> Vec<AccountId> {
+        let mut people = self.who_lacks_head();
+        if whom == Reminded::LinkedDaemon {
+            let is_alone = self.others().len() == 1;
+            let daemons = self.linked_daemons();
+            people.retain(|person| is_alone && daemons.contains(person));
+        }
+        people
+    }
+
+    /// The members who are told of new commits, without ourselves.
+    fn others(&self) -> BTreeSet<AccountId> {
+        let mut others = self.standing.as_ref().map(|standing| standing.audience()).unwrap_or_default();
+        others.remove(&self.config.identity.account_id());
+        others
+    }
+
+    /// The people who are linked by a daemon of 2023.
+    fn linked_daemons(&self) -> BTreeSet<AccountId> {
+        let daemons = self.linked.values().filter(|(_, state)| *state == LinkState::Legacy);
+        daemons.map(|(account, _)| *account).collect()
     }
 
     /// The only other member, or in larger conversations those who are linked by a daemon of 2023, as long as
     /// nothing says that they have our head. Others are told by the overlay, whatever breaks.
     fn who_lacks_head(&self) -> Vec<AccountId> {
         let Some(standing) = &self.standing else { return Vec::new() };
-        let own = self.config.identity.account_id();
-        let mut others = standing.audience();
-        others.remove(&own);
+        let mut others = self.others();
         if others.len() > 1 {
-            let legacy = self.linked.values().filter(|(_, state)| *state == LinkState::Legacy);
-            let legacy: BTreeSet<AccountId> = legacy.map(|(account, _)| *account).collect();
-            others = &others & &legacy;
+            others = &others & &self.linked_daemons();
         }
         others.retain(|person| {
             let fetched = self.markers.status.of(*person).fetched.map(|marker| marker.commit);

@@ -339,6 +339,23 @@ fn only_the_newest_head_is_reminded_of() {
 }
 
 #[test]
+fn the_daemon_of_2023_at_the_other_end_is_reminded_soon_and_others_are_not() {
+    for (state, expected) in [(LinkState::Legacy, [(1, 0), (2, 1), (3, 2)]), (LinkState::Up, [(1, 0); 3])] {
+        run(move |lab| async move {
+            lab.tell(ConversationMessage::Link { device: DeviceId([1; 32]), account: OTHER, state });
+            let head = lab.send("hello").await;
+            let mut told = Vec::new();
+            for milliseconds in [499, 1, 1500] {
+                tokio::time::advance(Duration::from_millis(milliseconds)).await;
+                lab.settled().await;
+                told.push(lab.times_told(head).await);
+            }
+            assert_eq!(told, expected, "{state:?}");
+        });
+    }
+}
+
+#[test]
 fn a_head_of_ours_is_reminded_of_after_a_start() {
     run(|lab| async move {
         // Alice began the conversation; nobody has fetched that.
