@@ -8,11 +8,12 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Seek as _, SeekFrom, Write as _};
+use std::num::NonZeroU64;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use rustix::fs::{CWD, FlockOperation, OFlags, RenameFlags, flock, renameat_with, statvfs};
+use rustix::fs::{Advice, CWD, FlockOperation, OFlags, RenameFlags, fadvise, flock, renameat_with, statvfs};
 use rustix::io::Errno;
 use skep_protocol::ids::ConversationId;
 use skep_protocol::transfer::{FileId, FileStamp, numbered, resume_at};
@@ -239,6 +240,15 @@ pub(super) fn stamp(file: &File) -> io::Result<Option<FileStamp>> {
 /// Writes what came, in order.
 pub(super) fn write_all(file: &mut File, parts: &[Bytes]) -> io::Result<()> {
     parts.iter().try_for_each(|part| file.write_all(part))
+}
+
+/// Has the system begin to write what stands there. Left to itself it waits until much has gathered, and whoever
+/// then forces something small to the disk, as every message does, waits for all of it.
+pub(super) fn begin_to_write(file: &File, offset: u64, length: u64) {
+    // That it need not be kept in memory is what is said for that, and true. Nothing depends on it.
+    if let Err(error) = fadvise(file, offset, NonZeroU64::new(length), Advice::DontNeed) {
+        tracing::trace!(%error, "the system takes no advice on a file");
+    }
 }
 
 /// Length of a regular file; nothing for one that was renamed or removed meanwhile.

@@ -12,13 +12,17 @@ use futures::FutureExt as _;
 use skep_protocol::transfer::{FileStamp, Flaw, Prefix, Receiving, Verdict};
 use tokio::sync::watch;
 
-use super::disk::{Place, stamp, write_all};
+use super::disk::{Place, begin_to_write, stamp, write_all};
 use crate::blocking::{BlockingPool, Lane, PoolError, Share};
 use crate::peer::messages::Channel;
 
 /// Bytes handed to the pool at once: it takes a few milliseconds to hash and write them. As many come
 /// meanwhile.
 const BATCH: usize = 512 * 1024;
+
+/// Bytes after which the system is told to begin to write them: the disk is busy all the time then, and never
+/// with much at once.
+const STRETCH: u64 = 8 * 1024 * 1024;
 
 /// A transfer that is about to run.
 pub(super) struct Fetching {
@@ -52,6 +56,8 @@ struct Writing {
     file: File,
     receiving: Receiving,
     place: Place,
+    /// Up to where the system was told to write.
+    begun: u64,
 }
 
 /// What came over the channel until there was enough, or no more to come.
@@ -82,7 +88,8 @@ impl Fetching {
         let (place, receiving, left) = (self.place.clone(), self.receiving.clone(), self.left);
         let open = move || {
             let file = place.open_partial(receiving.position(), left)?;
-            Ok::<_, io::Error>(Writing { file, receiving, place })
+            let begun = receiving.position();
+            Ok::<_, io::Error>(Writing { file, receiving, place, begun })
         };
         let mut writing = match self.pool.run(self.share, Lane::Files, open).await? {
             Ok(writing) => writing,
@@ -125,7 +132,7 @@ impl Fetching {
 
     async fn judge(&self, writing: Writing) -> Result<Ended, PoolError> {
         let prefix = writing.receiving.so_far().clone();
-        let Writing { file, receiving, place } = writing;
+        let Writing { file, receiving, place, .. } = writing;
         match receiving.end() {
             Verdict::Complete => {
                 let finish = move || place.finish(&file);
@@ -161,6 +168,11 @@ impl Writing {
     fn write(mut self, parts: &[Bytes]) -> (Self, Result<(), WriteError>) {
         let taken = parts.iter().try_for_each(|part| self.receiving.receive(part));
         let written = taken.map_err(WriteError::from).and_then(|()| Ok(write_all(&mut self.file, parts)?));
+        let length = self.receiving.position().saturating_sub(self.begun);
+        if written.is_ok() && length >= STRETCH {
+            begin_to_write(&self.file, self.begun, length);
+            self.begun = self.receiving.position();
+        }
         (self, written)
     }
 }
@@ -218,7 +230,7 @@ mod tests {
         // A device that takes nothing.
         let full = File::options().write(true).open("/dev/full").unwrap();
         let (_, written) =
-            Writing { file: full, receiving, place }.write(&[Bytes::copy_from_slice(&content)]);
+            Writing { file: full, receiving, place, begun: 0 }.write(&[Bytes::copy_from_slice(&content)]);
         let Err(WriteError::Io(error)) = written else { panic!("it was written") };
         assert_eq!(error.kind(), ErrorKind::StorageFull);
     }

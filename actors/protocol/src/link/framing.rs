@@ -42,6 +42,9 @@ pub fn write_frames(data: &[u8], out: &mut Vec<u8>) {
 /// Takes frames out of a byte stream cut anywhere. Holds at most one unfinished frame.
 #[derive(Debug, Default)]
 pub struct FrameReader {
+    /// Length of the frame that has begun, once that is here.
+    length: Option<usize>,
+    /// What is here of the length, or of the frame after it.
     partial: Vec<u8>,
 }
 
@@ -50,12 +53,13 @@ impl FrameReader {
     /// and more is needed.
     pub fn next(&mut self, input: &mut &[u8]) -> Option<Frame> {
         loop {
-            self.fill(HEADER, input)?;
-            let header = self.partial.first_chunk::<HEADER>()?;
-            let length = usize::from(u16::from_be_bytes(*header));
-            self.fill(HEADER + length, input)?;
-            let mut frame = std::mem::take(&mut self.partial);
-            frame.drain(..HEADER);
+            let length = match self.length {
+                Some(length) => length,
+                None => self.header(input)?,
+            };
+            self.fill(length, input)?;
+            self.length = None;
+            let frame = std::mem::take(&mut self.partial);
             if frame.is_empty() {
                 continue;
             }
@@ -63,10 +67,19 @@ impl FrameReader {
         }
     }
 
+    fn header(&mut self, input: &mut &[u8]) -> Option<usize> {
+        self.fill(HEADER, input)?;
+        let header = *self.partial.first_chunk::<HEADER>()?;
+        self.partial.clear();
+        let length = usize::from(u16::from_be_bytes(header));
+        self.length = Some(length);
+        Some(length)
+    }
+
     /// Whether the stream may end here: no frame has begun.
     #[must_use]
-    pub fn is_at_boundary(&self) -> bool {
-        self.partial.is_empty()
+    pub const fn is_at_boundary(&self) -> bool {
+        self.length.is_none() && self.partial.is_empty()
     }
 
     /// Moves bytes from `input` until `length` are there.

@@ -11,8 +11,9 @@ use bytes::{Buf, BytesMut};
 use skep_protocol::link::framing::{self, Frame, FrameReader, MAX_FRAME};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Bytes asked from the socket at a time; a TLS record of full size needs little more than one.
-const READ_SIZE: usize = 16 * 1024;
+/// Bytes asked from the socket at a time: four TLS records of full size. With one at a time, the calls are what a
+/// file costs.
+const READ_SIZE: usize = 64 * 1024;
 /// Framed bytes waiting for the socket at which no more application bytes are taken.
 const MAX_BACKLOG: usize = 64 * 1024;
 /// Framed bytes waiting for the socket at which STUN messages are dropped: a peer that asks and

@@ -11,7 +11,7 @@
 //! behind a stream.
 
 use std::fmt;
-use std::io;
+use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -156,6 +156,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for IceStream<S> {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for IceStream<S> {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(context, &[IoSlice::new(data)])
+    }
+
+    /// TLS hands over several records at once: they go out together.
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        pieces: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         this.wakers.writer.register(context.waker());
         let waker = Waker::from(Arc::clone(&this.wakers));
@@ -163,14 +172,25 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for IceStream<S> {
         if this.socket.is_congested() {
             ready!(this.poll_send(context))?;
         }
-        if data.is_empty() {
+        let mut taken = 0;
+        for piece in pieces.iter().filter(|piece| !piece.is_empty()) {
+            let queued = this.socket.queue_data(piece);
+            taken += queued;
+            if queued < piece.len() || this.socket.is_congested() {
+                break;
+            }
+        }
+        if taken == 0 {
             return Poll::Ready(Ok(0));
         }
-        let taken = this.socket.queue_data(data);
         match this.poll_send(context) {
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
             Poll::Ready(Ok(())) | Poll::Pending => Poll::Ready(Ok(taken)),
         }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
