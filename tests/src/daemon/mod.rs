@@ -18,6 +18,7 @@
 mod account;
 mod binding;
 mod bus;
+mod call;
 mod console;
 mod device;
 mod dhtnode;

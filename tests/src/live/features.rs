@@ -50,6 +50,8 @@ pub enum Feature {
     ProfileTold,
     /// A device that is linked gets the owner's name and picture.
     OwnProfile,
+    /// A call is answered, heard and ended.
+    Call,
     /// A text in a conversation of two.
     Text,
     /// A text of any script, of many lines, of a few thousand bytes.
@@ -104,7 +106,7 @@ pub enum Feature {
 
 impl Feature {
     /// All of them.
-    pub const ALL: [Self; 38] = [
+    pub const ALL: [Self; 39] = [
         Self::Archive,
         Self::ProtectedArchive,
         Self::Pin,
@@ -118,6 +120,7 @@ impl Feature {
         Self::Profile,
         Self::ProfileTold,
         Self::OwnProfile,
+        Self::Call,
         Self::Text,
         Self::Unicode,
         Self::Reply,
@@ -160,6 +163,7 @@ impl Feature {
             Self::Profile => "profile in a contact request",
             Self::ProfileTold => "name and picture of a contact, and other ones later",
             Self::OwnProfile => "name and picture on a new device of the owner",
+            Self::Call => "call: answered, sound heard by Skep, hung up",
             Self::Text => "text",
             Self::Unicode => "long text, many lines, any script",
             Self::Reply => "reply",
