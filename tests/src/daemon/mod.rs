@@ -26,6 +26,7 @@ mod file;
 mod group;
 mod process;
 mod signal;
+mod sound;
 mod standstill;
 
 use std::path::Path;
@@ -38,6 +39,7 @@ pub use file::OfferedFile;
 pub use group::Roles;
 pub use process::{Bootstrap, Daemon};
 pub use signal::{JOINED, Signal};
+pub use sound::{DAEMON_RATE, DAEMON_TONE, Listening, no_sound};
 
 use crate::harness::{find_program, no_namespaces, run_to_end};
 

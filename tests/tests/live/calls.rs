@@ -42,7 +42,7 @@ async fn hears(person: &mut Person, packets: u64) {
 #[test]
 fn a_daemon_is_called_answers_is_heard_and_hangs_up() {
     run(async {
-        let Some((mut pair, _)) = Pair::befriended().await else { return };
+        let Some(mut pair) = Pair::with_sound().await else { return };
         let called = pair.lab.attempt(Feature::Call, Direction::ToDaemon);
         let (account, contact) = (pair.ada.local, pair.bob.id.to_string());
         let params = CallPlaceParams { account, contact, sound: quiet() };
@@ -63,7 +63,7 @@ fn a_daemon_is_called_answers_is_heard_and_hangs_up() {
 #[test]
 fn a_daemon_calls_is_answered_heard_and_hung_up_on() {
     run(async {
-        let Some((mut pair, _)) = Pair::befriended().await else { return };
+        let Some(mut pair) = Pair::with_sound().await else { return };
         let called = pair.lab.attempt(Feature::Call, Direction::FromDaemon);
         pair.jamid.place_call(&pair.bob, pair.ada.id).await.unwrap();
         let rings = reaches(&pair.ada, CallStage::Incoming).await;
