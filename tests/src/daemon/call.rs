@@ -50,6 +50,35 @@ impl Daemon {
         Ok(())
     }
 
+    /// Refuses a call that rings.
+    ///
+    /// # Errors
+    /// [`Failure`] when the daemon does not do it.
+    pub async fn refuse_call(&self, own: &DaemonAccount, call: &str) -> Result<()> {
+        let _: bool = self.bus.call_calls("refuse", &(&own.local, call)).await?;
+        Ok(())
+    }
+
+    /// Holds a call, or goes on with it.
+    ///
+    /// # Errors
+    /// [`Failure`] when the daemon does not do it.
+    pub async fn hold_call(&self, own: &DaemonAccount, call: &str, hold: bool) -> Result<()> {
+        let method = if hold { "hold" } else { "unhold" };
+        let _: bool = self.bus.call_calls(method, &(&own.local, call)).await?;
+        Ok(())
+    }
+
+    /// Mutes its side of a call, or not any more.
+    ///
+    /// # Errors
+    /// [`Failure`] when the daemon does not do it.
+    pub async fn mute_call(&self, own: &DaemonAccount, call: &str, mute: bool) -> Result<()> {
+        let body = (&own.local, call, "MEDIA_TYPE_AUDIO", mute);
+        let _: bool = self.bus.call_calls("muteLocalMedia", &body).await?;
+        Ok(())
+    }
+
     /// Waits until a call of the account is in this state; its name.
     ///
     /// # Errors

@@ -50,8 +50,14 @@ pub enum Feature {
     ProfileTold,
     /// A device that is linked gets the owner's name and picture.
     OwnProfile,
-    /// A call is answered, heard and ended.
+    /// A call is answered, heard on both sides and ended.
     Call,
+    /// A call is held by either side, and goes on.
+    CallHold,
+    /// Either side mutes itself.
+    CallMute,
+    /// A call is refused, or given up.
+    CallRefused,
     /// A text in a conversation of two.
     Text,
     /// A text of any script, of many lines, of a few thousand bytes.
@@ -106,7 +112,7 @@ pub enum Feature {
 
 impl Feature {
     /// All of them.
-    pub const ALL: [Self; 39] = [
+    pub const ALL: [Self; 42] = [
         Self::Archive,
         Self::ProtectedArchive,
         Self::Pin,
@@ -121,6 +127,9 @@ impl Feature {
         Self::ProfileTold,
         Self::OwnProfile,
         Self::Call,
+        Self::CallHold,
+        Self::CallMute,
+        Self::CallRefused,
         Self::Text,
         Self::Unicode,
         Self::Reply,
@@ -163,7 +172,10 @@ impl Feature {
             Self::Profile => "profile in a contact request",
             Self::ProfileTold => "name and picture of a contact, and other ones later",
             Self::OwnProfile => "name and picture on a new device of the owner",
-            Self::Call => "call: answered, sound heard by Skep, hung up",
+            Self::Call => "call: answered, heard on both sides, hung up",
+            Self::CallHold => "call on hold, and on",
+            Self::CallMute => "muted in a call",
+            Self::CallRefused => "call refused, and given up",
             Self::Text => "text",
             Self::Unicode => "long text, many lines, any script",
             Self::Reply => "reply",
