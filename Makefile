@@ -41,9 +41,10 @@ test-media: setup-media ## run the tests of sound, with a program that has it
 	cargo build --locked -p skep --features media
 	cargo test --locked -p skep-media --features gstreamer
 	cargo test --locked -p skep-tests --features media --test nodes calls::
+	cargo test --locked -p skep-tests --features media --test live calls::
 
 # `make test` runs these too; as root, with: apt-get install jami-daemon dhtnode dbus-daemon iproute2
-# (and python3-opendht, for the tests of OpenDHT beside its Python binding)
+# (and pulseaudio pulseaudio-utils, for those of calls, and python3-opendht, for the tests of OpenDHT beside its Python binding)
 live: build ## meet the real daemon, and put what works with it into README.md
 	@set -x; cargo test --locked -p skep-tests --test live -- --test-threads 2; status=$$?; \
 	cargo run --locked -p skep-tests --bin skep-tests -- features && exit $$status
