@@ -177,8 +177,17 @@ impl Overlay {
         for (device, account) in down.collect::<Vec<_>>() {
             follows.extend(self.link(device, account, LinkState::Down));
         }
+        let mut known = Vec::new();
         for (device, (account, state)) in linked {
-            follows.extend(self.link(*device, *account, *state));
+            match self.link(*device, *account, *state) {
+                Some(Follows::Event(Event::Known(devices))) => known.extend(devices),
+                other => follows.extend(other),
+            }
+        }
+        // All at once, so that it is chance who of them is dialled. If it were the first of the list, these
+        // would be the same with every device, and have channels with all.
+        if !known.is_empty() {
+            follows.push(Follows::Event(Event::Known(known)));
         }
         follows
     }
