@@ -338,4 +338,25 @@ mod tests {
         assert_eq!(told.devices, [device(3), device(7), device(30)]);
         assert_eq!(told.accounts.len(), 2);
     }
+    #[test]
+    fn whoever_starts_anew_among_many_links_asks_any_of_them_for_channels() {
+        let place = Place { conversation: ConversationId([9; 20]), device: device(0), account: account(0) };
+        let people: BTreeSet<AccountId> = (0..40).map(account).collect();
+        let linked: BTreeMap<_, _> = (1..40).map(|it| (device(it), (account(it), LinkState::Up))).collect();
+        let members =
+            Membership { active: true, audience: people.clone(), people, banned_devices: Vec::new() };
+        let mut asked = BTreeSet::new();
+        for seed in 0..60 {
+            let mut overlay = Overlay::new(place, seed, Vec::new());
+            for follows in overlay.overview(members.clone(), &linked) {
+                let Follows::Event(event) = follows else { panic!("{follows:?}") };
+                for action in overlay.handle(Moment::default(), UnixMillis(0), event) {
+                    let Action::RequestChannel { device, .. } = action else { panic!("{action:?}") };
+                    asked.insert(device);
+                }
+            }
+        }
+        // Not the first two of the list by everybody, which would be the centre of a star.
+        assert!(asked.len() > 30, "{}", asked.len());
+    }
 }
