@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use skep_protocol::drt::telling::Head;
-use skep_protocol::identity::{DeviceIdentity, VerifiedChain};
+use skep_protocol::identity::VerifiedChain;
 use skep_protocol::ids::{AccountId, CommitId, DeviceId};
 use skep_protocol::swarm::notice::Notice as SwarmNotice;
 use skep_sim::overlay::Item;
@@ -118,8 +118,6 @@ struct World {
     under_way: BTreeMap<(Time, u64), Due>,
     count: u64,
     started: usize,
-    /// Whose device every one is that is looked for.
-    finds: AccountId,
     course: Course,
 }
 
@@ -140,7 +138,7 @@ fn commit(item: Item) -> CommitId {
 }
 
 impl World {
-    fn new(scenario: &Scenario, ids: &[DeviceId], finds: AccountId) -> Self {
+    fn new(scenario: &Scenario, ids: &[DeviceId]) -> Self {
         let table = std::fs::read_to_string(scenario.folder.join("latency.csv")).unwrap();
         let row = |line: &str| line.split(',').map(|cell| cell.parse().unwrap()).collect();
         let place = |id: &DeviceId| Place { id: *id, is_up: false, router: None, fetching: BTreeSet::new() };
@@ -153,7 +151,6 @@ impl World {
             under_way: BTreeMap::new(),
             count: 0,
             started: 0,
-            finds,
             course: Course::default(),
         }
     }
@@ -249,7 +246,7 @@ impl World {
                 let audience: BTreeSet<AccountId> =
                     (0..self.places.len()).map(|place| self.account(place)).collect();
                 let mut people = audience.clone();
-                people.insert(self.finds);
+                people.insert(founder().identity.account_id());
                 let members = Membership { active: true, audience, people, banned_devices: Vec::new() };
                 let linked = known
                     .into_iter()
@@ -416,7 +413,6 @@ struct Root {
     place: usize,
     shared: Shared,
     pool: BlockingPool,
-    identity: Arc<DeviceIdentity>,
     folder: tempfile::TempDir,
 }
 
@@ -425,7 +421,7 @@ impl Actor for Root {
     const KIND: &'static str = "root";
 
     fn started(&mut self, scope: &mut Scope<'_, Self>) {
-        let (place, shared, identity) = (self.place, self.shared.clone(), Arc::clone(&self.identity));
+        let (place, shared, identity) = (self.place, self.shared.clone(), founder().identity);
         let chain = identity.chain().clone();
         let directory = scope.start_child(ChildSpec::new("directory"), move || Directory(chain.clone()));
         let told = shared.clone();
@@ -478,18 +474,15 @@ async fn pass(shared: &Shared, end: Time) {
 
 /// Plays what befell simulated devices.
 pub(super) async fn run(scenario: &Scenario, script: Script) -> Course {
-    let identity = founder().identity;
-    let world = World::new(scenario, &script.ids, identity.account_id());
-    let shared = Shared(Arc::new(Mutex::new(world)));
+    let shared = Shared(Arc::new(Mutex::new(World::new(scenario, &script.ids))));
     let pool = BlockingPool::new(1);
     let mut roots: Vec<RootHandle<Ready>> = Vec::new();
     for (place, seed) in script.seeds.iter().enumerate() {
-        let (shared, pool, identity) = (shared.clone(), pool.clone(), Arc::clone(&identity));
+        let (shared, pool) = (shared.clone(), pool.clone());
         let root = start_root(Environment::single_thread(NOW, *seed), move || Root {
             place,
             shared: shared.clone(),
             pool: pool.clone(),
-            identity: Arc::clone(&identity),
             folder: tempfile::tempdir().unwrap(),
         });
         root.port().ask(SOON, Ready).await.unwrap();
