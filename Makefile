@@ -4,7 +4,7 @@ SHELL := /bin/bash
 export PATH := $(HOME)/.cargo/bin:$(PATH)
 
 .DEFAULT_GOAL := build
-.PHONY: setup setup-media build demo demo-devices demo-group demo-jami test test-media live bench bench-devices bench-dht bench-file bench-group bench-parts bench-sim lint doc clean
+.PHONY: setup setup-media build demo demo-devices demo-group demo-jami test test-media live bench bench-devices bench-dht bench-file bench-group bench-parts bench-sim study lint doc clean
 
 setup: ## install what is missing
 	@.ci/setup
@@ -79,6 +79,9 @@ bench-parts: setup ## measure what a message and a byte cost: parsing, signing, 
 bench-sim: setup ## measure the simulator: groups of a thousand to a million; the results go to target/bench/sim.json
 	cargo build --locked --release -p skep-sim
 	target/release/skep-sim bench
+
+study: ## how overlays grow: a table and plots in target/studies/growth
+	python3 bench/studies/growth/run.py
 
 lint: setup ## check the format and refuse warnings
 	cargo fmt --all --check
