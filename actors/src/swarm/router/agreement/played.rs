@@ -472,6 +472,18 @@ async fn pass(shared: &Shared, end: Time) {
     settled().await;
 }
 
+/// Has the next thing happen that is due; false if there is none.
+fn next_happens(shared: &Shared) -> bool {
+    let mut world = shared.world();
+    let now = world.now;
+    if world.under_way.first_key_value().is_none_or(|((at, _), _)| *at > now) {
+        return false;
+    }
+    let (_, due) = world.under_way.pop_first().unwrap();
+    world.happen(due, shared);
+    true
+}
+
 /// Plays what befell simulated devices.
 pub(super) async fn run(scenario: &Scenario, script: Script) -> Course {
     let shared = Shared(Arc::new(Mutex::new(World::new(scenario, &script.ids))));
@@ -495,15 +507,7 @@ pub(super) async fn run(scenario: &Scenario, script: Script) -> Course {
     let end = Time::from_seconds(scenario.duration_s);
     while shared.world().now < end {
         pass(&shared, end).await;
-        loop {
-            let mut world = shared.world();
-            let now = world.now;
-            if world.under_way.first_key_value().is_none_or(|((at, _), _)| *at > now) {
-                break;
-            }
-            let (_, due) = world.under_way.pop_first().unwrap();
-            world.happen(due, &shared);
-            drop(world);
+        while next_happens(&shared) {
             settled().await;
         }
     }
