@@ -1,5 +1,7 @@
 //! What 20 ms of a room cost: a listener, a talker, and Opus itself.
 
+#![expect(clippy::expect_used, reason = "a bench without codecs cannot go on")]
+
 use std::hint::black_box;
 use std::sync::Arc;
 

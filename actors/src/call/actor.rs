@@ -6,12 +6,15 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use skep_protocol::call::{About, RingingCalls, about, answer_outside, call_of, gives_way};
+use skep_protocol::conference::ConferenceInfo;
 use skep_protocol::ids::{AccountId, DeviceId, DeviceShortId, LocalAccountId};
 use skep_protocol::sdp::{Description, MediaKind};
 use skep_protocol::sip::stream::SipMessage;
 use skep_protocol::time::Moment;
 
 use super::carrier::Counters;
+use super::conference::messages::{ConferenceId, people_of};
+use super::conference::{Conferences, Switch};
 use super::media::{SharedMedia, SoundChoice};
 use super::messages::{
     CallCommand, CallError, CallId, CallOver, CallStage, CallView, CallsMessage, CallsTold, MAX_CALLS,
@@ -37,6 +40,8 @@ pub struct CallsConfig {
     pub account: AccountId,
     /// This device.
     pub device: DeviceShortId,
+    /// The same, as it is named in conferences.
+    pub device_id: DeviceId,
     /// What the owner is called.
     pub name: String,
     /// Finds ways for sound.
@@ -59,30 +64,38 @@ pub struct CallsConfig {
 
 /// A call as the others see it.
 #[derive(Debug)]
-struct Entry {
-    port: Port<SessionMessage>,
-    peer: AccountId,
+pub(super) struct Entry {
+    pub(super) port: Port<SessionMessage>,
+    pub(super) peer: AccountId,
+    /// The device that has answered, or calls.
+    pub(super) device: Option<DeviceId>,
+    pub(super) switch: Arc<Switch>,
+    /// The conference here that it is in.
+    pub(super) conference: Option<ConferenceId>,
+    /// The conference at the other end, as its host tells it.
+    pub(super) told: Option<ConferenceInfo>,
     /// The dialog of one that was taken.
     dialog: Option<(DeviceId, String)>,
     sound: SoundChoice,
     counters: Arc<Counters>,
     stage: CallStage,
     muted: bool,
-    peer_muted: bool,
-    answered: Option<Moment>,
+    pub(super) peer_muted: bool,
+    pub(super) answered: Option<Moment>,
     /// Whether the owner was told of it.
     shown: bool,
     /// Whether the owner is told of it: not of one that comes to nothing because two called each other.
     quiet: bool,
     /// Whether it counts among those that ring here.
     rings: bool,
-    over: bool,
+    pub(super) over: bool,
 }
 
 /// See the module.
 pub struct CallsActor {
-    config: CallsConfig,
-    calls: BTreeMap<CallId, Entry>,
+    pub(super) config: CallsConfig,
+    pub(super) calls: BTreeMap<CallId, Entry>,
+    pub(super) conferences: Conferences,
     ringing: RingingCalls,
 }
 
@@ -96,11 +109,16 @@ impl CallsActor {
     /// No calls.
     #[must_use]
     pub fn new(config: CallsConfig) -> Self {
-        Self { config, calls: BTreeMap::new(), ringing: RingingCalls::default() }
+        Self {
+            config,
+            calls: BTreeMap::new(),
+            conferences: Conferences::default(),
+            ringing: RingingCalls::default(),
+        }
     }
 
     /// Tells the owner. An event that finds no room is lost, and counted by the mailbox.
-    fn emit(&self, event: Event, scope: &Scope<'_, Self>) {
+    pub(super) fn emit(&self, event: Event, scope: &Scope<'_, Self>) {
         let event = NodeEvent { account: self.config.local, time: scope.wall(), event };
         if let Err(error) = self.config.events.try_send(event) {
             tracing::warn!(%error, "an event was not delivered");
@@ -134,13 +152,18 @@ impl CallsActor {
         Ok(id)
     }
 
-    fn start(&mut self, peer: AccountId, begin: Begin, scope: &mut Scope<'_, Self>) -> CallId {
-        let id = loop {
+    /// A number that neither a call nor a conference has.
+    pub(super) fn new_id(&self, scope: &Scope<'_, Self>) -> CallId {
+        loop {
             let id = CallId(scope.environment().random_u64() % MAX_ID + 1);
-            if !self.calls.contains_key(&id) {
-                break id;
+            if !self.calls.contains_key(&id) && !self.conferences.has(ConferenceId(id.0)) {
+                return id;
             }
-        };
+        }
+    }
+
+    fn start(&mut self, peer: AccountId, begin: Begin, scope: &mut Scope<'_, Self>) -> CallId {
+        let id = self.new_id(scope);
         let (stage, dialog) = match &begin {
             Begin::Place(_) => (CallStage::Searching, None),
             Begin::Ring(line, request) => {
@@ -149,6 +172,8 @@ impl CallsActor {
             }
         };
         let counters = Arc::new(Counters::default());
+        let device = dialog.as_ref().map(|(device, _): &(DeviceId, String)| *device);
+        let switch = Arc::new(Switch::new(Arc::clone(&self.config.media)));
         let config = SessionConfig {
             id,
             own: self.config.account,
@@ -158,7 +183,7 @@ impl CallsActor {
             begin,
             counters: Arc::clone(&counters),
             paths: Arc::clone(&self.config.paths),
-            media: Arc::clone(&self.config.media),
+            media: Arc::clone(&switch) as SharedMedia,
             links: self.config.links.clone(),
             directory: self.config.directory.clone(),
             pool: self.config.pool.clone(),
@@ -172,6 +197,10 @@ impl CallsActor {
         let entry = Entry {
             port,
             peer,
+            device,
+            switch,
+            conference: None,
+            told: None,
             dialog,
             sound: SoundChoice::default(),
             counters,
@@ -188,7 +217,7 @@ impl CallsActor {
         id
     }
 
-    fn command(&mut self, id: CallId, command: CallCommand, reply: Reply<Result<(), CallError>>) {
+    pub(super) fn command(&mut self, id: CallId, command: CallCommand, reply: Reply<Result<(), CallError>>) {
         let Some(entry) = self.calls.get(&id).filter(|entry| !entry.over) else {
             return reply.send(Err(CallError::Unknown(id)));
         };
@@ -267,6 +296,12 @@ impl CallsActor {
                     self.tell(CallsTold::Record { peer, record }, scope);
                 }
             }
+            SessionTold::Won(device) => {
+                if let Some(entry) = self.calls.get_mut(&id) {
+                    entry.device = Some(device);
+                }
+            }
+            SessionTold::Said(said) => self.said_in(id, said, scope),
             SessionTold::Heard(LinkEvent::Sip { line, message, place }) => {
                 self.sip(line, message, place, scope);
             }
@@ -283,6 +318,7 @@ impl CallsActor {
         scope: &mut Scope<'_, Self>,
     ) {
         self.rings_no_more(id, true);
+        self.left_conference(id);
         let Some(entry) = self.calls.get_mut(&id) else { return };
         if std::mem::replace(&mut entry.over, true) || !entry.shown {
             return;
@@ -301,7 +337,7 @@ impl CallsActor {
         }
     }
 
-    fn show(&self, id: CallId, scope: &Scope<'_, Self>) {
+    pub(super) fn show(&self, id: CallId, scope: &Scope<'_, Self>) {
         if let Some(entry) = self.calls.get(&id).filter(|entry| entry.shown && !entry.over) {
             self.emit(Event::CallChanged { call: view(id, entry, scope.now()) }, scope);
         }
@@ -326,6 +362,8 @@ fn view(id: CallId, entry: &Entry, now: Moment) -> CallView {
         sent: entry.counters.sent.load(Ordering::Relaxed),
         received: entry.counters.received.load(Ordering::Relaxed),
         dropped: entry.counters.dropped.load(Ordering::Relaxed),
+        conference: entry.conference,
+        people: entry.told.as_ref().map(people_of).unwrap_or_default(),
     }
 }
 
@@ -338,6 +376,7 @@ impl Actor for CallsActor {
             CallsMessage::Place { peer, sound, reply } => reply.send(self.place(peer, sound, scope)),
             CallsMessage::Do { call, command, reply } => self.command(call, command, reply),
             CallsMessage::List(reply) => reply.send(self.list(scope)),
+            CallsMessage::Conference(request) => self.conference(request, scope),
             CallsMessage::Name(name) => self.config.name = name,
             CallsMessage::Sip { line, message, place } => self.sip(line, message, place, scope),
             CallsMessage::Session(id, told) => self.told(id, told, scope),
@@ -345,6 +384,7 @@ impl Actor for CallsActor {
     }
 
     fn child_failed(&mut self, name: &str, scope: &mut Scope<'_, Self>) {
+        self.conference_failed(name, scope);
         if let Ok(id) = name.parse() {
             let detail = Some("an error inside the node".to_owned());
             self.ended(id, CallOver::Failed, detail, Duration::ZERO, scope);

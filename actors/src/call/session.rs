@@ -27,6 +27,7 @@ use skep_protocol::time::Moment;
 
 use self::media::Running;
 use super::carrier::Counters;
+use super::conference::messages::Said;
 use super::media::{SharedMedia, SoundChoice};
 use super::messages::{CallCommand, CallError, CallId, CallOver, CallStage};
 use super::paths::{GatheredPaths, Paths};
@@ -76,6 +77,8 @@ pub(super) enum Begin {
 pub(super) enum SessionMessage {
     /// The owner wants something.
     Do(CallCommand, Reply<Result<(), CallError>>),
+    /// Say this to the other side.
+    Say(Said),
     /// Something of its dialog came over a channel that others have opened.
     Sip(Box<SipMessage>, Place),
     /// Something came over a channel that was opened for this leg.
@@ -107,6 +110,10 @@ pub enum SessionTold {
         /// What belongs into the conversation.
         record: Option<CallRecord>,
     },
+    /// This device has answered.
+    Won(DeviceId),
+    /// The other side said something that is not of this call alone.
+    Said(Said),
     /// Something that is not of it came over a channel of its own.
     Heard(LinkEvent),
 }
@@ -115,6 +122,7 @@ impl Message for SessionMessage {
     fn kind(&self) -> &'static str {
         match self {
             Self::Do(..) => "do",
+            Self::Say(_) => "say",
             Self::Sip(..) => "sip",
             Self::Heard(..) => "heard",
         }
@@ -430,6 +438,7 @@ impl Actor for CallSession {
     fn handle(&mut self, message: SessionMessage, scope: &mut Scope<'_, Self>) {
         match message {
             SessionMessage::Do(command, reply) => self.command(command, reply, scope),
+            SessionMessage::Say(said) => self.say(said, scope),
             SessionMessage::Sip(message, place) => self.hear(ONLY, &message, place, scope),
             SessionMessage::Heard(number, LinkEvent::Sip { line, message, place }) => {
                 let is_ours = match &mut self.dialog {

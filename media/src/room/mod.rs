@@ -238,17 +238,22 @@ impl Room {
         }
     }
 
-    /// Somebody comes. Without an outlet nothing is sent there. Whoever had the seat is gone.
+    /// Somebody comes. Without an outlet nothing is sent there. Whoever had the seat is gone; whether the seat may be
+    /// heard stays.
     ///
     /// # Errors
     /// [`RoomFull`].
     pub fn join(&mut self, speaker: Speaker, outlet: Option<Outlet>) -> Result<Inlet, RoomFull> {
+        let before = self.seats.get(&speaker).map(|seat| seat.inbox.audible.load(Ordering::Relaxed));
         self.leave(speaker);
         if self.seats.len() >= MAX_SEATS {
             return Err(RoomFull);
         }
-        let inbox =
-            Inbox { waiting: Mutex::default(), audible: AtomicBool::new(true), bell: Arc::clone(&self.bell) };
+        let inbox = Inbox {
+            waiting: Mutex::default(),
+            audible: AtomicBool::new(before.unwrap_or(true)),
+            bell: Arc::clone(&self.bell),
+        };
         let inbox = Arc::new(inbox);
         let seat = Seat {
             inbox: Arc::clone(&inbox),

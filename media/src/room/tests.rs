@@ -163,6 +163,9 @@ fn who_may_not_be_heard_is_not_from_the_next_frame_on() {
     party.room.set_audible(Speaker(0), false);
     party.pass(1, &both);
     assert_eq!((party.hears(2), party.hears(0), party.heard()), (200, 200, vec![1]));
+    party.people[0].0 = party.room.join(Speaker(0), None).unwrap();
+    party.pass(5, &both);
+    assert_eq!(party.heard(), [1], "nor is who takes the seat again");
     party.room.set_audible(Speaker(0), true);
     party.pass(5, &both);
     assert_eq!(party.hears(2), 1200);
