@@ -6,9 +6,11 @@
 //! ```
 //!
 //! There is no pipeline around them, and so no thread, no queue and no clock: whoever pushes into the first pad
-//! does the work, and has what comes of it at the second one when that returns. A pipeline with `appsrc` and
-//! `appsink` would have a thread of its own for each stream, and two wake-ups a frame; the bench `room` shows
-//! what both cost.
+//! does the work, and has what comes of it at the second one when that returns. Pipelines with `appsrc` and
+//! `appsink`, or an element of our own between N decoders and N encoders, have a thread for each stream and two
+//! wake-ups a frame, and buffers that wait between them; here a frame of 20 ms to decode takes 54 µs and one to
+//! encode 52 µs, all included (bench `room`, two cores of a virtual machine), which is little
+//! more than what the codec alone takes. So rooms are no elements: choosing and summing are plain functions between these two.
 
 use std::sync::{Arc, Mutex, PoisonError};
 

@@ -11,6 +11,9 @@
 //! payload is constant, and when nothing but silence comes for a while the room rests: it needs no clock until
 //! a packet with sound comes ([`Inlet::packet`] tells).
 //!
+//! Measured (bench `room`, one thread of a virtual machine, 20 ms): a listener 0.05 µs, a talker some 110 µs; three
+//! talkers before a thousand listeners 0.44 ms, which is 2 % of the time there is. What sends to them is not in it.
+//!
 //! Everything is bounded: seats, decoders, encoders, packets that wait. What is broken or does not come is
 //! silence of that one, and nothing else.
 
