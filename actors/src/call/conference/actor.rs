@@ -57,6 +57,8 @@ pub(super) struct ConferenceActor {
     room: MixerRoom,
     calls: BTreeMap<CallId, InIt>,
     host: Option<LocalSound>,
+    /// The owner's own sound is being started.
+    starting: bool,
     recording: Option<LocalSound>,
     /// A file is being opened.
     opening: bool,
@@ -80,6 +82,7 @@ impl ConferenceActor {
             room,
             calls: BTreeMap::new(),
             host: None,
+            starting: false,
             recording: None,
             opening: false,
             shown: None,
@@ -263,7 +266,7 @@ impl ConferenceActor {
     }
 
     fn attach(&mut self, attached: bool, reply: Done, scope: &mut Scope<'_, Self>) {
-        if attached && self.host.is_none() {
+        if attached && self.host.is_none() && !self.starting {
             return self.start_host(Some(reply), scope);
         }
         if !attached {
@@ -281,9 +284,13 @@ impl ConferenceActor {
     /// The owner's own sound.
     fn start_host(&mut self, reply: Option<Done>, scope: &mut Scope<'_, Self>) {
         let sound = self.config.sound.clone();
+        self.starting = true;
         self.start(sound, HOST, scope, move |conference, started, scope| {
+            conference.starting = false;
+            // Who has left meanwhile is not brought back; but who has asked to come is.
+            let wanted = reply.is_some() || conference.core.is_attached();
             let outcome = match started {
-                Ok(sound) if !conference.over => {
+                Ok(sound) if wanted && !conference.over => {
                     conference.host = Some(sound);
                     let (_, actions) = conference.core.attach(scope.now(), true);
                     conference.act(actions, scope);
