@@ -4,7 +4,7 @@ SHELL := /bin/bash
 export PATH := $(HOME)/.cargo/bin:$(PATH)
 
 .DEFAULT_GOAL := build
-.PHONY: setup setup-media build demo demo-devices demo-group demo-jami test test-media live bench bench-devices bench-dht bench-file bench-group bench-parts bench-sim lint doc clean
+.PHONY: setup setup-media build demo demo-devices demo-group demo-jami test test-media live bench bench-devices bench-dht bench-file bench-group bench-parts bench-sim study lint doc clean
 
 setup: ## install what is missing
 	@.ci/setup
@@ -41,9 +41,10 @@ test-media: setup-media ## run the tests of sound, with a program that has it
 	cargo build --locked -p skep --features media
 	cargo test --locked -p skep-media --features gstreamer
 	cargo test --locked -p skep-tests --features media --test nodes -- calls:: conferences::
+	cargo test --locked -p skep-tests --features media --test live calls::
 
 # `make test` runs these too; as root, with: apt-get install jami-daemon dhtnode dbus-daemon iproute2
-# (and python3-opendht, for the tests of OpenDHT beside its Python binding)
+# (and pulseaudio pulseaudio-utils, for those of calls, and python3-opendht, for the tests of OpenDHT beside its Python binding)
 live: build ## meet the real daemon, and put what works with it into README.md
 	@set -x; cargo test --locked -p skep-tests --test live -- --test-threads 2; status=$$?; \
 	cargo run --locked -p skep-tests --bin skep-tests -- features && exit $$status
@@ -78,6 +79,9 @@ bench-parts: setup ## measure what a message and a byte cost: parsing, signing, 
 bench-sim: setup ## measure the simulator: groups of a thousand to a million; the results go to target/bench/sim.json
 	cargo build --locked --release -p skep-sim
 	target/release/skep-sim bench
+
+study: ## how overlays grow: a table and plots in target/studies/growth
+	python3 bench/studies/growth/run.py
 
 lint: setup ## check the format and refuse warnings
 	cargo fmt --all --check

@@ -4,8 +4,9 @@
 //! for each share (an account), served in turn, so that an account with a thousand jobs delays
 //! another one's by one job. Jobs that take long (packs, whole histories, searches) are
 //! [`Lane::Bulk`] and never take the last places, so a message can be signed while a clone is
-//! validated. Neither do they together with those of [`Lane::Files`], whose disks may hang. A job must not wait for
-//! the network: a silent peer would hold its place.
+//! validated. Neither do they together with those of [`Lane::Files`], whose disks may hang. Those that start the
+//! sound of calls have places of their own ([`Lane::Sound`]). A job must not wait for the network: a silent peer
+//! would hold its place.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
@@ -17,9 +18,15 @@ use tokio::sync::oneshot;
 /// Jobs that may wait for each share and lane; a burst of sends is one job, so this is generous.
 pub const MAX_WAITING_PER_SHARE: usize = 1024;
 
+/// Sound jobs that run at once, beside all others: each takes milliseconds unless its sound server hangs.
+const SOUND_WORKERS: usize = 4;
+
 /// How long a job takes, so that the long ones leave room for the short ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Lane {
+    /// Pipelines of calls, while people wait for each other's voice. A sound server may hang, so these take places
+    /// of their own.
+    Sound,
     /// Milliseconds: sign and commit, read a page.
     Quick,
     /// Short, unless the disk is slow or hangs, as network disks do: files that the owner exchanges.
@@ -70,7 +77,9 @@ pub struct BlockingPool {
 #[derive(Default)]
 struct State {
     lanes: BTreeMap<Lane, Queues>,
+    /// Without those of sound.
     running: usize,
+    running_sound: usize,
     running_files: usize,
     running_bulk: usize,
     #[cfg(test)]
@@ -218,6 +227,12 @@ impl BlockingPool {
 
     /// Takes a job and a place for it, if there are both.
     fn take(&self, state: &mut State) -> Option<Taken> {
+        if state.running_sound < SOUND_WORKERS
+            && let Some((share, job)) = state.lanes.get_mut(&Lane::Sound).and_then(Queues::pop)
+        {
+            state.running_sound += 1;
+            return Some(Taken { share, lane: Lane::Sound, job });
+        }
         if state.running >= self.workers {
             return None;
         }
@@ -227,6 +242,7 @@ impl BlockingPool {
         let (is_room_for_files, is_room_for_bulk) =
             (is_room && files < self.bulk_workers, is_room && bulk < self.bulk_workers);
         let mut lanes = state.lanes.iter_mut().filter(|(lane, _)| match lane {
+            Lane::Sound => false,
             Lane::Quick => true,
             Lane::Files => is_room_for_files,
             Lane::Bulk => is_room_for_bulk,
@@ -244,7 +260,8 @@ impl BlockingPool {
         while let Some(Taken { share, lane, job }) = current {
             let left = job();
             let mut state = self.lock();
-            state.running -= 1;
+            state.running -= usize::from(lane != Lane::Sound);
+            state.running_sound -= usize::from(lane == Lane::Sound);
             state.running_files -= usize::from(lane == Lane::Files);
             state.running_bulk -= usize::from(lane == Lane::Bulk);
             let refused = left.and_then(|long| {
@@ -370,6 +387,28 @@ mod tests {
         for job in jobs {
             job.await.unwrap().unwrap();
         }
+    }
+
+    #[tokio::test]
+    async fn sound_starts_while_everything_else_waits_and_one_that_hangs_holds_up_neither() {
+        let pool = BlockingPool::new(2);
+        let (release, hangs) = std::sync::mpsc::sync_channel::<()>(0);
+        let hangs = Arc::new(Mutex::new(hangs));
+        let jobs = [Lane::Bulk, Lane::Quick, Lane::Sound].map(|lane| {
+            let (pool, hangs) = (pool.clone(), Arc::clone(&hangs));
+            tokio::spawn(
+                async move { pool.run(Share(0), lane, move || _ = hangs.lock().unwrap().recv()).await },
+            )
+        });
+        while pool.lock().running < 2 || pool.lock().running_sound < 1 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(pool.run(Share(0), Lane::Sound, || 7).await, Ok(7));
+        drop(release);
+        for job in jobs {
+            job.await.unwrap().unwrap();
+        }
+        assert_eq!(pool.run(Share(0), Lane::Quick, || 8).await, Ok(8));
     }
 
     #[tokio::test]

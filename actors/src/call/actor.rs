@@ -5,11 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use skep_protocol::call::{About, RingingCalls, about, answer_outside, call_of, gives_way};
+use skep_protocol::call::{
+    About, CallEnd, End, LegNumber, RingingCalls, about, answer_outside, call_of, gives_way, history,
+};
 use skep_protocol::conference::ConferenceInfo;
 use skep_protocol::ids::{AccountId, DeviceId, DeviceShortId, LocalAccountId};
 use skep_protocol::sdp::{Description, MediaKind};
 use skep_protocol::sip::stream::SipMessage;
+use skep_protocol::swarm::message::CallRecord;
 use skep_protocol::time::Moment;
 
 use super::carrier::Counters;
@@ -18,9 +21,10 @@ use super::conference::{Conferences, Switch};
 use super::media::{SharedMedia, SoundChoice};
 use super::messages::{
     CallCommand, CallError, CallId, CallOver, CallStage, CallView, CallsMessage, CallsTold, MAX_CALLS,
+    MAX_KEPT,
 };
 use super::paths::Paths;
-use super::session::{Begin, CallSession, SessionConfig, SessionMessage, SessionTold};
+use super::session::{Begin, CallSession, ONLY, SessionConfig, SessionMessage, SessionTold};
 use crate::blocking::{BlockingPool, Share};
 use crate::directory::messages::DirectoryMessage;
 use crate::event::{Event, NodeEvent};
@@ -30,6 +34,9 @@ use crate::supervision::{Actor, ChildSpec, OnLimit, Outlet, Port, Reply, Restart
 
 /// The greatest number of a call (`spec: calls 1`).
 const MAX_ID: u64 = 1 << 53;
+
+/// How long a call that meets one of ours may ring unseen: who gives way does so when ours arrives there.
+const GIVING_WAY: Duration = Duration::from_secs(5);
 
 /// What the calls of an account need to start.
 #[derive(Clone, Debug)]
@@ -74,8 +81,10 @@ pub(super) struct Entry {
     pub(super) conference: Option<ConferenceId>,
     /// The conference at the other end, as its host tells it.
     pub(super) told: Option<ConferenceInfo>,
-    /// The dialog of one that was taken.
-    dialog: Option<(DeviceId, String)>,
+    /// Whether they called.
+    incoming: bool,
+    /// Its dialogs: with which devices, and what names them there and in the call.
+    dialogs: Vec<(DeviceId, String, LegNumber)>,
     sound: SoundChoice,
     counters: Arc<Counters>,
     stage: CallStage,
@@ -84,11 +93,21 @@ pub(super) struct Entry {
     pub(super) answered: Option<Moment>,
     /// Whether the owner was told of it.
     shown: bool,
-    /// Whether the owner is told of it: not of one that comes to nothing because two called each other.
-    quiet: bool,
-    /// Whether it counts among those that ring here.
-    rings: bool,
+    /// The call of ours that it has met. The owner is not told of one that comes to nothing because of that.
+    quiet: Option<CallId>,
+    rings: Rings,
     pub(super) over: bool,
+}
+
+/// Whether a call counts among those that ring here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rings {
+    /// It is ours, or was answered.
+    No,
+    /// It does.
+    Yes,
+    /// It was given up, which its caller has not acknowledged.
+    GivenUp,
 }
 
 /// See the module.
@@ -140,7 +159,7 @@ impl CallsActor {
             return Err(CallError::Oneself);
         }
         self.config.media.check(&sound)?;
-        if self.calls.len() >= MAX_CALLS {
+        if self.present() >= MAX_CALLS {
             return Err(CallError::TooMany);
         }
         let id = self.start(peer, Begin::Place(sound.clone()), scope);
@@ -164,15 +183,15 @@ impl CallsActor {
 
     fn start(&mut self, peer: AccountId, begin: Begin, scope: &mut Scope<'_, Self>) -> CallId {
         let id = self.new_id(scope);
-        let (stage, dialog) = match &begin {
-            Begin::Place(_) => (CallStage::Searching, None),
+        let (stage, dialogs) = match &begin {
+            Begin::Place(_) => (CallStage::Searching, Vec::new()),
             Begin::Ring(line, request) => {
                 let name = call_of(request).unwrap_or_default().to_owned();
-                (CallStage::Incoming, Some((line.device, name)))
+                (CallStage::Incoming, vec![(line.device, name, ONLY)])
             }
         };
         let counters = Arc::new(Counters::default());
-        let device = dialog.as_ref().map(|(device, _): &(DeviceId, String)| *device);
+        let device = dialogs.first().map(|(device, _, _)| *device);
         let switch = Arc::new(Switch::new(Arc::clone(&self.config.media)));
         let config = SessionConfig {
             id,
@@ -201,7 +220,8 @@ impl CallsActor {
             switch,
             conference: None,
             told: None,
-            dialog,
+            incoming: stage == CallStage::Incoming,
+            dialogs,
             sound: SoundChoice::default(),
             counters,
             stage,
@@ -209,8 +229,8 @@ impl CallsActor {
             peer_muted: false,
             answered: None,
             shown: false,
-            quiet: false,
-            rings: false,
+            quiet: None,
+            rings: Rings::No,
             over: false,
         };
         self.calls.insert(id, entry);
@@ -229,12 +249,13 @@ impl CallsActor {
 
     fn sip(&mut self, line: SipLine, message: Box<SipMessage>, place: Place, scope: &mut Scope<'_, Self>) {
         let of = call_of(&message);
-        let known = self.calls.values().find(|entry| {
-            let name = entry.dialog.as_ref().map(|(device, call)| (*device, call.as_str()));
-            name.is_some() && name == of.map(|of| (line.device, of))
+        let known = self.calls.values().find_map(|entry| {
+            let mut dialogs = entry.dialogs.iter();
+            let found = dialogs.find(|(device, call, _)| *device == line.device && of == Some(call.as_str()));
+            found.map(|(_, _, leg)| (entry, *leg))
         });
-        if let Some(entry) = known {
-            if let Err(error) = entry.port.try_send(SessionMessage::Sip(message, place)) {
+        if let Some((entry, leg)) = known {
+            if let Err(error) = entry.port.try_send(SessionMessage::Sip(leg, message, place)) {
                 tracing::debug!(%error, "a call is too busy, or over");
             }
             return;
@@ -252,8 +273,14 @@ impl CallsActor {
         }
     }
 
+    /// How many calls there are that are not over.
+    fn present(&self) -> usize {
+        self.calls.values().filter(|entry| !entry.over).count()
+    }
+
     fn may_ring(&mut self, peer: AccountId) -> bool {
-        peer != self.config.account && self.calls.len() < MAX_CALLS && self.ringing.admit(peer)
+        let is_room = self.present() < MAX_CALLS && self.calls.len() < MAX_KEPT;
+        peer != self.config.account && is_room && self.ringing.admit(peer)
     }
 
     fn ring(&mut self, line: SipLine, request: Box<SipMessage>, scope: &mut Scope<'_, Self>) {
@@ -264,18 +291,29 @@ impl CallsActor {
         });
         let ours = self.calls.iter().find(|(_, entry)| {
             let rings = matches!(entry.stage, CallStage::Searching | CallStage::Ringing);
-            entry.peer == peer && entry.dialog.is_none() && rings && !entry.over
+            entry.peer == peer && !entry.incoming && rings && !entry.over
         });
         let crossed = ours.map(|(id, entry)| (*id, entry.sound.clone()));
         let id = self.start(peer, Begin::Ring(line, request), scope);
         let Some(entry) = self.calls.get_mut(&id) else { return };
-        entry.rings = true;
+        entry.rings = Rings::Yes;
         let Some((ours, sound)) = crossed else { return };
         if gives_way(self.config.account, peer, false, has_video) {
             self.command(id, CallCommand::Answer(sound), Reply::channel().0);
             self.command(ours, CallCommand::HangUp, Reply::channel().0);
         } else {
-            entry.quiet = true;
+            entry.quiet = Some(ours);
+            scope.after(GIVING_WAY, move |calls, scope| calls.speak_up(id, scope));
+        }
+    }
+
+    /// A call that has met one of ours did not give way: it rings as any other.
+    fn speak_up(&mut self, id: CallId, scope: &Scope<'_, Self>) {
+        if let Some(entry) = self.calls.get_mut(&id)
+            && entry.quiet.take().is_some()
+        {
+            entry.shown = true;
+            self.show(id, scope);
         }
     }
 
@@ -285,16 +323,22 @@ impl CallsActor {
                 let Some(entry) = self.calls.get_mut(&id) else { return };
                 (entry.stage, entry.muted, entry.peer_muted) = (stage, muted, peer_muted);
                 entry.answered = answered;
-                entry.shown |= !entry.quiet;
-                self.rings_no_more(id, stage != CallStage::Incoming);
+                entry.shown |= entry.quiet.is_none();
+                if stage != CallStage::Incoming {
+                    self.rings_no_more(id, true);
+                }
                 self.show(id, scope);
             }
             SessionTold::Ended { over, detail, duration, record } => {
-                self.ended(id, over, detail, duration, scope);
-                let peer = self.calls.get(&id).map(|entry| entry.peer);
-                if let (Some(peer), Some(record)) = (peer, record) {
-                    self.tell(CallsTold::Record { peer, record }, scope);
+                self.ended(id, over, detail, duration, record, scope);
+            }
+            SessionTold::Opened { leg, device, call, reader } => {
+                if let Some(entry) = self.calls.get_mut(&id) {
+                    entry.dialogs.push((device, call, leg));
                 }
+                // Not by the call: others may use the channel when it is over.
+                let heard = scope.port().outlet(CallsMessage::Heard);
+                scope.spawn_background(reader.read(heard), |_, (), _| ());
             }
             SessionTold::Won(device) => {
                 if let Some(entry) = self.calls.get_mut(&id) {
@@ -302,10 +346,13 @@ impl CallsActor {
                 }
             }
             SessionTold::Said(said) => self.said_in(id, said, scope),
-            SessionTold::Heard(LinkEvent::Sip { line, message, place }) => {
-                self.sip(line, message, place, scope);
-            }
-            SessionTold::Heard(other) => self.tell(CallsTold::Heard(other), scope),
+        }
+    }
+
+    fn heard(&mut self, event: LinkEvent, scope: &mut Scope<'_, Self>) {
+        match event {
+            LinkEvent::Sip { line, message, place } => self.sip(line, message, place, scope),
+            other => self.tell(CallsTold::Heard(other), scope),
         }
     }
 
@@ -315,26 +362,68 @@ impl CallsActor {
         over: CallOver,
         detail: Option<String>,
         duration: Duration,
+        record: Option<CallRecord>,
         scope: &mut Scope<'_, Self>,
     ) {
-        self.rings_no_more(id, true);
+        self.rings_no_more(id, false);
         self.left_conference(id);
         let Some(entry) = self.calls.get_mut(&id) else { return };
-        if std::mem::replace(&mut entry.over, true) || !entry.shown {
+        if std::mem::replace(&mut entry.over, true) {
             return;
         }
-        let (peer, incoming) = (entry.peer, entry.dialog.is_some());
-        let duration_ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-        self.emit(Event::CallEnded { call: id, peer, incoming, over, detail, duration_ms }, scope);
+        let (peer, incoming, shown) = (entry.peer, entry.incoming, entry.shown);
+        if let Some(record) = record {
+            self.tell(CallsTold::Record { peer, record }, scope);
+        }
+        if shown {
+            let duration_ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+            let event = Event::CallEnded { call: id, peer, incoming, over, detail, duration_ms };
+            // What is told of a call last waits for room, however much is told.
+            let event = NodeEvent { account: self.config.local, time: scope.wall(), event };
+            let events = self.config.events.clone();
+            scope.spawn(async move { events.send(event).await }, |_, told, _| {
+                if let Err(error) = told {
+                    tracing::warn!(%error, "the end of a call was not told");
+                }
+            });
+        }
+        let met: Vec<CallId> =
+            self.calls.iter().filter(|(_, entry)| entry.quiet == Some(id)).map(|(id, _)| *id).collect();
+        for id in met {
+            self.speak_up(id, scope);
+        }
     }
 
-    fn rings_no_more(&mut self, id: CallId, no_more: bool) {
-        if let Some(entry) = self.calls.get_mut(&id)
-            && no_more
-            && std::mem::take(&mut entry.rings)
-        {
+    /// A call does not ring here any more; `done` when nothing more is to come of it, or it was answered.
+    fn rings_no_more(&mut self, id: CallId, done: bool) {
+        let Some(entry) = self.calls.get_mut(&id) else { return };
+        if entry.rings == Rings::Yes {
+            entry.rings = Rings::GivenUp;
+            self.ringing.silent();
+        }
+        if done && entry.rings == Rings::GivenUp {
+            entry.rings = Rings::No;
             self.ringing.done(entry.peer);
         }
+    }
+
+    /// A call is no more. What it told last may still wait, so this goes behind it.
+    fn child_gone(name: &str, scope: &mut Scope<'_, Self>) {
+        let Ok(id) = name.parse() else { return };
+        let port = scope.port();
+        scope.spawn(async move { port.send(CallsMessage::Gone(id)).await }, |_, _, _| ());
+    }
+
+    fn gone(&mut self, id: CallId, scope: &mut Scope<'_, Self>) {
+        let Some(entry) = self.calls.get(&id) else { return };
+        if !entry.over {
+            let duration = entry.answered.map(|since| scope.now().since(since));
+            let record = (!entry.incoming).then(|| history(entry.peer, duration, CallEnd::Over(End::Gone)));
+            let detail = Some("an error inside the node".to_owned());
+            self.ended(id, CallOver::Failed, detail, duration.unwrap_or_default(), record, scope);
+        }
+        self.rings_no_more(id, true);
+        self.calls.remove(&id);
     }
 
     pub(super) fn show(&self, id: CallId, scope: &Scope<'_, Self>) {
@@ -354,7 +443,7 @@ fn view(id: CallId, entry: &Entry, now: Moment) -> CallView {
     CallView {
         id,
         peer: entry.peer,
-        incoming: entry.dialog.is_some(),
+        incoming: entry.incoming,
         stage: entry.stage,
         muted: entry.muted,
         peer_muted: entry.peer_muted,
@@ -379,26 +468,18 @@ impl Actor for CallsActor {
             CallsMessage::Conference(request) => self.conference(request, scope),
             CallsMessage::Name(name) => self.config.name = name,
             CallsMessage::Sip { line, message, place } => self.sip(line, message, place, scope),
+            CallsMessage::Heard(event) => self.heard(event, scope),
             CallsMessage::Session(id, told) => self.told(id, told, scope),
+            CallsMessage::Gone(id) => self.gone(id, scope),
         }
     }
 
     fn child_failed(&mut self, name: &str, scope: &mut Scope<'_, Self>) {
         self.conference_failed(name, scope);
-        if let Ok(id) = name.parse() {
-            let detail = Some("an error inside the node".to_owned());
-            self.ended(id, CallOver::Failed, detail, Duration::ZERO, scope);
-            self.calls.remove(&id);
-        }
+        Self::child_gone(name, scope);
     }
 
     fn child_stopped(&mut self, name: &str, scope: &mut Scope<'_, Self>) {
-        if let Ok(id) = name.parse() {
-            // What it told last may still wait behind this.
-            scope.after(Duration::ZERO, move |calls, _| {
-                calls.rings_no_more(id, true);
-                calls.calls.remove(&id);
-            });
-        }
+        Self::child_gone(name, scope);
     }
 }

@@ -53,6 +53,7 @@ impl Carrier {
         loop {
             tokio::select! {
                 _ = &mut self.stop => return CarrierEnd::Stopped,
+                () = &mut self.path.broken => return CarrierEnd::PathLost,
                 come = media.recv(&mut packet) => match come {
                     Ok(length) => self.take(packet.get(..length).unwrap_or_default()),
                     Err(_) => return CarrierEnd::PathLost,

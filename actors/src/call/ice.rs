@@ -17,7 +17,7 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use skep_protocol::link::ice_text::{CandidateKind, Credentials};
 use skep_protocol::sdp::{Candidate, Component};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 use webrtc_ice::agent::Agent;
 use webrtc_ice::agent::agent_config::AgentConfig;
@@ -26,6 +26,7 @@ use webrtc_ice::candidate::candidate_host::CandidateHostConfig;
 use webrtc_ice::candidate::{Candidate as AgentCandidate, CandidateType};
 use webrtc_ice::mdns::MulticastDnsMode;
 use webrtc_ice::network_type::NetworkType;
+use webrtc_ice::state::ConnectionState;
 use webrtc_util::Conn;
 
 use super::paths::{GatheredPaths, MediaPath, PathError, PathRole, Paths, RemotePaths};
@@ -43,6 +44,16 @@ const SILENT: Duration = Duration::from_secs(10);
 /// How long after that it is given up.
 const BROKEN: Duration = Duration::from_secs(15);
 
+/// The last two.
+#[derive(Clone, Copy, Debug)]
+struct Patience {
+    silent: Duration,
+    broken: Duration,
+}
+
+/// With people.
+const PATIENCE: Patience = Patience { silent: SILENT, broken: BROKEN };
+
 /// How long an agent may take to end its tasks.
 const CLOSING: Duration = Duration::from_secs(5);
 
@@ -56,20 +67,21 @@ pub struct IcePaths(pub GatherOptions);
 
 impl Paths for IcePaths {
     fn gather(&self, role: PathRole) -> BoxFuture<'static, Result<Box<dyn GatheredPaths>, PathError>> {
-        let options = self.0;
-        async move {
-            let credentials = Credentials::from_random(&rand::random());
-            let make = |component| OneAgent::gather(role, component, options, credentials.clone());
-            let gathered = futures::future::try_join(make(Component::Rtp), make(Component::Rtcp));
-            let (media, reports) =
-                timeout(GATHERING, gathered).await.map_err(|_| PathError::NoLocalAddress)??;
-            let address = media.candidates.first().map(|it| it.address).ok_or(PathError::NoLocalAddress)?;
-            let session: Box<dyn GatheredPaths> =
-                Box::new(Session { role, credentials, address, options, media, reports });
-            Ok(session)
-        }
-        .boxed()
+        gather(self.0, role, PATIENCE).boxed()
     }
+}
+
+async fn gather(
+    options: GatherOptions,
+    role: PathRole,
+    patience: Patience,
+) -> Result<Box<dyn GatheredPaths>, PathError> {
+    let credentials = Credentials::from_random(&rand::random());
+    let make = |component| OneAgent::gather(role, component, options, credentials.clone(), patience);
+    let gathered = futures::future::try_join(make(Component::Rtp), make(Component::Rtcp));
+    let (media, reports) = timeout(GATHERING, gathered).await.map_err(|_| PathError::NoLocalAddress)??;
+    let address = media.candidates.first().map(|it| it.address).ok_or(PathError::NoLocalAddress)?;
+    Ok(Box::new(Session { role, credentials, address, options, media, reports }))
 }
 
 #[derive(Debug)]
@@ -112,7 +124,15 @@ impl GatheredPaths for Session {
             );
             let (to_media, to_reports) =
                 timeout(CONNECTING, both).await.map_err(|_| PathError::Unreachable)??;
-            Ok(MediaPath { media: to_media, reports: to_reports, keep: Box::new((media, reports)) })
+            let (mut of_media, mut of_reports) = (media.failed.clone(), reports.failed.clone());
+            let broken = async move {
+                tokio::select! {
+                    _ = of_media.wait_for(|failed| *failed) => {}
+                    _ = of_reports.wait_for(|failed| *failed) => {}
+                }
+            };
+            let (broken, keep) = (broken.boxed(), Box::new((media, reports)));
+            Ok(MediaPath { media: to_media, reports: to_reports, broken, keep })
         }
         .boxed()
     }
@@ -128,6 +148,8 @@ fn is_usable(address: IpAddr, options: GatherOptions) -> bool {
 struct OneAgent {
     agent: Arc<Agent>,
     candidates: Vec<Candidate>,
+    /// Whether it has given up all ways.
+    failed: watch::Receiver<bool>,
 }
 
 impl std::fmt::Debug for OneAgent {
@@ -142,13 +164,14 @@ impl OneAgent {
         component: Component,
         options: GatherOptions,
         credentials: Credentials,
+        patience: Patience,
     ) -> Result<Self, PathError> {
         let config = AgentConfig {
             local_ufrag: credentials.ufrag,
             local_pwd: credentials.password,
             multicast_dns_mode: MulticastDnsMode::Disabled,
-            disconnected_timeout: Some(SILENT),
-            failed_timeout: Some(BROKEN),
+            disconnected_timeout: Some(patience.silent),
+            failed_timeout: Some(patience.broken),
             network_types: vec![NetworkType::Udp4, NetworkType::Udp6],
             candidate_types: vec![CandidateType::Host],
             is_controlling: role == PathRole::Offering,
@@ -157,7 +180,14 @@ impl OneAgent {
             ..AgentConfig::default()
         };
         let agent = Arc::new(Agent::new(config).await.map_err(broken)?);
-        let mut one = Self { agent, candidates: Vec::new() };
+        let (tell_failed, failed) = watch::channel(false);
+        let mut one = Self { agent, candidates: Vec::new(), failed };
+        one.agent.on_connection_state_change(Box::new(move |state| {
+            if matches!(state, ConnectionState::Failed | ConnectionState::Closed) {
+                tell_failed.send_replace(true);
+            }
+            Box::pin(async {})
+        }));
         let (done, mut gathered) = mpsc::channel(1);
         one.agent.on_candidate(Box::new(move |candidate| {
             if candidate.is_none() {
@@ -270,6 +300,19 @@ mod tests {
         two.reports.send(b"report").await.unwrap();
         let length = one.reports.recv(&mut buffer).await.unwrap();
         assert_eq!(&buffer[..length], b"report");
+    }
+
+    #[tokio::test]
+    async fn a_path_whose_other_end_is_gone_is_given_up_though_nothing_is_sent() {
+        let short = Duration::from_millis(300);
+        let patience = Patience { silent: short, broken: short };
+        let offering = gather(LOOPBACK.0, PathRole::Offering, patience).await.unwrap();
+        let answering = gather(LOOPBACK.0, PathRole::Answering, patience).await.unwrap();
+        let (theirs, ours) = (remote(&*answering), remote(&*offering));
+        let (one, two) = tokio::join!(offering.connect(theirs), answering.connect(ours));
+        let one = one.unwrap();
+        drop(two.unwrap());
+        timeout(Duration::from_secs(30), one.broken).await.unwrap();
     }
 
     #[tokio::test]

@@ -20,6 +20,10 @@ use crate::supervision::{AskError, Message, Policy, Reply, SendError};
 /// Most calls of an account at once, those that ring included: far more than anybody can follow.
 pub const MAX_CALLS: usize = 32;
 
+/// Most calls that are kept at once, those included that are over here and not yet for the other side. Nobody may ring
+/// beyond that.
+pub const MAX_KEPT: usize = 4 * MAX_CALLS;
+
 /// Names a call on this node: a number from 1 to 2^53, as daemons have it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
@@ -97,8 +101,10 @@ pub enum CallOver {
     PeerCancelled,
     /// Who was called declined, or we did.
     Declined,
-    /// Who was called is busy, or did not answer in time; or we did not.
+    /// Who was called is busy, or did not answer in time.
     Busy,
+    /// It rang here, and nobody answered in time.
+    Missed,
     /// No device of theirs could be reached.
     NoDevice,
     /// The link to them is gone.
@@ -241,8 +247,12 @@ pub enum CallsMessage {
         /// The place it takes.
         place: Place,
     },
+    /// Something came over a channel that a call has opened; to the actor by itself.
+    Heard(LinkEvent),
     /// From a call; to the actor by its children.
     Session(CallId, SessionTold),
+    /// A call is no more; to the actor by itself, behind all that the call has told.
+    Gone(CallId),
 }
 
 /// What the calls tell their account.
@@ -268,7 +278,9 @@ impl Message for CallsMessage {
             Self::Conference(_) => "conference",
             Self::Name(_) => "name",
             Self::Sip { .. } => "sip",
+            Self::Heard(_) => "heard",
             Self::Session(..) => "session",
+            Self::Gone(_) => "gone",
         }
     }
 

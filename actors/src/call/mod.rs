@@ -21,6 +21,8 @@ pub mod paths;
 mod session;
 #[cfg(feature = "media")]
 mod sound;
+#[cfg(test)]
+mod tests;
 
 pub use actor::{CallsActor, CallsConfig};
 pub use ice::IcePaths;

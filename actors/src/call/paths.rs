@@ -72,6 +72,8 @@ pub struct MediaPath {
     pub media: Arc<dyn Conn + Send + Sync>,
     /// For reports.
     pub reports: Arc<dyn Conn + Send + Sync>,
+    /// Comes when one of them is given up, though nothing is sent.
+    pub broken: BoxFuture<'static, ()>,
     /// What keeps them open.
     pub keep: Box<dyn Send>,
 }

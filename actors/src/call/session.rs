@@ -16,8 +16,8 @@ use std::time::Duration;
 use futures::FutureExt as _;
 use futures::future::LocalBoxFuture;
 use skep_protocol::call::{
-    Action, CallEnd, Change, Connection, Dialled, End, Ends, Leg, LegNumber, OutgoingCall, Refusal, Stream,
-    Streams, Takes, history,
+    Action, CallEnd, Change, Connection, Dialled, End, Ends, Leg, LegNumber, OutgoingCall, Refusal, Renewals,
+    Stream, Streams, Takes, history,
 };
 use skep_protocol::ids::{AccountId, DeviceId, DeviceShortId};
 use skep_protocol::sdp::{Carrier as How, Description, MediaKind, SrtpKey};
@@ -34,11 +34,12 @@ use super::paths::{GatheredPaths, Paths};
 use crate::blocking::{BlockingPool, Share};
 use crate::directory::messages::DirectoryMessage;
 use crate::peer::dialect::SOMEWHERE;
-use crate::peer::messages::{LinkEvent, LinksMessage, Place, SipLine};
+use crate::peer::line::LineReader;
+use crate::peer::messages::{LinksMessage, Place, SipLine};
 use crate::supervision::{Actor, Message, Outlet, Policy, Port, Reply, Scope};
 
 /// The one leg of a call that was taken.
-const ONLY: LegNumber = LegNumber(0);
+pub(super) const ONLY: LegNumber = LegNumber(0);
 
 /// How long devices may take to write the last words of a call when the node ends.
 const LAST_WORDS: Duration = Duration::from_secs(2);
@@ -79,10 +80,8 @@ pub(super) enum SessionMessage {
     Do(CallCommand, Reply<Result<(), CallError>>),
     /// Say this to the other side.
     Say(Said),
-    /// Something of its dialog came over a channel that others have opened.
-    Sip(Box<SipMessage>, Place),
-    /// Something came over a channel that was opened for this leg.
-    Heard(LegNumber, LinkEvent),
+    /// Something of the dialog of this leg came.
+    Sip(LegNumber, Box<SipMessage>, Place),
 }
 
 /// What a call tells.
@@ -114,8 +113,17 @@ pub enum SessionTold {
     Won(DeviceId),
     /// The other side said something that is not of this call alone.
     Said(Said),
-    /// Something that is not of it came over a channel of its own.
-    Heard(LinkEvent),
+    /// It has opened a channel, for a dialog of this name. What comes over it may be of other calls, too.
+    Opened {
+        /// Its own name of the dialog.
+        leg: LegNumber,
+        /// The device at the other end.
+        device: DeviceId,
+        /// Names the dialog.
+        call: String,
+        /// What is to be read.
+        reader: LineReader,
+    },
 }
 
 impl Message for SessionMessage {
@@ -124,7 +132,6 @@ impl Message for SessionMessage {
             Self::Do(..) => "do",
             Self::Say(_) => "say",
             Self::Sip(..) => "sip",
-            Self::Heard(..) => "heard",
         }
     }
 
@@ -165,6 +172,16 @@ pub(super) struct CallSession {
     key: Option<SrtpKey>,
     /// A session of ours whose other side is not known yet.
     gathered: Option<Box<dyn GatheredPaths>>,
+    /// Number of the last session that was to be opened, and whether it is still being opened. What comes of others
+    /// is too late.
+    gather: u64,
+    gathering: bool,
+    /// How many new sessions the other side may still have.
+    renewals: Option<Renewals>,
+    /// The way broke while a new one is looked for.
+    path_lost: bool,
+    /// What our streams are now is to be offered when the offer before is answered.
+    offer_later: bool,
     offered: Option<Offered>,
     /// How sound is carried since the last agreement.
     how: Option<How>,
@@ -204,6 +221,11 @@ impl CallSession {
             began: 0,
             key: None,
             gathered: None,
+            gather: 0,
+            gathering: false,
+            renewals: None,
+            path_lost: false,
+            offer_later: false,
             offered: None,
             how: None,
             running: None,
@@ -238,10 +260,20 @@ impl CallSession {
         }
     }
 
-    /// It is over: said once, whatever else happens.
-    fn finish(&mut self, end: CallEnd, now: Moment) {
+    /// It is over: said once, whatever else happens. However much is told, this waits until it is heard.
+    fn finish(&mut self, end: CallEnd, scope: &mut Scope<'_, Self>) {
+        let Some(last) = self.last_words(end, scope.now()) else { return };
+        let told = self.config.told.clone();
+        scope.spawn(async move { told.send(last).await }, |call, heard, _| {
+            if let Err(error) = heard {
+                tracing::debug!(call = %call.config.id, %error, "the end of a call was not heard");
+            }
+        });
+    }
+
+    fn last_words(&mut self, end: CallEnd, now: Moment) -> Option<SessionTold> {
         if std::mem::replace(&mut self.ended, true) {
-            return;
+            return None;
         }
         self.running = None;
         self.gathered = None;
@@ -249,14 +281,16 @@ impl CallSession {
         let placed = matches!(self.config.begin, Begin::Place(_));
         let (over, detail) = match self.failure.take() {
             Some((over, detail)) => (over, Some(detail)),
+            // It rang here, and nobody answered.
+            None if !placed && end == CallEnd::Over(End::NoAnswer) => (CallOver::Missed, None),
             None => over_of(end),
         };
         let record = placed.then(|| history(self.config.peer, duration, end));
         let duration = duration.unwrap_or_default();
-        self.tell(SessionTold::Ended { over, detail, duration, record });
         if let Some(Offered { reply: Some(reply), .. }) = self.offered.take() {
             reply.send(Err(CallError::Unknown(self.config.id)));
         }
+        Some(SessionTold::Ended { over, detail, duration, record })
     }
 
     /// Ends it because something failed here.
@@ -265,7 +299,7 @@ impl CallSession {
         self.failure.get_or_insert_with(|| (over, why.to_owned()));
         self.hang_up(scope);
         if self.dialog.is_none() {
-            self.finish(CallEnd::Over(End::HungUp), scope.now());
+            self.finish(CallEnd::Over(End::HungUp), scope);
             scope.stop();
         }
     }
@@ -308,7 +342,7 @@ impl CallSession {
             }
             CallCommand::Decline => return reply.send(Err(CallError::WrongStage(self.stage))),
             CallCommand::HangUp if self.dialog.is_none() => {
-                self.finish(CallEnd::Over(End::Cancelled), scope.now());
+                self.finish(CallEnd::Over(End::Cancelled), scope);
                 scope.stop();
             }
             CallCommand::HangUp => self.hang_up(scope),
@@ -340,6 +374,8 @@ impl CallSession {
             // Before it is answered there is nobody to be told; they are when it is.
             Takes::Tell(_) if self.answered.is_none() => Ok(()),
             Takes::Tell(control) => self.speak(scope, |leg| leg.control(now, control)),
+            // What they offer is about to be answered, and the answer says how we are now, over a new way.
+            Takes::Offer { .. } if self.offered.is_some() => Ok(()),
             Takes::Offer { new_ice: false } => self.offer_again(scope),
             Takes::Offer { new_ice: true } => {
                 self.gather_and_offer(scope);
@@ -353,17 +389,21 @@ impl CallSession {
 
     /// Lets sound and stage follow the streams.
     fn streams_changed(&mut self) {
-        let muted = self.streams.all().first().is_none_or(|stream| stream.muted);
-        if let Some(running) = &self.running {
-            running.set(muted, self.streams.is_held());
-        }
         match (self.stage, self.streams.is_held()) {
             (CallStage::Active, true) => self.stage = CallStage::Held,
-            // The sound comes back with the new path.
             (CallStage::Held, false) => self.stage = CallStage::Connecting,
             _ => {}
         }
+        // Of a call that goes on the sound comes back with the new path, not over the old one.
+        self.set_running(self.streams.is_held() || self.stage == CallStage::Connecting);
         self.tell_change();
+    }
+
+    fn set_running(&self, held: bool) {
+        let muted = self.streams.all().first().is_none_or(|stream| stream.muted);
+        if let Some(running) = &self.running {
+            running.set(muted, held);
+        }
     }
 
     /// Takes a message. The next one is read when what this one had us say is on its way.
@@ -439,19 +479,7 @@ impl Actor for CallSession {
         match message {
             SessionMessage::Do(command, reply) => self.command(command, reply, scope),
             SessionMessage::Say(said) => self.say(said, scope),
-            SessionMessage::Sip(message, place) => self.hear(ONLY, &message, place, scope),
-            SessionMessage::Heard(number, LinkEvent::Sip { line, message, place }) => {
-                let is_ours = match &mut self.dialog {
-                    Some(Dialog::Placed(call)) => call.is_for(number, &message),
-                    _ => false,
-                };
-                if is_ours {
-                    self.hear(number, &message, place, scope);
-                } else {
-                    self.tell(SessionTold::Heard(LinkEvent::Sip { line, message, place }));
-                }
-            }
-            SessionMessage::Heard(_, other) => self.tell(SessionTold::Heard(other)),
+            SessionMessage::Sip(number, message, place) => self.hear(number, &message, place, scope),
         }
         self.arm(scope);
     }
@@ -499,8 +527,12 @@ impl Actor for CallSession {
             }
             None => {}
         }
-        self.finish(CallEnd::Over(End::HungUp), now);
+        let (told, last) = (self.config.told.clone(), self.last_words(CallEnd::Over(End::HungUp), now));
         let speak = async move {
+            if let Some(last) = last {
+                // Nobody hears it when all of the node ends.
+                let _ = told.send(last).await;
+            }
             for (line, bytes) in words {
                 let _ = line.send(bytes).await;
             }

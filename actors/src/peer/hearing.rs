@@ -7,7 +7,7 @@ use tokio::sync::Semaphore;
 
 use super::channel::ChannelReceiver;
 use super::dialect::{Dialect, Incoming};
-use super::line::SipLine;
+use super::line::ReadLine;
 use super::messages::{LinkEvent, Notice, Place};
 use crate::supervision::Outlet;
 
@@ -19,10 +19,11 @@ pub(super) const NOTICE_PLACES: usize = 2;
 pub(super) const OFFER_PLACES: usize = 64;
 
 /// Reads a message channel to its end and tells what it says, a few notices at a time. What wants an
-/// answer gets it through `line`; what is about calls is told with the line, to be answered by others.
+/// answer gets it through `line`, while somebody holds that; what is about calls is told with the line, to be answered by
+/// others.
 pub(super) async fn read_notices(
     receiver: &mut ChannelReceiver,
-    line: &SipLine,
+    line: &ReadLine,
     dialect: Dialect,
     events: &Outlet<LinkEvent>,
     places: &Arc<Semaphore>,
@@ -40,8 +41,9 @@ pub(super) async fn read_notices(
                     return;
                 }
             };
+            let Some(answering) = line.answering() else { return };
             if let Some(answer) = answer
-                && line.send(answer.into()).await.is_err()
+                && answering.send(answer.into()).await.is_err()
             {
                 return;
             }
@@ -53,7 +55,7 @@ pub(super) async fn read_notices(
             let Ok(place) = Arc::clone(places).acquire_owned().await.map(Place) else { return };
             let event = match heard {
                 Heard::Notice(notice) => LinkEvent::Notice { device, account, notice, place },
-                Heard::Call(message) => LinkEvent::Sip { line: line.clone(), message, place },
+                Heard::Call(message) => LinkEvent::Sip { line: answering, message, place },
             };
             if events.send(event).await.is_err() {
                 return;
@@ -77,6 +79,7 @@ mod tests {
 
     use super::super::channel::ChannelSender;
     use super::super::connection::Remote;
+    use super::super::line::SipLine;
     use super::*;
 
     #[tokio::test]
@@ -96,7 +99,8 @@ mod tests {
         let mut receiver = ChannelReceiver { inbound, end: Arc::default() };
         let (outbound, bulk) = (mpsc::channel(1).0, mpsc::channel(1).0);
         let sender = Arc::new(ChannelSender { number: 1, outbound, bulk, open });
-        let (line, _reading) = SipLine::new(remote, &sender);
+        let (held, _reading) = SipLine::new(remote, &sender);
+        let line = held.read();
         let mut read = Box::pin(read_notices(&mut receiver, &line, Dialect::Packed, &events, &places));
         let mut told = 0;
         loop {

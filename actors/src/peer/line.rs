@@ -5,7 +5,7 @@
 //!                             └► all else: calls         LinkEvent::Sip, with the line to answer over
 //! ```
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
 use skep_protocol::ids::{AccountId, DeviceId};
@@ -42,7 +42,14 @@ impl SipLine {
         let Channel { device, account, sender, receiver, .. } = channel;
         let (remote, sender) = (Remote { device, account }, Arc::new(sender));
         let (line, reading) = Self::new(remote, &sender);
-        (line.clone(), LineReader { receiver, line, reading })
+        let reader = LineReader { receiver, line: line.read(), reading };
+        (line, reader)
+    }
+
+    /// The line for whoever reads it.
+    pub(super) fn read(&self) -> ReadLine {
+        let Self { device, account, sender, ended } = self;
+        ReadLine { device: *device, account: *account, sender: Arc::downgrade(sender), ended: ended.clone() }
     }
 
     /// Writes one message.
@@ -59,11 +66,28 @@ impl SipLine {
     }
 }
 
-/// Reads a channel that we have opened.
+/// A line as whoever reads it knows it: it does not keep the channel open.
+#[derive(Clone, Debug)]
+pub(super) struct ReadLine {
+    pub(super) device: DeviceId,
+    pub(super) account: AccountId,
+    sender: Weak<ChannelSender>,
+    ended: watch::Receiver<()>,
+}
+
+impl ReadLine {
+    /// The line to answer over, while anybody holds it.
+    pub(super) fn answering(&self) -> Option<SipLine> {
+        let Self { device, account, sender, ended } = self;
+        Some(SipLine { device: *device, account: *account, sender: sender.upgrade()?, ended: ended.clone() })
+    }
+}
+
+/// Reads a channel that we have opened, as long as anybody holds its line: a call, or several.
 #[derive(Debug)]
-pub(crate) struct LineReader {
+pub struct LineReader {
     receiver: ChannelReceiver,
-    line: SipLine,
+    line: ReadLine,
     reading: watch::Sender<()>,
 }
 

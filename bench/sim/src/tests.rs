@@ -150,23 +150,23 @@ fn sleeping_mobiles_are_woken_by_what_is_written_and_get_it() {
 #[test]
 fn those_who_keep_everything_to_themselves_do_harm_and_next_to_their_victim_more() {
     let mut attacked = scenario("nodes = 60\n[workload]\nsenders = { kind = \"one\", node = 5 }");
-    let mut with = |how| {
-        attacked.attack = Some(Attack { how, nodes: 40, at_s: 0.0 });
+    let mut with = |how, nodes| {
+        attacked.attack = Some(Attack { how, nodes, at_s: 0.0 });
         outcome(&attacked, 1)
     };
-    let censors = with(AttackKind::Censor);
+    let censors = with(AttackKind::Censor, 40);
     assert!(number(&censors, "hostile_neighbours_share") > 0.1);
-    let eclipse = with(AttackKind::Eclipse { victim: 0, ground_bits: 24 });
+    let eclipse = with(AttackKind::Eclipse { victim: 0, ground_bits: 24 }, 40);
     let (victim, all) =
         (number(&eclipse, "victim_hostile_neighbours_share"), number(&eclipse, "hostile_neighbours_share"));
     assert!(victim > all, "{victim} {all}");
     // Links enough go round those who only pass nothing on; who surrounds others keeps it from them.
     assert_eq!(number(&censors, "delivery_ratio"), 1.0);
-    let surrounded = with(AttackKind::EclipseAll);
+    let surrounded = with(AttackKind::EclipseAll, 60);
     assert!(number(&surrounded, "eclipsed_share") > 0.1 && number(&surrounded, "delivery_ratio") < 0.95);
     let late = number(&censors, "latency_mean_ms");
     assert!(number(&surrounded, "latency_mean_ms") > 1.3 * late);
-    let slow = with(AttackKind::Slow { delay_ms: 1000.0 });
+    let slow = with(AttackKind::Slow { delay_ms: 1000.0 }, 40);
     assert_eq!(number(&slow, "delivery_ratio"), 1.0);
 }
 

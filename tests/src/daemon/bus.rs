@@ -18,6 +18,10 @@ const NAME: &str = "cx.ring.Ring";
 const PATH: &str = "/cx/ring/Ring/ConfigurationManager";
 const INTERFACE: &str = "cx.ring.Ring.ConfigurationManager";
 
+/// What makes calls.
+const CALLS_PATH: &str = "/cx/ring/Ring/CallManager";
+const CALLS: &str = "cx.ring.Ring.CallManager";
+
 /// What tells who is there.
 const PRESENCE_PATH: &str = "/cx/ring/Ring/PresenceManager";
 const PRESENCE: &str = "cx.ring.Ring.PresenceManager";
@@ -87,6 +91,15 @@ impl Bus {
         R: DeserializeOwned + zbus::zvariant::Type,
     {
         self.call_at(PATH, INTERFACE, method, body).await
+    }
+
+    /// Calls a method of the call manager.
+    pub(super) async fn call_calls<B, R>(&self, method: &str, body: &B) -> Result<R>
+    where
+        B: Serialize + DynamicType,
+        R: DeserializeOwned + zbus::zvariant::Type,
+    {
+        self.call_at(CALLS_PATH, CALLS, method, body).await
     }
 
     /// Calls a method of the presence manager.

@@ -18,6 +18,7 @@
 mod account;
 mod binding;
 mod bus;
+mod call;
 mod console;
 mod device;
 mod dhtnode;
@@ -25,6 +26,7 @@ mod file;
 mod group;
 mod process;
 mod signal;
+mod sound;
 mod standstill;
 
 use std::path::Path;
@@ -37,6 +39,7 @@ pub use file::OfferedFile;
 pub use group::Roles;
 pub use process::{Bootstrap, Daemon};
 pub use signal::{JOINED, Signal};
+pub use sound::{DAEMON_RATE, DAEMON_TONE, Listening, no_sound};
 
 use crate::harness::{find_program, no_namespaces, run_to_end};
 

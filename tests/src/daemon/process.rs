@@ -5,6 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use super::bus::{self, Bus};
+use super::sound::{self, Listening, SoundServer};
 use super::{DAEMON, Signal};
 use crate::harness::{DHT_PORT, EventLog, Failure, Place, Process, Result, show_log_of_failure, until};
 
@@ -47,6 +48,7 @@ pub struct Daemon {
     pub(super) bus: Bus,
     process: Process,
     _bus_process: Process,
+    _sound: Option<SoundServer>,
     /// Whether it was started anew because it stood still.
     pub(super) stood_still: bool,
 }
@@ -57,6 +59,29 @@ impl Daemon {
     /// # Errors
     /// [`Failure`] when it cannot be started or does not appear on its bus.
     pub async fn start(place: Place, bootstrap: &Bootstrap, name: &str, folder: &Path) -> Result<Self> {
+        Self::begin(place, bootstrap, name, folder, false).await
+    }
+
+    /// The same, with a microphone and a loudspeaker. See [`super::no_sound`] for where there can be none.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub async fn start_with_sound(
+        place: Place,
+        bootstrap: &Bootstrap,
+        name: &str,
+        folder: &Path,
+    ) -> Result<Self> {
+        Self::begin(place, bootstrap, name, folder, true).await
+    }
+
+    async fn begin(
+        place: Place,
+        bootstrap: &Bootstrap,
+        name: &str,
+        folder: &Path,
+        with_sound: bool,
+    ) -> Result<Self> {
         let folder = folder.join(name);
         fs::create_dir_all(&folder).map_err(Failure::file(&folder))?;
         let (socket, configuration) = (socket(&folder), folder.join("bus.conf"));
@@ -67,6 +92,7 @@ impl Daemon {
         // The socket is there a moment before it is listened on.
         let listens = async || Ok(UnixStream::connect(&socket).ok());
         until(name, format!("its bus at {}", socket.display()), listens).await?;
+        let sound = if with_sound { Some(SoundServer::start(name, &place, &folder).await?) } else { None };
         let process = launch(name, &place, &folder)?;
         let bus = Bus::connect(name, &socket).await?;
         let (name, bootstrap) = (name.to_owned(), bootstrap.address.clone());
@@ -78,6 +104,7 @@ impl Daemon {
             bus,
             process,
             _bus_process: bus_process,
+            _sound: sound,
             stood_still: false,
         })
     }
@@ -98,6 +125,14 @@ impl Daemon {
     #[must_use]
     pub const fn events(&self) -> &EventLog<Signal> {
         self.bus.events()
+    }
+
+    /// Begins to record what comes out of its loudspeaker.
+    ///
+    /// # Errors
+    /// [`Failure::File`] when that cannot be.
+    pub fn listen(&self) -> Result<Listening> {
+        Listening::start(&self.name, &self.place, &self.folder)
     }
 
     /// The memory its process uses now, in bytes.
@@ -190,7 +225,7 @@ fn socket(folder: &Path) -> PathBuf {
 }
 
 /// The environment of a daemon and its bus.
-fn variables(folder: &Path) -> Vec<(&'static str, String)> {
+pub(super) fn variables(folder: &Path) -> Vec<(&'static str, String)> {
     let below = |path: &str| folder.join(path).display().to_string();
     vec![
         ("HOME", below("home")),
@@ -199,8 +234,10 @@ fn variables(folder: &Path) -> Vec<(&'static str, String)> {
         ("XDG_CACHE_HOME", below("home/.cache")),
         ("XDG_RUNTIME_DIR", below("")),
         ("DBUS_SESSION_BUS_ADDRESS", format!("unix:path={}", socket(folder).display())),
-        // There is none; without this it would start one.
-        ("PULSE_SERVER", format!("unix:{}", below("no-sound"))),
+        // Where none is, this keeps it from starting one.
+        ("PULSE_SERVER", format!("unix:{}", sound::socket(folder).display())),
+        ("PULSE_COOKIE", below("sound-cookie")),
+        ("PULSE_LATENCY_MSEC", "20".to_owned()),
         ("LC_ALL", "C.UTF-8".to_owned()),
     ]
 }

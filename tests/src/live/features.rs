@@ -50,6 +50,14 @@ pub enum Feature {
     ProfileTold,
     /// A device that is linked gets the owner's name and picture.
     OwnProfile,
+    /// A call is answered, heard on both sides and ended.
+    Call,
+    /// A call is held by either side, and goes on.
+    CallHold,
+    /// Either side mutes itself.
+    CallMute,
+    /// A call is refused, or given up.
+    CallRefused,
     /// A text in a conversation of two.
     Text,
     /// A text of any script, of many lines, of a few thousand bytes.
@@ -104,7 +112,7 @@ pub enum Feature {
 
 impl Feature {
     /// All of them.
-    pub const ALL: [Self; 38] = [
+    pub const ALL: [Self; 42] = [
         Self::Archive,
         Self::ProtectedArchive,
         Self::Pin,
@@ -118,6 +126,10 @@ impl Feature {
         Self::Profile,
         Self::ProfileTold,
         Self::OwnProfile,
+        Self::Call,
+        Self::CallHold,
+        Self::CallMute,
+        Self::CallRefused,
         Self::Text,
         Self::Unicode,
         Self::Reply,
@@ -160,6 +172,10 @@ impl Feature {
             Self::Profile => "profile in a contact request",
             Self::ProfileTold => "name and picture of a contact, and other ones later",
             Self::OwnProfile => "name and picture on a new device of the owner",
+            Self::Call => "call: answered, heard on both sides, hung up",
+            Self::CallHold => "call on hold, and on",
+            Self::CallMute => "muted in a call",
+            Self::CallRefused => "call refused, and given up",
             Self::Text => "text",
             Self::Unicode => "long text, many lines, any script",
             Self::Reply => "reply",

@@ -70,6 +70,14 @@ impl Lab {
         Daemon::start(self.network.place(name)?, &self.bootstrap, name, &self.folder).await
     }
 
+    /// The same with a microphone and a loudspeaker.
+    ///
+    /// # Errors
+    /// As [`Daemon::start`].
+    pub async fn daemon_with_sound(&mut self, name: &str) -> Result<Daemon> {
+        Daemon::start_with_sound(self.network.place(name)?, &self.bootstrap, name, &self.folder).await
+    }
+
     /// A place for something else.
     ///
     /// # Errors

@@ -7,6 +7,7 @@
 
 mod accounts;
 mod burst;
+mod calls;
 mod company;
 mod contacts;
 mod daemons;

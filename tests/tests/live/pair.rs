@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use skep::{ConversationId, MessageView};
-use skep_tests::daemon::{Daemon, DaemonAccount};
+use skep_tests::daemon::{Daemon, DaemonAccount, no_sound};
 use skep_tests::harness::{Mark, Newcomer, Person, until};
 use skep_tests::live::Lab;
 
@@ -26,13 +26,32 @@ impl Pair {
     /// None where there can be no laboratory.
     pub(crate) async fn meet() -> Option<Self> {
         let mut lab = Lab::open().unwrap()?;
-        let node = lab.skep_on_opendht("skep").unwrap();
         let jamid = lab.daemon("jamid").await.unwrap();
+        Some(Self::meet_in(lab, jamid).await)
+    }
+
+    /// The daemon has a microphone and a loudspeaker. None where there can be none, after one line that says why.
+    #[allow(clippy::print_stderr, reason = "whoever reads the output should know that it was skipped")]
+    pub(crate) async fn with_sound() -> Option<Self> {
+        let mut lab = Lab::open().unwrap()?;
+        if let Some(obstacle) = no_sound() {
+            eprintln!("skipped, a daemon can have no sound here: {obstacle}");
+            return None;
+        }
+        let jamid = lab.daemon_with_sound("jamid").await.unwrap();
+        let mut pair = Self::meet_in(lab, jamid).await;
+        let id = pair.ada_asks().await;
+        pair.ada_says(id, "good morning").await;
+        Some(pair)
+    }
+
+    async fn meet_in(mut lab: Lab, jamid: Daemon) -> Self {
+        let node = lab.skep_on_opendht("skep").unwrap();
         let (newcomer, newcomer_there) = (Newcomer::real(0, "Ada"), Newcomer::real(1, "Bob"));
         let (ada, bob) = tokio::join!(Person::arrive(&newcomer, node), jamid.arrive(&newcomer_there));
         let mut ada = ada.unwrap();
         ada.announced().await.unwrap();
-        Some(Self { ada, jamid, bob: bob.unwrap(), lab })
+        Self { ada, jamid, bob: bob.unwrap(), lab }
     }
 
     /// Carol, who is on Skep too, and nobody's contact yet.

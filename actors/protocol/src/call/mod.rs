@@ -48,6 +48,9 @@ pub use leg::{
 };
 pub use outgoing::{CallEnd, Dialled, LegNumber, MAX_LEGS, OutgoingCall};
 pub use parts::{MAX_PARTS, Part, parts_of, write_parts};
-pub use rules::{MAX_RINGING_PER_PEER, RingingCalls, gives_way, history};
+pub use rules::{
+    MAX_RENEWALS, MAX_RINGING_CALLS, MAX_RINGING_PER_PEER, RENEWAL_PAUSE, Renewals, RingingCalls, gives_way,
+    history,
+};
 pub use state::{CallState, Connection};
 pub use streams::{Change, MAX_STREAMS, Source, Stream, Streams, Taken, Takes};

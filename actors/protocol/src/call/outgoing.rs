@@ -119,6 +119,12 @@ impl OutgoingCall {
         self.legs.get(&number).is_some_and(|called| called.leg.is_for(message))
     }
 
+    /// Names the dialog of a leg.
+    #[must_use]
+    pub fn call_id(&self, number: LegNumber) -> Option<&str> {
+        self.legs.get(&number).map(|called| called.leg.call_id())
+    }
+
     /// How far the connection is.
     #[must_use]
     pub const fn connection(&self) -> Connection {

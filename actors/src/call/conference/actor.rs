@@ -362,7 +362,7 @@ impl ConferenceActor {
         };
         let (pool, share) = (self.config.pool.clone(), self.config.share);
         let begin = async move {
-            let begun = pool.run(share, Lane::Bulk, begin).await;
+            let begun = pool.run(share, Lane::Sound, begin).await;
             begun.unwrap_or_else(|error| Err(MediaError::Broken(error.to_string())))
         };
         scope.spawn_background(begin, then);

@@ -118,7 +118,7 @@ impl CallsActor {
         let media = Arc::clone(&self.config.media);
         let (pool, share) = (self.config.pool.clone(), self.config.share);
         let mixer = async move {
-            let mixer = pool.run(share, Lane::Bulk, move || media.mixer()).await;
+            let mixer = pool.run(share, Lane::Sound, move || media.mixer()).await;
             mixer.unwrap_or_else(|error| Err(MediaError::Broken(error.to_string())))
         };
         scope.spawn_background(mixer, move |actor, mixer, scope| {
@@ -295,7 +295,7 @@ impl CallsActor {
                 let _runtime = runtime.enter();
                 switch.restore();
             };
-            let restore = async move { pool.run(share, Lane::Bulk, restore).await };
+            let restore = async move { pool.run(share, Lane::Sound, restore).await };
             scope.spawn_background(restore, |_, _, _| ());
         }
         self.show(call, scope);

@@ -31,7 +31,22 @@ impl Running {
 /// What was begun: who plays, and what it tells.
 type Begun = (Box<dyn Playing>, mpsc::Receiver<MediaEvent>);
 
+const PATH_LOST: &str = "the way for the sound broke";
+
 impl CallSession {
+    /// Whether another way for the sound is on its way.
+    fn is_renewing(&self) -> bool {
+        self.gathering || self.gathered.is_some() || self.offered.is_some()
+    }
+
+    /// No other way for the sound will come of what was offered: the old one has to be there still.
+    pub(super) fn not_renewed(&mut self, scope: &mut Scope<'_, Self>) {
+        self.gathered = None;
+        if std::mem::take(&mut self.path_lost) {
+            self.fail(CallOver::NoPath, PATH_LOST, scope);
+        }
+    }
+
     /// Both sides have described themselves. `offered` says whether ours was the offer.
     pub(super) fn agree(&mut self, theirs: &Description, offered: bool, scope: &mut Scope<'_, Self>) {
         let Some(ours) = self.ours.clone() else { return };
@@ -52,6 +67,7 @@ impl CallSession {
             let candidates = of(Component::Rtp).chain(of(Component::Rtcp)).collect();
             let remote = RemotePaths { credentials: credentials.clone(), candidates };
             self.running = None;
+            self.path_lost = false;
             self.attempt += 1;
             let attempt = self.attempt;
             scope.spawn_background(gathered.connect(remote), move |call, path, scope| {
@@ -61,7 +77,16 @@ impl CallSession {
                 call.arm(scope);
             });
         }
+        let kept = !matches!(how, How::NewIce(_));
         self.how = Some(how);
+        if kept && offered && ours.ice.is_some() {
+            // They keep to the way that there is.
+            self.not_renewed(scope);
+            self.set_running(self.streams.is_held());
+            if self.stage == CallStage::Connecting && self.running.is_some() {
+                self.reach(CallStage::Active);
+            }
+        }
     }
 
     fn connected(&mut self, path: Result<MediaPath, PathError>, sound: Agreed, scope: &mut Scope<'_, Self>) {
@@ -92,7 +117,7 @@ impl CallSession {
                 let (events, received) = mpsc::channel(PACKET_QUEUE);
                 Ok((media.start(plan, events)?, received))
             };
-            let begun = pool.run(share, Lane::Bulk, begin).await;
+            let begun = pool.run(share, Lane::Sound, begin).await;
             begun.unwrap_or_else(|error| Err(MediaError::Broken(error.to_string())))
         };
         scope.spawn_background(begin, move |call, begun, scope| {
@@ -147,9 +172,9 @@ impl CallSession {
         scope.spawn_background(carrier.run(), move |call, end, scope| {
             let current = call.attempt == attempt && !call.ended;
             match end {
-                CarrierEnd::PathLost if current => {
-                    call.fail(CallOver::NoPath, "the way for the sound broke", scope);
-                }
+                // The other side may close the old way before there is a new one.
+                CarrierEnd::PathLost if current && call.is_renewing() => call.path_lost = true,
+                CarrierEnd::PathLost if current => call.fail(CallOver::NoPath, PATH_LOST, scope),
                 CarrierEnd::Media(reason) if current => call.fail(CallOver::Failed, &reason, scope),
                 _ => {}
             }

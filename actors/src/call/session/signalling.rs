@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use skep_protocol::call::{Control, Taken};
+use skep_protocol::call::{Control, Renewals, Taken};
 use skep_protocol::sdp::{Codec, LocalMedia, NotAgreed, Origin, answer, offer};
 
 use super::*;
@@ -29,10 +29,11 @@ const DISCARD: u16 = 9;
 impl CallSession {
     /// Opens a new ICE session, and offers it: to begin, or to go on.
     pub(super) fn gather_and_offer(&mut self, scope: &mut Scope<'_, Self>) {
-        let gather = self.config.paths.gather(PathRole::Offering);
-        scope.spawn_background(gather, |call, gathered, scope| {
+        let (gather, number) = (self.config.paths.gather(PathRole::Offering), self.next_gather());
+        scope.spawn_background(gather, move |call, gathered, scope| {
+            let current = call.gathers(number);
             match gathered {
-                _ if call.ended => {}
+                _ if call.ended || !current => {}
                 Ok(gathered) => {
                     call.gathered = Some(gathered);
                     call.new_key(scope);
@@ -46,6 +47,19 @@ impl CallSession {
             }
             call.arm(scope);
         });
+    }
+
+    fn next_gather(&mut self) -> u64 {
+        self.gather += 1;
+        self.gathering = true;
+        self.gather
+    }
+
+    /// Whether this session was the last to be opened. If so it is open now, or cannot be.
+    fn gathers(&mut self, number: u64) -> bool {
+        let current = self.gather == number;
+        self.gathering &= !current;
+        current
     }
 
     fn new_key(&mut self, scope: &Scope<'_, Self>) {
@@ -116,13 +130,18 @@ impl CallSession {
             Ok(opened) => opened,
             Err(error) => return self.fail(CallOver::Failed, &error.to_string(), scope),
         };
-        if let Some(number) = number {
-            let (line, reader) = SipLine::open(channel);
-            self.lines.insert(number, line);
-            let outlet = scope.port().outlet(move |event| SessionMessage::Heard(number, event));
-            scope.spawn_background(reader.read(outlet), move |call, (), scope| call.lost(number, scope));
-        }
-        self.dialled(dialled, scope);
+        let dialog = number.and_then(|number| Some((number, call.call_id(number)?.to_owned())));
+        let Some((leg, call)) = dialog else { return self.dialled(dialled, scope) };
+        let (line, reader) = SipLine::open(channel);
+        let ended = line.clone().ended();
+        self.lines.insert(leg, line);
+        scope.spawn_background(ended, move |call, (), scope| call.lost(leg, scope));
+        // Whoever reads must know whose the answers are before there are any.
+        let (told, opened) = (self.config.told.clone(), SessionTold::Opened { leg, device, call, reader });
+        scope.spawn(async move { told.send(opened).await }, move |call, _, scope| {
+            call.dialled(dialled, scope);
+            call.arm(scope);
+        });
     }
 
     /// The channel of a leg has ended.
@@ -167,7 +186,7 @@ impl CallSession {
             }
             Err(refused) => {
                 self.failure = Some((CallOver::Failed, "what came makes no call".to_owned()));
-                self.finish(CallEnd::Over(End::Refused), scope.now());
+                self.finish(CallEnd::Over(End::Refused), scope);
                 match (refused.response, self.lines.get(&ONLY).cloned()) {
                     (Some(response), Some(line)) => {
                         let say = async move { line.send(response).await };
@@ -202,9 +221,9 @@ impl CallSession {
 
     /// Opens a new ICE session, and answers with it what is offered.
     fn gather_and_answer(&mut self, scope: &mut Scope<'_, Self>) {
-        let gather = self.config.paths.gather(PathRole::Answering);
-        scope.spawn_background(gather, |call, gathered, scope| {
-            if !call.ended {
+        let (gather, number) = (self.config.paths.gather(PathRole::Answering), self.next_gather());
+        scope.spawn_background(gather, move |call, gathered, scope| {
+            if call.gathers(number) && !call.ended {
                 call.gathered_to_answer(gathered, scope);
             }
             call.arm(scope);
@@ -235,20 +254,23 @@ impl CallSession {
     fn answer_offer(&mut self, scope: &mut Scope<'_, Self>) {
         let Some(Offered { offer, reply }) = self.offered.take() else { return };
         let now = scope.now();
-        let described = match self.our_answer(&offer) {
+        let first = self.answered.is_none();
+        // A session that we are about to offer is of no use for an answer to an offer without one.
+        let to_offer = (!first && offer.ice.is_none()).then(|| self.gathered.take()).flatten();
+        let described = self.our_answer(&offer);
+        self.gathered = to_offer.or(self.gathered.take());
+        let described = match described {
             Ok(described) => described,
             Err(error) => {
-                // The session that was opened for it serves nothing now.
-                self.gathered = None;
                 if let Some(reply) = reply {
                     reply.send(Err(CallError::Path(PathError::NoRemoteAddress)));
                 }
                 tracing::info!(call = %self.config.id, %error, "an offer cannot be answered");
-                let refused = self.leg().map(|leg| leg.refuse(now, Refusal::NotAgreed));
-                return self.act_all(refused.unwrap_or_default(), scope);
+                self.refuse_offer(Refusal::NotAgreed, scope);
+                // The session that was opened for it serves nothing now.
+                return self.not_renewed(scope);
             }
         };
-        let first = self.answered.is_none();
         let said = self.speak(scope, |leg| leg.answer(now, &described));
         let worked = said.is_ok();
         if let Some(reply) = reply {
@@ -263,6 +285,33 @@ impl CallSession {
             self.reach(CallStage::Connecting);
         }
         self.agree(&offer, false, scope);
+        // One of ours that had to wait for theirs, and that theirs did not make needless.
+        if self.gathered.is_some()
+            && !self.ended
+            && let Err(error) = self.offer_again(scope)
+        {
+            self.fail(CallOver::Failed, &error.to_string(), scope);
+        }
+    }
+
+    /// Offers what has changed while another offer was under way.
+    fn offer_what_waits(&mut self, scope: &mut Scope<'_, Self>) {
+        if std::mem::take(&mut self.offer_later)
+            && !self.ended
+            && let Err(error) = self.offer_again(scope)
+        {
+            self.fail(CallOver::Failed, &error.to_string(), scope);
+        }
+    }
+
+    fn refuse_offer(&mut self, refusal: Refusal, scope: &mut Scope<'_, Self>) {
+        let now = scope.now();
+        let number = match &mut self.dialog {
+            Some(Dialog::Placed(call)) => call.winner().map(|(number, _)| number),
+            _ => Some(ONLY),
+        };
+        let refused = self.leg().map(|leg| leg.refuse(now, refusal));
+        self.follow(number.unwrap_or(ONLY), refused.unwrap_or_default(), scope);
     }
 
     /// Uses the leg that counts, and does what comes of it.
@@ -290,6 +339,10 @@ impl CallSession {
 
     /// Offers what our streams are now.
     pub(super) fn offer_again(&mut self, scope: &mut Scope<'_, Self>) -> Result<(), CallError> {
+        if self.leg().is_some_and(|leg| leg.is_offering()) {
+            self.offer_later = true;
+            return Ok(());
+        }
         let Some(offer) = self.our_offer() else { return Err(CallError::WrongStage(self.stage)) };
         let now = scope.now();
         self.speak(scope, |leg| leg.offer(now, Some(&offer)))?;
@@ -346,7 +399,7 @@ impl CallSession {
     pub(super) fn received(&mut self, number: LegNumber, message: &SipMessage, scope: &mut Scope<'_, Self>) {
         let now = scope.now();
         match &mut self.dialog {
-            Some(Dialog::Placed(call)) => {
+            Some(Dialog::Placed(call)) if call.is_for(number, message) => {
                 let dialled = call.received(now, number, message);
                 self.dialled(dialled, scope);
             }
@@ -372,7 +425,7 @@ impl CallSession {
                     self.answered = Some(scope.now());
                     self.reach(CallStage::Connecting);
                 }
-                Dialled::Ended(end) => self.finish(end, scope.now()),
+                Dialled::Ended(end) => self.finish(end, scope),
                 Dialled::Done => self.done(scope),
             }
         }
@@ -393,20 +446,21 @@ impl CallSession {
             }
             Action::Answered(None) => self.fail(CallOver::Failed, "the answer describes no sound", scope),
             Action::Acknowledged(_) => self.tell_muted(scope),
-            Action::OfferAnswered(theirs) => self.agree(&theirs, true, scope),
+            Action::OfferAnswered(theirs) => {
+                self.agree(&theirs, true, scope);
+                self.offer_what_waits(scope);
+            }
+            // What it was about has changed meanwhile.
+            Action::OfferRefused(_) if self.offer_later => self.offer_what_waits(scope),
             Action::OfferRefused(status) => {
                 tracing::info!(call = %self.config.id, status, "a change of the sound was refused");
-                self.gathered = None;
                 if self.stage == CallStage::Connecting {
                     self.fail(CallOver::Failed, "the other device did not let the call go on", scope);
                 }
+                self.not_renewed(scope);
             }
             Action::Offered(Some(offer)) => self.offered(offer, scope),
-            Action::Offered(None) => {
-                let now = scope.now();
-                let refused = self.leg().map(|leg| leg.refuse(now, Refusal::NotAgreed));
-                self.follow(number, refused.unwrap_or_default(), scope);
-            }
+            Action::Offered(None) => self.refuse_offer(Refusal::NotAgreed, scope),
             Action::Control(Control::Muted(muted)) => {
                 self.peer_muted = muted;
                 self.tell_change();
@@ -414,7 +468,7 @@ impl CallSession {
             }
             Action::Control(control) => self.tell(SessionTold::Said(Said::Control(control))),
             Action::Message(parts) => self.tell(SessionTold::Said(Said::Message(parts))),
-            Action::Ended(end) => self.finish(CallEnd::Over(end), scope.now()),
+            Action::Ended(end) => self.finish(CallEnd::Over(end), scope),
             Action::Done => self.done(scope),
             // Of pictures, keys and transfers nothing is made yet.
             other => tracing::debug!(call = %self.config.id, ?other, "something in a call is passed over"),
@@ -457,11 +511,24 @@ impl CallSession {
 
     /// The other side changes the streams. What it adds is refused.
     fn offered(&mut self, offer: Description, scope: &mut Scope<'_, Self>) {
+        let (now, new_session) = (scope.now(), offer.ice.is_some());
+        if new_session && !self.renewals.get_or_insert(Renewals::new(now)).take(now) {
+            tracing::info!(call = %self.config.id, "offers of new ways for the sound come too fast");
+            return self.refuse_offer(Refusal::TooOften, scope);
+        }
+        // Of ours, one that waits because the two met would come too late: the answer says how we are. Only a
+        // new way that they do not bring is still to be offered, as it will be then.
+        self.offer_later = false;
+        if let Some(leg) = self.leg() {
+            leg.withdraw_offer();
+        }
+        if new_session {
+            self.gathered = None;
+        }
         if self.streams.judge(&offer) == Taken::Ask {
             tracing::info!(call = %self.config.id, "a stream that is not of sound is refused");
         }
         self.streams.follow(&offer, true);
-        let new_session = offer.ice.is_some();
         self.offered = Some(Offered { offer, reply: None });
         if new_session { self.gather_and_answer(scope) } else { self.answer_offer(scope) }
     }
@@ -479,7 +546,7 @@ impl CallSession {
     }
 
     fn done(&mut self, scope: &mut Scope<'_, Self>) {
-        self.finish(CallEnd::Over(End::Gone), scope.now());
+        self.finish(CallEnd::Over(End::Gone), scope);
         scope.stop();
     }
 }

@@ -342,7 +342,7 @@ impl PeerActor {
         let read = async move {
             let (line, _reading) = SipLine::new(remote, &sender);
             drop(sender);
-            read_notices(&mut receiver, &line, dialect, &events, &places).await;
+            read_notices(&mut receiver, &line.read(), dialect, &events, &places).await;
         };
         scope.spawn_background(read, |peer, (), scope| {
             peer.messages.readers -= 1;

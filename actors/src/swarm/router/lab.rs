@@ -226,7 +226,7 @@ struct Root {
     mobiles: Vec<MobileInfo>,
 }
 
-pub(super) struct Ready(Reply<()>);
+pub(super) struct Ready(pub(super) Reply<()>);
 
 impl Message for Ready {
     fn kind(&self) -> &'static str {

@@ -23,6 +23,8 @@ mod telling;
 pub(super) use actor::{RouterActor, RouterActorConfig};
 
 #[cfg(test)]
+mod agreement;
+#[cfg(test)]
 mod lab;
 #[cfg(test)]
 mod storm_tests;

@@ -177,8 +177,17 @@ impl Overlay {
         for (device, account) in down.collect::<Vec<_>>() {
             follows.extend(self.link(device, account, LinkState::Down));
         }
+        let mut known = Vec::new();
         for (device, (account, state)) in linked {
-            follows.extend(self.link(*device, *account, *state));
+            match self.link(*device, *account, *state) {
+                Some(Follows::Event(Event::Known(devices))) => known.extend(devices),
+                other => follows.extend(other),
+            }
+        }
+        // All at once, so that it is chance who of them is dialled. If it were the first of the list, these
+        // would be the same with every device, and have channels with all.
+        if !known.is_empty() {
+            follows.push(Follows::Event(Event::Known(known)));
         }
         follows
     }
@@ -328,5 +337,26 @@ mod tests {
         let (_, told) = overlay.next_targets().unwrap();
         assert_eq!(told.devices, [device(3), device(7), device(30)]);
         assert_eq!(told.accounts.len(), 2);
+    }
+    #[test]
+    fn whoever_starts_anew_among_many_links_asks_any_of_them_for_channels() {
+        let place = Place { conversation: ConversationId([9; 20]), device: device(0), account: account(0) };
+        let people: BTreeSet<AccountId> = (0..40).map(account).collect();
+        let linked: BTreeMap<_, _> = (1..40).map(|it| (device(it), (account(it), LinkState::Up))).collect();
+        let members =
+            Membership { active: true, audience: people.clone(), people, banned_devices: Vec::new() };
+        let mut asked = BTreeSet::new();
+        for seed in 0..60 {
+            let mut overlay = Overlay::new(place, seed, Vec::new());
+            for follows in overlay.overview(members.clone(), &linked) {
+                let Follows::Event(event) = follows else { panic!("{follows:?}") };
+                for action in overlay.handle(Moment::default(), UnixMillis(0), event) {
+                    let Action::RequestChannel { device, .. } = action else { panic!("{action:?}") };
+                    asked.insert(device);
+                }
+            }
+        }
+        // Not the first two of the list by everybody, which would be the centre of a star.
+        assert!(asked.len() > 30, "{}", asked.len());
     }
 }

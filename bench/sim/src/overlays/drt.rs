@@ -2,7 +2,8 @@
 //!
 //! What is the node's around it is short here: a link of the network is a channel; a commit is fetched from
 //! who told of it, and when that fails from the next who did; who is alone is told of some members that are
-//! online. Mobile devices are known by their word, as in versions before leases, so that no signatures are
+//! online. Whom it is told of so, it has a connection with; whoever connects later is known from then on, and the
+//! router looks again for whom to dial, as in the node. Mobile devices are known by their word, as in versions before leases, so that no signatures are
 //! needed. A stranger that is told of a commit gets a connection for that only, and no channel.
 
 use std::collections::BTreeSet;
@@ -15,7 +16,7 @@ use skep_protocol::drt::presence::watched_count;
 use skep_protocol::drt::random::Random;
 use skep_protocol::drt::router::{Action, ChannelId, Context, Event, Router, RouterConfig};
 use skep_protocol::drt::table::Rules;
-use skep_protocol::drt::telling::{Company, Head, Linked, Telling};
+use skep_protocol::drt::telling::{Company, FEW_MEMBERS, Head, Linked, Telling};
 use skep_protocol::ids::{AccountId, CommitId, ConversationId, DeviceId};
 use skep_protocol::time::{Moment, UnixMillis};
 
@@ -62,6 +63,8 @@ pub struct Plan {
     /// Everybody, sorted.
     members: Vec<AccountId>,
     presence: usize,
+    /// Whether whoever has a connection gets a channel, whatever the buckets say.
+    few: bool,
 }
 
 /// Who is fetching what from whom.
@@ -80,13 +83,18 @@ pub struct Drt {
     plan: Arc<Plan>,
     me: Birth,
     router: Router,
+    /// Where what it tells others draws from.
+    telling_seed: u64,
     telling: Option<Box<Telling>>,
+    /// Whom it was told of, and has no channel with yet.
+    met: Vec<Place>,
     fetching: Vec<Fetching>,
     /// When members are to be looked for, as nobody is connected.
     seek: Option<Time>,
     refresh: Option<Time>,
-    /// What it told last, which it says again when it is connected once more.
-    last: Option<(Item, u32)>,
+    /// What it told last, how far from its author, and of whom it has it; it says so again when it is connected
+    /// once more.
+    last: Option<(Item, u32, Option<Place>)>,
 }
 
 fn account(device: &DeviceId) -> AccountId {
@@ -131,18 +139,22 @@ impl Overlay for Drt {
     }
 
     fn new(plan: &Arc<Plan>, me: Birth) -> Self {
+        // In the order in which the actor draws.
+        let mut random = Random::from_seed(me.seed);
         let config = RouterConfig {
             own: me.id,
             conversation: ConversationId([9; 20]),
             is_mobile: me.is_mobile,
-            seed: me.seed,
+            seed: random.number(),
             mobiles: Vec::new(),
         };
         Self {
             plan: Arc::clone(plan),
             router: Router::with_rules(config, plan.rules),
             me,
+            telling_seed: random.number(),
             telling: None,
+            met: Vec::new(),
             fetching: Vec::new(),
             seek: None,
             refresh: None,
@@ -156,8 +168,7 @@ impl Overlay for Drt {
             let first = Time(net.random().number() % every.0.max(1));
             self.refresh = Some(net.now().plus(first));
         }
-        let known = contacts.iter().map(|place| net.id(*place)).collect();
-        self.handle(net, Event::Known(known));
+        self.meet(net, contacts);
         if contacts.is_empty() {
             self.seek = Some(net.now().plus(net.presence()));
         }
@@ -166,11 +177,18 @@ impl Overlay for Drt {
 
     fn link_up(&mut self, net: &mut Net<'_, Said>, peer: Place, incoming: bool) {
         let (channel, device) = (ChannelId(peer.into()), net.id(peer));
+        if let Some(place) = self.met.iter().position(|it| *it == peer) {
+            self.met.swap_remove(place);
+        } else if self.plan.rules.waits && !self.plan.few {
+            // There is a connection before there is a channel over it.
+            self.handle(net, Event::Known(vec![device]));
+        }
         self.handle(net, Event::ChannelUp { channel, device, incoming });
     }
 
     fn link_failed(&mut self, net: &mut Net<'_, Said>, peer: Place) {
         let device = net.id(peer);
+        self.met.retain(|it| *it != peer);
         self.handle(net, Event::ChannelFailed(device));
     }
 
@@ -216,9 +234,8 @@ impl Overlay for Drt {
             self.seek = None;
             if !self.router.table().has_connected() {
                 let found = net.present(self.plan.presence);
-                let known = found.iter().map(|place| net.id(*place)).collect();
                 self.seek = Some(now.plus(SEEK_AGAIN));
-                self.handle(net, Event::Known(known));
+                self.meet(net, &found);
             }
         }
         if let (Some(at), Some(every)) = (self.refresh, self.plan.refresh)
@@ -259,7 +276,8 @@ impl Overlay for Drt {
 impl Plan {
     fn default_of(scenario: &Scenario) -> Self {
         let presence = watched_count(scenario.all_nodes());
-        Self { rules: Rules::default(), refresh: None, members: Vec::new(), presence }
+        let few = scenario.all_nodes() <= FEW_MEMBERS;
+        Self { rules: Rules::default(), refresh: None, members: Vec::new(), presence, few }
     }
 }
 
@@ -268,6 +286,17 @@ const fn moment(time: Time) -> Moment {
 }
 
 impl Drt {
+    /// It is told of members that are there.
+    fn meet(&mut self, net: &mut Net<'_, Said>, contacts: &[Place]) {
+        self.met = contacts.to_vec();
+        let known: Vec<DeviceId> = contacts.iter().map(|place| net.id(*place)).collect();
+        if self.plan.rules.waits && self.plan.few {
+            known.into_iter().for_each(|device| self.handle(net, Event::SocketOpened(device)));
+        } else {
+            self.handle(net, Event::Known(known));
+        }
+    }
+
     fn handle(&mut self, net: &mut Net<'_, Said>, event: Event) {
         let before = self.router.deadline();
         let context = Context {
@@ -297,8 +326,8 @@ impl Drt {
             Action::Connected => {
                 self.seek = None;
                 // What it said while it was alone reached nobody.
-                if let Some((item, hops)) = self.last {
-                    self.tell(net, item, hops, None);
+                if let Some((item, hops, source)) = self.last {
+                    self.tell(net, item, hops, source);
                 }
             }
             Action::Disconnected => {
@@ -337,13 +366,13 @@ impl Drt {
     }
 
     fn telling(&mut self) -> &mut Telling {
-        let seed = self.me.seed;
-        self.telling.get_or_insert_with(|| Box::new(Telling::new(Random::from_seed(seed.rotate_left(32)))))
+        let seed = self.telling_seed;
+        self.telling.get_or_insert_with(|| Box::new(Telling::new(Random::from_seed(seed))))
     }
 
     fn told(&mut self, net: &mut Net<'_, Said>, from: Place, item: Item, hops: u32) {
         // It has told all of that already; who else has it makes no difference any more.
-        if self.last.is_some_and(|(last, _)| last == item) {
+        if self.last.is_some_and(|(last, ..)| last == item) {
             return;
         }
         if net.is_linked(from) {
@@ -364,8 +393,8 @@ impl Drt {
 
     /// Tells others of a commit that is here now.
     fn tell(&mut self, net: &mut Net<'_, Said>, item: Item, hops: u32, source: Option<Place>) {
-        let source = source.map(|place| net.id(place));
-        self.last = Some((item, hops));
+        self.last = Some((item, hops, source));
+        let (teller, source) = (source, source.map(|place| net.id(place)));
         let connected: Vec<DeviceId> = self.router.table().connected().collect();
         let linked = connected.iter().map(|device| Linked {
             device: *device,
@@ -392,7 +421,8 @@ impl Drt {
                 net.send_item(peer, item, Said::Commit(item, hops), NOTICE);
             }
         }
-        for place in targets.accounts.iter().map(place_of).filter(|place| *place != self.me.place) {
+        let others = targets.accounts.iter().map(place_of);
+        for place in others.filter(|place| *place != self.me.place && Some(*place) != teller) {
             net.cast_item(place, item, Said::Commit(item, hops), NOTICE, true);
         }
         for device in targets.wake {

@@ -54,6 +54,8 @@ pub enum Refusal {
     Forbidden,
     /// What is called is not here.
     NotFound,
+    /// Offers come faster than they can be followed.
+    TooOften,
 }
 
 impl Refusal {
@@ -66,6 +68,7 @@ impl Refusal {
             Self::NotAgreed => "415 Unsupported Media Type",
             Self::Forbidden => "403 Forbidden",
             Self::NotFound => "404 Not Found",
+            Self::TooOften => "500 Server Internal Error",
         }
     }
 }

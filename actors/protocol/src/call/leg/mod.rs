@@ -241,6 +241,18 @@ impl Leg {
         Ok(self.take_actions())
     }
 
+    /// Whether an offer of ours waits, or is on its way.
+    #[must_use]
+    pub fn is_offering(&self) -> bool {
+        self.inviting.is_some() || self.next_offer.is_some()
+    }
+
+    /// Takes back an offer that is not on its way, as one that waits because theirs came first. Whether there was one.
+    pub fn withdraw_offer(&mut self) -> bool {
+        self.offer_at = None;
+        self.next_offer.take().is_some()
+    }
+
     /// Accepts the call, or answers an offer; `description` is an offer where they made none.
     ///
     /// # Errors
