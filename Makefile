@@ -40,7 +40,7 @@ test: setup ## run every test of the workspace
 test-media: setup-media ## run the tests of sound, with a program that has it
 	cargo build --locked -p skep --features media
 	cargo test --locked -p skep-media --features gstreamer
-	cargo test --locked -p skep-tests --features media --test nodes calls::
+	cargo test --locked -p skep-tests --features media --test nodes -- calls:: conferences::
 	cargo test --locked -p skep-tests --features media --test live calls::
 
 # `make test` runs these too; as root, with: apt-get install jami-daemon dhtnode dbus-daemon iproute2

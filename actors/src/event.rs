@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use skep_protocol::ids::{AccountId, CommitId, ConversationId, DeviceId, LocalAccountId};
 use skep_protocol::time::UnixMillis;
 
+use crate::call::conference::messages::{ConferenceId, ConferenceView};
 use crate::call::messages::{CallId, CallOver, CallView};
 use crate::sip::messages::SipState;
 use crate::swarm::messages::MessageView;
@@ -50,6 +51,16 @@ pub enum Event {
     CallChanged {
         /// The call.
         call: CallView,
+    },
+    /// A conference that is hosted here began, or is another than it was.
+    ConferenceChanged {
+        /// The conference.
+        conference: ConferenceView,
+    },
+    /// A conference that was hosted here is over; calls that were in it and are not over go on by themselves.
+    ConferenceEnded {
+        /// Which.
+        conference: ConferenceId,
     },
     /// A call is over. Told once of each call that was told of.
     CallEnded {

@@ -53,6 +53,7 @@ pub use node::{Account, Conversation, EventStream, NamedView, Node};
 pub use skep_actors::account::messages::{
     AccountView, ContactDeviceView, ContactView, DeviceView, LinkView, Password, RequestView,
 };
+pub use skep_actors::call::conference::messages::{ConferenceId, ConferenceView, OwnerOrder, Person};
 pub use skep_actors::call::media::{SoundChoice, SoundOutput, SoundSource};
 pub use skep_actors::call::messages::{CallCommand, CallId, CallOver, CallStage, CallView};
 pub use skep_actors::event::{Event, NodeEvent};

@@ -7,11 +7,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The folder of each crate's sources and tests, from the workspace's.
-const CRATES: [(&str, &[&str]); 5] = [
+const CRATES: [(&str, &[&str]); 6] = [
     ("skep_protocol", &["actors/protocol/src"]),
     ("skep_actors", &["actors/src"]),
     ("skep", &["runtime/src", "runtime/tests"]),
     ("skep_tests", &["tests/src", "tests/tests"]),
+    ("skep_media", &["media/src"]),
     ("skep_sim", &["bench/sim/src"]),
 ];
 

@@ -29,6 +29,7 @@ impl AccountActor {
             local: self.config.local,
             account: identity.account_id(),
             device: identity.key().public().device_short_id(),
+            device_id: identity.device_id(),
             name: name.to_owned(),
             paths: Arc::new(IcePaths(self.config.gather)),
             media: Arc::clone(&self.config.media),

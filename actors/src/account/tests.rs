@@ -4,6 +4,8 @@
 mod alone;
 #[path = "call_tests.rs"]
 mod calls;
+#[path = "conference_tests.rs"]
+mod conferences;
 #[path = "group_tests.rs"]
 mod groups;
 #[path = "inbox_tests.rs"]

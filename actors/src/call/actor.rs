@@ -8,6 +8,7 @@ use std::time::Duration;
 use skep_protocol::call::{
     About, CallEnd, End, LegNumber, RingingCalls, about, answer_outside, call_of, gives_way, history,
 };
+use skep_protocol::conference::ConferenceInfo;
 use skep_protocol::ids::{AccountId, DeviceId, DeviceShortId, LocalAccountId};
 use skep_protocol::sdp::{Description, MediaKind};
 use skep_protocol::sip::stream::SipMessage;
@@ -15,6 +16,8 @@ use skep_protocol::swarm::message::CallRecord;
 use skep_protocol::time::Moment;
 
 use super::carrier::Counters;
+use super::conference::messages::{ConferenceId, people_of};
+use super::conference::{Conferences, Switch};
 use super::media::{SharedMedia, SoundChoice};
 use super::messages::{
     CallCommand, CallError, CallId, CallOver, CallStage, CallView, CallsMessage, CallsTold, MAX_CALLS,
@@ -44,6 +47,8 @@ pub struct CallsConfig {
     pub account: AccountId,
     /// This device.
     pub device: DeviceShortId,
+    /// The same, as it is named in conferences.
+    pub device_id: DeviceId,
     /// What the owner is called.
     pub name: String,
     /// Finds ways for sound.
@@ -66,9 +71,16 @@ pub struct CallsConfig {
 
 /// A call as the others see it.
 #[derive(Debug)]
-struct Entry {
-    port: Port<SessionMessage>,
-    peer: AccountId,
+pub(super) struct Entry {
+    pub(super) port: Port<SessionMessage>,
+    pub(super) peer: AccountId,
+    /// The device that has answered, or calls.
+    pub(super) device: Option<DeviceId>,
+    pub(super) switch: Arc<Switch>,
+    /// The conference here that it is in.
+    pub(super) conference: Option<ConferenceId>,
+    /// The conference at the other end, as its host tells it.
+    pub(super) told: Option<ConferenceInfo>,
     /// Whether they called.
     incoming: bool,
     /// Its dialogs: with which devices, and what names them there and in the call.
@@ -77,14 +89,14 @@ struct Entry {
     counters: Arc<Counters>,
     stage: CallStage,
     muted: bool,
-    peer_muted: bool,
-    answered: Option<Moment>,
+    pub(super) peer_muted: bool,
+    pub(super) answered: Option<Moment>,
     /// Whether the owner was told of it.
     shown: bool,
     /// The call of ours that it has met. The owner is not told of one that comes to nothing because of that.
     quiet: Option<CallId>,
     rings: Rings,
-    over: bool,
+    pub(super) over: bool,
 }
 
 /// Whether a call counts among those that ring here.
@@ -100,8 +112,9 @@ enum Rings {
 
 /// See the module.
 pub struct CallsActor {
-    config: CallsConfig,
-    calls: BTreeMap<CallId, Entry>,
+    pub(super) config: CallsConfig,
+    pub(super) calls: BTreeMap<CallId, Entry>,
+    pub(super) conferences: Conferences,
     ringing: RingingCalls,
 }
 
@@ -115,11 +128,16 @@ impl CallsActor {
     /// No calls.
     #[must_use]
     pub fn new(config: CallsConfig) -> Self {
-        Self { config, calls: BTreeMap::new(), ringing: RingingCalls::default() }
+        Self {
+            config,
+            calls: BTreeMap::new(),
+            conferences: Conferences::default(),
+            ringing: RingingCalls::default(),
+        }
     }
 
     /// Tells the owner. An event that finds no room is lost, and counted by the mailbox.
-    fn emit(&self, event: Event, scope: &Scope<'_, Self>) {
+    pub(super) fn emit(&self, event: Event, scope: &Scope<'_, Self>) {
         let event = NodeEvent { account: self.config.local, time: scope.wall(), event };
         if let Err(error) = self.config.events.try_send(event) {
             tracing::warn!(%error, "an event was not delivered");
@@ -153,13 +171,18 @@ impl CallsActor {
         Ok(id)
     }
 
-    fn start(&mut self, peer: AccountId, begin: Begin, scope: &mut Scope<'_, Self>) -> CallId {
-        let id = loop {
+    /// A number that neither a call nor a conference has.
+    pub(super) fn new_id(&self, scope: &Scope<'_, Self>) -> CallId {
+        loop {
             let id = CallId(scope.environment().random_u64() % MAX_ID + 1);
-            if !self.calls.contains_key(&id) {
-                break id;
+            if !self.calls.contains_key(&id) && !self.conferences.has(ConferenceId(id.0)) {
+                return id;
             }
-        };
+        }
+    }
+
+    fn start(&mut self, peer: AccountId, begin: Begin, scope: &mut Scope<'_, Self>) -> CallId {
+        let id = self.new_id(scope);
         let (stage, dialogs) = match &begin {
             Begin::Place(_) => (CallStage::Searching, Vec::new()),
             Begin::Ring(line, request) => {
@@ -168,6 +191,8 @@ impl CallsActor {
             }
         };
         let counters = Arc::new(Counters::default());
+        let device = dialogs.first().map(|(device, _, _)| *device);
+        let switch = Arc::new(Switch::new(Arc::clone(&self.config.media)));
         let config = SessionConfig {
             id,
             own: self.config.account,
@@ -177,7 +202,7 @@ impl CallsActor {
             begin,
             counters: Arc::clone(&counters),
             paths: Arc::clone(&self.config.paths),
-            media: Arc::clone(&self.config.media),
+            media: Arc::clone(&switch) as SharedMedia,
             links: self.config.links.clone(),
             directory: self.config.directory.clone(),
             pool: self.config.pool.clone(),
@@ -191,6 +216,10 @@ impl CallsActor {
         let entry = Entry {
             port,
             peer,
+            device,
+            switch,
+            conference: None,
+            told: None,
             incoming: stage == CallStage::Incoming,
             dialogs,
             sound: SoundChoice::default(),
@@ -208,7 +237,7 @@ impl CallsActor {
         id
     }
 
-    fn command(&mut self, id: CallId, command: CallCommand, reply: Reply<Result<(), CallError>>) {
+    pub(super) fn command(&mut self, id: CallId, command: CallCommand, reply: Reply<Result<(), CallError>>) {
         let Some(entry) = self.calls.get(&id).filter(|entry| !entry.over) else {
             return reply.send(Err(CallError::Unknown(id)));
         };
@@ -311,6 +340,12 @@ impl CallsActor {
                 let heard = scope.port().outlet(CallsMessage::Heard);
                 scope.spawn_background(reader.read(heard), |_, (), _| ());
             }
+            SessionTold::Won(device) => {
+                if let Some(entry) = self.calls.get_mut(&id) {
+                    entry.device = Some(device);
+                }
+            }
+            SessionTold::Said(said) => self.said_in(id, said, scope),
         }
     }
 
@@ -331,6 +366,7 @@ impl CallsActor {
         scope: &mut Scope<'_, Self>,
     ) {
         self.rings_no_more(id, false);
+        self.left_conference(id);
         let Some(entry) = self.calls.get_mut(&id) else { return };
         if std::mem::replace(&mut entry.over, true) {
             return;
@@ -390,7 +426,7 @@ impl CallsActor {
         self.calls.remove(&id);
     }
 
-    fn show(&self, id: CallId, scope: &Scope<'_, Self>) {
+    pub(super) fn show(&self, id: CallId, scope: &Scope<'_, Self>) {
         if let Some(entry) = self.calls.get(&id).filter(|entry| entry.shown && !entry.over) {
             self.emit(Event::CallChanged { call: view(id, entry, scope.now()) }, scope);
         }
@@ -415,6 +451,8 @@ fn view(id: CallId, entry: &Entry, now: Moment) -> CallView {
         sent: entry.counters.sent.load(Ordering::Relaxed),
         received: entry.counters.received.load(Ordering::Relaxed),
         dropped: entry.counters.dropped.load(Ordering::Relaxed),
+        conference: entry.conference,
+        people: entry.told.as_ref().map(people_of).unwrap_or_default(),
     }
 }
 
@@ -427,6 +465,7 @@ impl Actor for CallsActor {
             CallsMessage::Place { peer, sound, reply } => reply.send(self.place(peer, sound, scope)),
             CallsMessage::Do { call, command, reply } => self.command(call, command, reply),
             CallsMessage::List(reply) => reply.send(self.list(scope)),
+            CallsMessage::Conference(request) => self.conference(request, scope),
             CallsMessage::Name(name) => self.config.name = name,
             CallsMessage::Sip { line, message, place } => self.sip(line, message, place, scope),
             CallsMessage::Heard(event) => self.heard(event, scope),
@@ -436,6 +475,7 @@ impl Actor for CallsActor {
     }
 
     fn child_failed(&mut self, name: &str, scope: &mut Scope<'_, Self>) {
+        self.conference_failed(name, scope);
         Self::child_gone(name, scope);
     }
 

@@ -14,6 +14,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use skep_media::opus;
+use skep_media::room::{Codecs, Decoder, Encoder, Mixer};
 use skep_protocol::sdp::Codec;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
@@ -121,6 +123,12 @@ pub trait MediaSide: Debug + Send + Sync {
         plan: SoundPlan,
         events: mpsc::Sender<MediaEvent>,
     ) -> Result<Box<dyn Playing>, MediaError>;
+
+    /// What mixes conferences. It may take a while, and is not called on a thread of actors.
+    ///
+    /// # Errors
+    /// [`MediaError`] when there is none.
+    fn mixer(&self) -> Result<Arc<Mixer>, MediaError>;
 }
 
 /// Sound under way. Dropping it ends it, which may take a while.
@@ -135,9 +143,6 @@ pub trait Playing: Debug + Send + Sync {
 /// Sends silence and forgets what comes: all that can be done without codecs.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SilentSide;
-
-/// A silent packet of Opus of 20 ms (RFC 6716, 3.1: one frame, full band, nothing in it).
-const SILENT_OPUS: [u8; 3] = [0xf8, 0xff, 0xfe];
 
 /// How much sound a packet holds.
 const FRAME: Duration = Duration::from_millis(20);
@@ -171,7 +176,7 @@ impl MediaSide for SilentSide {
                 packet.extend(sequence.to_be_bytes());
                 packet.extend(time.to_be_bytes());
                 packet.extend(ssrc.to_be_bytes());
-                packet.extend(SILENT_OPUS);
+                packet.extend(opus::SILENCE);
                 match events.try_send(MediaEvent::Packet(packet.into())) {
                     Err(mpsc::error::TrySendError::Closed(_)) => return,
                     Ok(()) | Err(mpsc::error::TrySendError::Full(_)) => {}
@@ -181,6 +186,38 @@ impl MediaSide for SilentSide {
         });
         Ok(Box::new(Silent(task.abort_handle())))
     }
+
+    fn mixer(&self) -> Result<Arc<Mixer>, MediaError> {
+        Mixer::start(Arc::new(SilentCodecs)).map(Arc::new).map_err(MediaError::Broken)
+    }
+}
+
+/// Hears nothing, and says nothing.
+#[derive(Debug)]
+struct SilentCodecs;
+
+impl Codecs for SilentCodecs {
+    fn decoder(&self) -> Result<Box<dyn Decoder>, String> {
+        Ok(Box::new(Self))
+    }
+
+    fn encoder(&self) -> Result<Box<dyn Encoder>, String> {
+        Ok(Box::new(Self))
+    }
+}
+
+impl Decoder for SilentCodecs {
+    fn decode(&mut self, _: Option<&[u8]>, _: &mut Vec<i16>) {}
+
+    fn reset(&mut self) {}
+}
+
+impl Encoder for SilentCodecs {
+    fn encode(&mut self, _: &[i16]) -> Option<Vec<u8>> {
+        None
+    }
+
+    fn reset(&mut self) {}
 }
 
 #[derive(Debug)]
@@ -205,7 +242,7 @@ pub type SharedMedia = Arc<dyn MediaSide>;
 #[cfg(feature = "media")]
 #[must_use]
 pub fn of_this_build() -> SharedMedia {
-    Arc::new(super::sound::Sound)
+    Arc::new(super::sound::Sound::default())
 }
 
 /// What this program was built with: silence, as the feature `media` is missing.

@@ -10,6 +10,7 @@ use skep_protocol::ids::AccountId;
 use skep_protocol::sip::stream::SipMessage;
 use skep_protocol::swarm::message::CallRecord;
 
+use super::conference::messages::{ConferenceError, ConferenceId, ConferenceRequest, Person};
 use super::media::{MediaError, SoundChoice};
 use super::paths::PathError;
 use super::session::SessionTold;
@@ -138,6 +139,12 @@ pub struct CallView {
     pub received: u64,
     /// Packets that came and were dropped: forged, repeated or broken.
     pub dropped: u64,
+    /// The conference here that it is in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub conference: Option<ConferenceId>,
+    /// Who is in the conference at the other end, as its host says.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub people: Vec<Person>,
 }
 
 /// Why something cannot be done with a call.
@@ -165,6 +172,9 @@ pub enum CallError {
     /// No address.
     #[error(transparent)]
     Path(#[from] PathError),
+    /// About a conference.
+    #[error(transparent)]
+    Conference(#[from] ConferenceError),
     /// The call ended, or is too busy.
     #[error(transparent)]
     Unsent(#[from] SendError),
@@ -224,6 +234,8 @@ pub enum CallsMessage {
     },
     /// List the calls.
     List(Reply<Vec<CallView>>),
+    /// About conferences.
+    Conference(ConferenceRequest),
     /// The owner's name, as it is shown to those who are called.
     Name(String),
     /// Something about a call came over a channel.
@@ -263,6 +275,7 @@ impl Message for CallsMessage {
             Self::Place { .. } => "place",
             Self::Do { .. } => "do",
             Self::List(_) => "list",
+            Self::Conference(_) => "conference",
             Self::Name(_) => "name",
             Self::Sip { .. } => "sip",
             Self::Heard(_) => "heard",

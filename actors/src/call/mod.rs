@@ -8,10 +8,12 @@
 //!                      ├─ paths       ICE over UDP, for sound and for reports     (ice)
 //!                      └─ carrier     packets between path and media, protected
 //!                           └─ media  whoever makes and takes sound; silent without one
+//!                └─ conference   calls that are put together, each with an actor of its own
 //! ```
 
 mod actor;
 mod carrier;
+pub mod conference;
 mod ice;
 pub mod media;
 pub mod messages;

@@ -27,6 +27,7 @@ use skep_protocol::time::Moment;
 
 use self::media::Running;
 use super::carrier::Counters;
+use super::conference::messages::Said;
 use super::media::{SharedMedia, SoundChoice};
 use super::messages::{CallCommand, CallError, CallId, CallOver, CallStage};
 use super::paths::{GatheredPaths, Paths};
@@ -77,6 +78,8 @@ pub(super) enum Begin {
 pub(super) enum SessionMessage {
     /// The owner wants something.
     Do(CallCommand, Reply<Result<(), CallError>>),
+    /// Say this to the other side.
+    Say(Said),
     /// Something of the dialog of this leg came.
     Sip(LegNumber, Box<SipMessage>, Place),
 }
@@ -106,6 +109,10 @@ pub enum SessionTold {
         /// What belongs into the conversation.
         record: Option<CallRecord>,
     },
+    /// This device has answered.
+    Won(DeviceId),
+    /// The other side said something that is not of this call alone.
+    Said(Said),
     /// It has opened a channel, for a dialog of this name. What comes over it may be of other calls, too.
     Opened {
         /// Its own name of the dialog.
@@ -123,6 +130,7 @@ impl Message for SessionMessage {
     fn kind(&self) -> &'static str {
         match self {
             Self::Do(..) => "do",
+            Self::Say(_) => "say",
             Self::Sip(..) => "sip",
         }
     }
@@ -470,6 +478,7 @@ impl Actor for CallSession {
     fn handle(&mut self, message: SessionMessage, scope: &mut Scope<'_, Self>) {
         match message {
             SessionMessage::Do(command, reply) => self.command(command, reply, scope),
+            SessionMessage::Say(said) => self.say(said, scope),
             SessionMessage::Sip(number, message, place) => self.hear(number, &message, place, scope),
         }
         self.arm(scope);

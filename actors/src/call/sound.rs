@@ -1,11 +1,13 @@
 //! The sound of calls, by the pipelines of `skep-media`.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use skep_media::pipelines::{
-    Packets, Receiving, Sending, SoundError, SoundFrom, SoundTo, check_output, check_source,
+    GstOpus, Packets, Receiving, Sending, SoundError, SoundFrom, SoundTo, check_output, check_source,
 };
+use skep_media::room::Mixer;
 use skep_protocol::sdp::Codec;
 use tokio::sync::mpsc;
 
@@ -17,8 +19,11 @@ use super::media::{
 const MAX_RECORDINGS: u32 = 1000;
 
 /// Makes and takes sound with GStreamer.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Sound;
+#[derive(Debug, Default)]
+pub(super) struct Sound {
+    /// One for all conferences of the node.
+    mixer: OnceLock<Arc<Mixer>>,
+}
 
 impl MediaSide for Sound {
     fn check(&self, choice: &SoundChoice) -> Result<(), MediaError> {
@@ -62,6 +67,15 @@ impl MediaSide for Sound {
         let sending = Sending::start(&source(&plan.choice.source), packets, plan.muted, packet, failed());
         let sending = sending.map_err(broken)?;
         Ok(Box::new(Both { sending, receiving }))
+    }
+
+    fn mixer(&self) -> Result<Arc<Mixer>, MediaError> {
+        if let Some(mixer) = self.mixer.get() {
+            return Ok(Arc::clone(mixer));
+        }
+        GstOpus::check().map_err(broken)?;
+        let mixer = Arc::new(Mixer::start(Arc::new(GstOpus)).map_err(MediaError::Broken)?);
+        Ok(Arc::clone(self.mixer.get_or_init(|| mixer)))
     }
 }
 

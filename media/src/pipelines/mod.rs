@@ -3,17 +3,20 @@
 //! ```text
 //!   send       a source of sound to packets
 //!   receive    packets to where sound goes
+//!   codec      Opus by itself, for rooms
 //!   read       a file to samples, to look at what was heard
 //!   elements   which elements there are, and which packages have those that are not
 //! ```
 //!
 //! What goes wrong in a pipeline is told once and ends it, and nothing else.
 
+mod codec;
 mod elements;
 mod read;
 mod receive;
 mod send;
 
+pub use codec::GstOpus;
 pub use elements::SoundError;
 pub use read::read_sound;
 pub use receive::{Receiving, SoundTo, check_output};

@@ -143,6 +143,90 @@ pub(crate) enum CallCommand {
     },
     /// All calls that are not over
     List,
+    /// Calls that are put together, here or by who is called
+    Conference {
+        #[command(subcommand)]
+        command: ConferenceCommand,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConferenceCommand {
+    /// Put calls together: everybody hears everybody, and this node mixes
+    Make {
+        /// Their numbers, or the beginnings of them; all calls that are answered if none is said
+        calls: Vec<String>,
+        #[command(flatten)]
+        sound: SoundArgs,
+    },
+    /// Add a call
+    Add {
+        /// Its number, or the beginning of it
+        call: String,
+        /// The conference's number, or the beginning of it, if there are several
+        conference: Option<String>,
+    },
+    /// Take a call out; it goes on by itself
+    Remove {
+        /// Its number, or the beginning of it
+        call: String,
+    },
+    /// Take part again
+    Attach {
+        /// Its number, or the beginning of it, if there are several
+        conference: Option<String>,
+    },
+    /// Take no part any more; the others go on
+    Detach {
+        /// Its number, or the beginning of it, if there are several
+        conference: Option<String>,
+    },
+    /// Raise the own hand, or lower one
+    Hand {
+        /// Number of a conference here, or of a call that is in one, or its beginning
+        of: String,
+        /// Lower it
+        #[arg(long)]
+        lower: bool,
+        /// Whose, if it is not the own one
+        person: Option<String>,
+    },
+    /// Have nobody hear somebody
+    Mute {
+        /// Number of a conference here, or of a call that is in one, or its beginning
+        of: String,
+        /// The person's Jami id or name
+        person: String,
+    },
+    /// Have everybody hear somebody again
+    Unmute {
+        /// Number of a conference here, or of a call that is in one, or its beginning
+        of: String,
+        /// The person's Jami id or name
+        person: String,
+    },
+    /// Hang somebody up
+    Drop {
+        /// Number of a conference here, or of a call that is in one, or its beginning
+        of: String,
+        /// The person's Jami id or name
+        person: String,
+    },
+    /// Record everybody into a new file, Opus in Ogg; without a file, stop that
+    Record {
+        /// The file
+        file: Option<PathBuf>,
+        /// The conference's number, or the beginning of it, if there are several
+        #[arg(long)]
+        conference: Option<String>,
+    },
+    /// End a conference here: everybody is hung up
+    HangUp {
+        /// Its number, or the beginning of it, if there are several
+        conference: Option<String>,
+    },
+    /// All conferences here, and who is in them
+    List,
 }
 
 /// Where sound comes from and goes.

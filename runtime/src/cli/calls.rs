@@ -20,7 +20,7 @@ impl Session<'_> {
     pub(super) async fn calls(&mut self, args: CallArgs) -> Result<(), CliError> {
         let account = self.find_account(&args.account).await?;
         let named = match &args.command {
-            CallCommand::Place { .. } | CallCommand::List => None,
+            CallCommand::Place { .. } | CallCommand::List | CallCommand::Conference { .. } => None,
             CallCommand::Answer { call, .. }
             | CallCommand::Decline { call }
             | CallCommand::HangUp { call }
@@ -53,12 +53,17 @@ impl Session<'_> {
             CallCommand::Resume { .. } => self.call(CallResume, of, done).await,
             CallCommand::Mute { .. } => self.call(CallMute, of, done).await,
             CallCommand::Unmute { .. } => self.call(CallUnmute, of, done).await,
+            CallCommand::Conference { command } => self.conferences(account, command).await,
             CallCommand::List => self.call(CallList, AccountParams { account }, render::calls).await,
         }
     }
 
     /// The call meant: by its number, or the beginning of it; or the only one there is.
-    async fn find_call(&mut self, account: LocalAccountId, text: &str) -> Result<CallId, CliError> {
+    pub(super) async fn find_call(
+        &mut self,
+        account: LocalAccountId,
+        text: &str,
+    ) -> Result<CallId, CliError> {
         let known = self.ask(CallList, AccountParams { account }).await?.calls;
         let fits = known.iter().filter(|it| text.is_empty() || is_beginning(text, &it.id.to_string()));
         one("call", text, fits.map(|it| it.id))
@@ -66,7 +71,7 @@ impl Session<'_> {
 }
 
 /// Where sound comes from and goes; the node may run in another folder.
-fn choice(args: SoundArgs) -> Result<SoundChoice, CliError> {
+pub(super) fn choice(args: SoundArgs) -> Result<SoundChoice, CliError> {
     let absolute = |path: &PathBuf| std::path::absolute(path).map_err(|error| CliError::file(path, error));
     let SoundArgs { silent, tone, play, mute_output, record } = args;
     let source = match (silent, tone, play) {

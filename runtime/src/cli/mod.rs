@@ -6,6 +6,7 @@
 mod args;
 mod calls;
 mod commands;
+mod conferences;
 mod daemon;
 mod devices;
 mod error;

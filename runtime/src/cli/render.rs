@@ -18,8 +18,8 @@ use skep_protocol::time::UnixMillis;
 
 use super::sip::standing;
 use crate::rpc::schema::{
-    AccountsView, CallsView, ContactsView, DevicesView, DhtNotice, DhtValueView, HealthView, LinksView,
-    NamedView, Names, NodeView, ProfilesView, RequestsView, SipAccountsView, TreeView, WithNames,
+    AccountsView, CallsView, ConferencesView, ContactsView, DevicesView, DhtNotice, DhtValueView, HealthView,
+    LinksView, NamedView, Names, NodeView, ProfilesView, RequestsView, SipAccountsView, TreeView, WithNames,
 };
 
 /// What is shown where there is nothing.
@@ -538,6 +538,34 @@ pub(crate) fn calls(answer: &CallsView) -> String {
         vec![id, way.to_owned(), who, stage(it.stage), time, muted.to_owned(), packets]
     };
     table(&["call", "", "who", "state", "for", "muted", "sound"], answer.calls.iter().map(row))
+}
+
+pub(crate) fn conferences(answer: &ConferencesView) -> String {
+    let names = called(&answer.names, &answer.display_names);
+    let mut rows = Vec::new();
+    for conference in &answer.conferences {
+        for person in &conference.people {
+            let who = match person.person.parse() {
+                Ok(id) => who(id, &names),
+                Err(_) => person.person.clone(),
+            };
+            let muted = match (person.muted, person.moderator_muted) {
+                (_, true) => "by a moderator",
+                (true, false) => "there",
+                (false, false) => NOTHING,
+            };
+            let hand = if person.hand { "up" } else { NOTHING };
+            let recorded = if conference.recording { "recorded" } else { NOTHING };
+            rows.push(vec![
+                conference.id.to_string(),
+                who,
+                muted.to_owned(),
+                hand.to_owned(),
+                recorded.to_owned(),
+            ]);
+        }
+    }
+    table(&["conference", "who", "muted", "hand", ""], rows.into_iter())
 }
 
 fn stage(stage: CallStage) -> String {

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use skep_actors::account::messages::{AccountView, ContactView, LinkView, RequestView};
+use skep_actors::call::conference::messages::ConferenceView;
 use skep_actors::call::messages::CallView;
 use skep_actors::swarm::messages::{ConversationView, MemberView, MessageView, Page};
 use skep_actors::swarm::router::messages::RoutesView;
@@ -51,6 +52,13 @@ impl People for RequestView {
 impl People for CallView {
     fn gather(&self, people: &mut BTreeSet<AccountId>) {
         people.insert(self.peer);
+        people.extend(self.people.iter().filter_map(|it| it.person.parse::<AccountId>().ok()));
+    }
+}
+
+impl People for ConferenceView {
+    fn gather(&self, people: &mut BTreeSet<AccountId>) {
+        people.extend(self.people.iter().filter_map(|it| it.person.parse::<AccountId>().ok()));
     }
 }
 

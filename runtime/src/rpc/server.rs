@@ -10,6 +10,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use futures::StreamExt as _;
 use skep_actors::account::messages::{AccountView, Password};
+use skep_actors::call::conference::messages::OwnerOrder;
 use skep_actors::call::media::{SoundChoice, SoundOutput, SoundSource};
 use skep_actors::call::messages::CallCommand;
 use skep_actors::linking::messages::NumberedStage;
@@ -714,6 +715,76 @@ impl Methods<Caller> for Server {
         let calls = self.account(params.account).calls().await?;
         let (names, display_names) = self.both_names(params.account, &calls[..]).await;
         Ok(CallsView { calls, names, display_names })
+    }
+
+    async fn conference_make(
+        &self,
+        _: &Caller,
+        params: ConferenceMakeParams,
+    ) -> Result<ConferenceMadeView, RpcError> {
+        from_the_root(&params.sound)?;
+        let ConferenceMakeParams { account, calls, sound } = params;
+        Ok(ConferenceMadeView { conference: self.account(account).make_conference(calls, sound).await? })
+    }
+
+    async fn conference_add(&self, _: &Caller, params: ConferenceAddParams) -> Result<Done, RpcError> {
+        let ConferenceAddParams { account, conference, call } = params;
+        self.account(account).add_to_conference(conference, call).await?;
+        Ok(Done {})
+    }
+
+    async fn conference_remove(&self, _: &Caller, params: CallParams) -> Result<Done, RpcError> {
+        self.account(params.account).remove_from_conference(params.call).await?;
+        Ok(Done {})
+    }
+
+    async fn conference_attach(&self, _: &Caller, params: ConferenceAttachParams) -> Result<Done, RpcError> {
+        let ConferenceAttachParams { account, conference, attached } = params;
+        self.account(account).attach_to_conference(conference, attached).await?;
+        Ok(Done {})
+    }
+
+    async fn conference_hand(&self, _: &Caller, params: ConferenceHandParams) -> Result<Done, RpcError> {
+        let person = match &params.person {
+            Some(person) => Some(self.person(person).await?),
+            None => None,
+        };
+        let order = OwnerOrder::Hand(person, params.raised);
+        self.account(params.account).order_in_conference(params.of.0, order).await?;
+        Ok(Done {})
+    }
+
+    async fn conference_mute(&self, _: &Caller, params: ConferenceMuteParams) -> Result<Done, RpcError> {
+        let order = OwnerOrder::Mute(self.person(&params.person).await?, params.muted);
+        self.account(params.account).order_in_conference(params.of.0, order).await?;
+        Ok(Done {})
+    }
+
+    async fn conference_drop(&self, _: &Caller, params: ConferencePersonParams) -> Result<Done, RpcError> {
+        let order = OwnerOrder::HangUp(self.person(&params.person).await?);
+        self.account(params.account).order_in_conference(params.of.0, order).await?;
+        Ok(Done {})
+    }
+
+    async fn conference_record(&self, _: &Caller, params: ConferenceRecordParams) -> Result<Done, RpcError> {
+        let ConferenceRecordParams { account, conference, path } = params;
+        if let Some(path) = &path {
+            let output = SoundOutput::File(path.clone());
+            from_the_root(&SoundChoice { output, ..SoundChoice::default() })?;
+        }
+        self.account(account).record_conference(conference, path).await?;
+        Ok(Done {})
+    }
+
+    async fn conference_hang_up(&self, _: &Caller, params: ConferenceParams) -> Result<Done, RpcError> {
+        self.account(params.account).end_conference(params.conference).await?;
+        Ok(Done {})
+    }
+
+    async fn conference_list(&self, _: &Caller, params: AccountParams) -> Result<ConferencesView, RpcError> {
+        let conferences = self.account(params.account).conferences().await?;
+        let (names, display_names) = self.both_names(params.account, &conferences[..]).await;
+        Ok(ConferencesView { conferences, names, display_names })
     }
 
     async fn sip_create(&self, _: &Caller, params: SipCreateParams) -> Result<SipAccountView, RpcError> {

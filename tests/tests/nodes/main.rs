@@ -8,6 +8,8 @@ mod accounts;
 mod alone;
 mod calls;
 mod command_line;
+#[cfg(feature = "media")]
+mod conferences;
 mod contacts;
 mod crash;
 mod crowd;

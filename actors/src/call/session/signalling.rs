@@ -418,7 +418,10 @@ impl CallSession {
                 Dialled::Leg(number, action) => self.act(number, action, scope),
                 Dialled::Connection(Connection::Ringing) => self.reach(CallStage::Ringing),
                 Dialled::Connection(_) => {}
-                Dialled::Won(..) => {
+                Dialled::Won(number, ..) => {
+                    if let Some(line) = self.lines.get(&number) {
+                        self.tell(SessionTold::Won(line.device));
+                    }
                     self.answered = Some(scope.now());
                     self.reach(CallStage::Connecting);
                 }
@@ -461,10 +464,13 @@ impl CallSession {
             Action::Control(Control::Muted(muted)) => {
                 self.peer_muted = muted;
                 self.tell_change();
+                self.tell(SessionTold::Said(Said::Control(Control::Muted(muted))));
             }
+            Action::Control(control) => self.tell(SessionTold::Said(Said::Control(control))),
+            Action::Message(parts) => self.tell(SessionTold::Said(Said::Message(parts))),
             Action::Ended(end) => self.finish(CallEnd::Over(end), scope),
             Action::Done => self.done(scope),
-            // Of pictures, keys, texts and transfers nothing is made yet.
+            // Of pictures, keys and transfers nothing is made yet.
             other => tracing::debug!(call = %self.config.id, ?other, "something in a call is passed over"),
         }
     }
@@ -478,6 +484,18 @@ impl CallSession {
                 self.dialled(dialled, scope);
             }
             _ => self.act_all(actions, scope),
+        }
+    }
+
+    /// Says something that is not of this call alone.
+    pub(super) fn say(&mut self, said: Said, scope: &mut Scope<'_, Self>) {
+        let now = scope.now();
+        let spoken = match said {
+            Said::Message(parts) => self.speak(scope, |leg| leg.message(now, parts)),
+            Said::Control(control) => self.speak(scope, |leg| leg.control(now, control)),
+        };
+        if let Err(error) = spoken {
+            tracing::debug!(call = %self.config.id, %error, "something was not said in a call");
         }
     }
 

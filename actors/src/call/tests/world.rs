@@ -326,6 +326,7 @@ impl Actor for Root {
                 local: LocalAccountId([account.0[0]; 8]),
                 account,
                 device: DeviceShortId([device.0[0]; 20]),
+                device_id: device,
                 name: "somebody".to_owned(),
                 paths: Arc::new(OfSide(Arc::clone(&self.0.ways))),
                 media: Arc::new(SilentSide),

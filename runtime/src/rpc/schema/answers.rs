@@ -8,6 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use skep_actors::account::messages::{AccountView, ContactView, DeviceView, LinkView, RequestView};
+use skep_actors::call::conference::messages::{ConferenceId, ConferenceView};
 use skep_actors::call::messages::{CallId, CallView};
 use skep_actors::dht::messages::ListenEvent;
 use skep_actors::event::NodeEvent;
@@ -66,6 +67,27 @@ pub struct NamesView {
 pub struct PlacedView {
     /// Names it on this node.
     pub call: CallId,
+}
+
+/// A conference that was made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ConferenceMadeView {
+    /// Names it on this node.
+    pub conference: ConferenceId,
+}
+
+/// The conferences that an account hosts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ConferencesView {
+    /// In no order.
+    pub conferences: Vec<ConferenceView>,
+    /// The registered names of those who are in them, as far as they are known.
+    #[schemars(with = "BTreeMap<String, String>")]
+    pub names: Names,
+    /// The names that they have given themselves, as far as they have told them: nothing proves them.
+    #[serde(default, skip_serializing_if = "Names::is_empty")]
+    #[schemars(with = "BTreeMap<String, String>")]
+    pub display_names: Names,
 }
 
 /// The calls of an account.

@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use skep_actors::account::messages::AccountError;
+use skep_actors::call::conference::messages::ConferenceError;
 use skep_actors::call::messages::CallError;
 use skep_actors::dht::messages::DhtError;
 use skep_actors::profile::messages::ProfileError;
@@ -202,7 +203,19 @@ const fn call_code(error: &CallError) -> ErrorCode {
         CallError::Oneself | CallError::WrongStage(_) | CallError::Leg(_) => ErrorCode::Refused,
         CallError::Media(_) | CallError::Path(_) => ErrorCode::NotReady,
         CallError::Unsent(_) | CallError::Unanswered(_) => ErrorCode::Unanswered,
+        CallError::Conference(error) => conference_code(error),
         _ => ErrorCode::Internal,
+    }
+}
+
+const fn conference_code(error: &ConferenceError) -> ErrorCode {
+    match error {
+        ConferenceError::Unknown(_) | ConferenceError::NotInOne(_) | ConferenceError::NobodyThere(_) => {
+            ErrorCode::NotFound
+        }
+        ConferenceError::TooMany => ErrorCode::Busy,
+        ConferenceError::Media(_) => ErrorCode::NotReady,
+        _ => ErrorCode::Refused,
     }
 }
 

@@ -306,6 +306,28 @@ methods! {
     call_press CallPress "call.press": CallPressParams => Done;
     /// All calls that are not over.
     call_list CallList "call.list": AccountParams => CallsView;
+    /// Puts calls together: everybody hears everybody, and this node mixes. `conference_changed` events tell how it
+    /// goes, and one `conference_ended` that it is over.
+    conference_make ConferenceMake "call.conference.make": ConferenceMakeParams => ConferenceMadeView;
+    /// Adds a call to a conference that is hosted here.
+    conference_add ConferenceAdd "call.conference.add": ConferenceAddParams => Done;
+    /// Takes a call out of the conference here that it is in; it goes on by itself.
+    conference_remove ConferenceRemove "call.conference.remove": CallParams => Done;
+    /// Whether the owner takes part in a conference here; the others go on without.
+    conference_attach ConferenceAttach "call.conference.attach": ConferenceAttachParams => Done;
+    /// Raises or lowers a hand, in a conference here or at the other end of a call.
+    conference_hand ConferenceHand "call.conference.hand": ConferenceHandParams => Done;
+    /// Mutes somebody or not any more, in a conference here or at the other end of a call. There only moderators
+    /// are obeyed.
+    conference_mute ConferenceMute "call.conference.mute": ConferenceMuteParams => Done;
+    /// Hangs somebody up, in a conference here or at the other end of a call. There only moderators are obeyed.
+    conference_drop ConferenceDrop "call.conference.drop": ConferencePersonParams => Done;
+    /// Records a conference here into a new file, or ends that. Everybody in it is told.
+    conference_record ConferenceRecord "call.conference.record": ConferenceRecordParams => Done;
+    /// Ends a conference here: everybody is hung up.
+    conference_hang_up ConferenceHangUp "call.conference.hang_up": ConferenceParams => Done;
+    /// The conferences that are hosted here.
+    conference_list ConferenceList "call.conference.list": AccountParams => ConferencesView;
 
     /// Makes an account at a SIP server. Answered when it is on disk; `sip_registration` events tell how its
     /// registration goes.

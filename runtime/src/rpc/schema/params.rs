@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use skep_actors::call::conference::messages::ConferenceId;
 use skep_actors::call::media::SoundChoice;
 use skep_actors::call::messages::CallId;
 use skep_actors::swarm::messages::ProfileChange;
@@ -101,6 +102,115 @@ pub struct CallPressParams {
     pub call: CallId,
     /// Digits, `*`, `#`, and A to D; 32 at most.
     pub keys: String,
+}
+
+/// Calls to be put together.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ConferenceMakeParams {
+    /// The account, by its local name.
+    #[schemars(with = "String")]
+    pub account: LocalAccountId,
+    /// The calls, all answered.
+    pub calls: Vec<CallId>,
+    /// The own sound in it, as for a call that is placed.
+    #[serde(default)]
+    pub sound: SoundChoice,
+}
+
+/// A conference that is hosted here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ConferenceParams {
+    /// The account, by its local name.
+    #[schemars(with = "String")]
+    pub account: LocalAccountId,
+    /// The conference.
+    pub conference: ConferenceId,
+}
+
+/// A call to be added to a conference.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ConferenceAddParams {
+    /// The account, by its local name.
+    #[schemars(with = "String")]
+    pub account: LocalAccountId,
+    /// The conference.
+    pub conference: ConferenceId,
+    /// The call, answered.
+    pub call: CallId,
+}
+
+/// A conference in which the owner takes part, or does not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ConferenceAttachParams {
+    /// The account, by its local name.
+    #[schemars(with = "String")]
+    pub account: LocalAccountId,
+    /// The conference.
+    pub conference: ConferenceId,
+    /// Whether the owner is to take part.
+    pub attached: bool,
+}
+
+/// A conference to be recorded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ConferenceRecordParams {
+    /// The account, by its local name.
+    #[schemars(with = "String")]
+    pub account: LocalAccountId,
+    /// The conference.
+    pub conference: ConferenceId,
+    /// A new file on the node's machine, from the root: Opus in Ogg. Without one recording ends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<PathBuf>,
+}
+
+/// A hand to be raised or lowered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ConferenceHandParams {
+    /// The account, by its local name.
+    #[schemars(with = "String")]
+    pub account: LocalAccountId,
+    /// A conference that is hosted here, or a call that is in one.
+    pub of: CallId,
+    /// Whose: a Jami id or registered name; the own one if it is not said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub person: Option<String>,
+    /// Whether it is to be up.
+    pub raised: bool,
+}
+
+/// Somebody to be muted, or not any more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ConferenceMuteParams {
+    /// The account, by its local name.
+    #[schemars(with = "String")]
+    pub account: LocalAccountId,
+    /// A conference that is hosted here, or a call that is in one.
+    pub of: CallId,
+    /// A Jami id or registered name.
+    pub person: String,
+    /// Whether nothing is to be heard of them.
+    pub muted: bool,
+}
+
+/// Somebody to be hung up.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ConferencePersonParams {
+    /// The account, by its local name.
+    #[schemars(with = "String")]
+    pub account: LocalAccountId,
+    /// A conference that is hosted here, or a call that is in one.
+    pub of: CallId,
+    /// A Jami id or registered name.
+    pub person: String,
 }
 
 /// No parameters.
