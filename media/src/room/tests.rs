@@ -66,17 +66,19 @@ struct Party {
     number: u16,
 }
 
+/// A seat, and what is heard there.
+fn seat(room: &mut Room, speaker: u32) -> (Inlet, Arc<Mutex<Vec<u8>>>) {
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let hears = Arc::clone(&heard);
+    let outlet: Outlet = Box::new(move |payload| *locked(&hears) = payload.to_vec());
+    (room.join(Speaker(speaker), Some(outlet)).unwrap(), heard)
+}
+
 impl Party {
     fn new(count: u32) -> Self {
         let codecs = Arc::new(Plain::default());
         let mut room = Room::new(Arc::clone(&codecs) as Arc<dyn Codecs>);
-        let mut join = |speaker| {
-            let heard = Arc::new(Mutex::new(Vec::new()));
-            let hears = Arc::clone(&heard);
-            let outlet: Outlet = Box::new(move |payload| *locked(&hears) = payload.to_vec());
-            (room.join(Speaker(speaker), Some(outlet)).unwrap(), heard)
-        };
-        let people = (0..count).map(&mut join).collect();
+        let people = (0..count).map(|speaker| seat(&mut room, speaker)).collect();
         Self { codecs, room, people, number: 65_000 }
     }
 
@@ -163,7 +165,7 @@ fn who_may_not_be_heard_is_not_from_the_next_frame_on() {
     party.room.set_audible(Speaker(0), false);
     party.pass(1, &both);
     assert_eq!((party.hears(2), party.hears(0), party.heard()), (200, 200, vec![1]));
-    party.people[0].0 = party.room.join(Speaker(0), None).unwrap();
+    party.people[0] = seat(&mut party.room, 0);
     party.pass(5, &both);
     assert_eq!(party.heard(), [1], "nor is who takes the seat again");
     party.room.set_audible(Speaker(0), true);

@@ -565,7 +565,7 @@ pub(crate) fn conferences(answer: &ConferencesView) -> String {
             ]);
         }
     }
-    table(&["conference", "who", "muted", "hand", ""], rows.into_iter())
+    table(&["conference", "who", "muted", "hand", ""], rows)
 }
 
 fn stage(stage: CallStage) -> String {
