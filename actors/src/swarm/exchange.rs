@@ -159,7 +159,15 @@ impl FetchJob {
                 Either::Left((stepped, say)) => (stepped, Either::Left(say)),
                 Either::Right((said, step)) => (step.await, Either::Right(std::future::ready(said))),
             };
-            match stepped.map_err(busy)?? {
+            let stepped = match stepped.map_err(busy).map_err(Failure::from).and_then(|stepped| stepped) {
+                Ok(stepped) => stepped,
+                Err(error) => {
+                    // The last word is told whatever comes of it.
+                    tokio::spawn(say);
+                    return Err(error);
+                }
+            };
+            match stepped {
                 Stepped::More(send, back) => {
                     (channel, _) = say.await;
                     receiving = *back;

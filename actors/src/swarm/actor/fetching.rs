@@ -199,9 +199,10 @@ impl ConversationActor {
     pub(super) fn fetched(&mut self, device: DeviceId, outcome: Outcome, scope: &mut Scope<'_, Self>) {
         let account = self.fetches.get(&device).map(|fetch| fetch.account);
         match outcome {
-            // What came says nothing to us any more, except that they know.
+            // What came says nothing to us any more, except that they know, if it came after we left.
             Outcome::Done(_, moved) if self.leaving => {
-                if let (Some(account), Some(_)) = (account, moved.filter(|moved| moved.adopted)) {
+                let knows = moved.is_some_and(|moved| moved.adopted && moved.turn > self.turn);
+                if let Some(account) = account.filter(|_| knows) {
                     self.leave_fetched(account, scope);
                 }
             }
