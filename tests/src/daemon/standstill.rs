@@ -25,11 +25,16 @@ const IN_VAIN: usize = 3;
 
 impl Daemon {
     /// Waits for what needs a fetch. If the daemon stands still meanwhile, it is started anew; once, for what
-    /// happens twice in a test is no accident of the daemon.
+    /// happens twice in a test is no accident of the daemon. `more` is waited for then, in which somebody else has
+    /// to commit something: a daemon that stood still shows what it had fetched only with what it fetches next.
     ///
     /// # Errors
     /// Those of `wait`, which is tried twice at most, and of [`Self::restart`].
-    pub async fn unless_it_stands_still<T>(&mut self, wait: impl AsyncFn(&Self) -> Result<T>) -> Result<T> {
+    pub async fn unless_it_stands_still<T>(
+        &mut self,
+        wait: impl AsyncFn(&Self) -> Result<T>,
+        more: impl Future<Output = ()>,
+    ) -> Result<T> {
         if let Ok(done) = tokio::time::timeout(USUAL, wait(self)).await {
             return done;
         }
@@ -45,6 +50,7 @@ impl Daemon {
                 );
             }
             self.restart().await?;
+            more.await;
         }
         wait(self).await
     }

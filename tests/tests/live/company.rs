@@ -161,13 +161,20 @@ impl Member {
         }
     }
 
-    /// Waits until somebody has a role in a group, or none.
-    pub(crate) async fn sees(&mut self, other: AccountId, role: Option<&str>, id: ConversationId) {
+    /// Waits until somebody has a role in a group, or none. A member who is there writes once more if that takes
+    /// a new start of a daemon.
+    pub(crate) async fn sees(
+        &mut self,
+        who: AccountId,
+        role: Option<&str>,
+        id: ConversationId,
+        there: &mut Self,
+    ) {
         match self {
-            Skep(person) => person.sees(other, role, id).await.unwrap(),
+            Skep(person) => person.sees(who, role, id).await.unwrap(),
             Jami(daemon, account) => {
-                let seen = async |daemon: &Daemon| daemon.sees(account, id, other, role).await;
-                daemon.unless_it_stands_still(seen).await.unwrap();
+                let seen = async |daemon: &Daemon| daemon.sees(account, id, who, role).await;
+                daemon.unless_it_stands_still(seen, there.says_more(id)).await.unwrap();
             }
         }
     }
@@ -230,13 +237,18 @@ impl Member {
         }
     }
 
-    /// Waits until told of a text.
-    pub(crate) async fn hears(&mut self, id: ConversationId, text: &str) {
+    /// Says something that nobody waits for.
+    async fn says_more(&mut self, id: ConversationId) {
+        self.say(id, "and so on").await;
+    }
+
+    /// Waits until told of a text. A member who is there writes once more if that takes a new start of a daemon.
+    pub(crate) async fn hears(&mut self, id: ConversationId, text: &str, there: &mut Self) {
         match self {
             Skep(person) => drop(person.receives(id, text).await.unwrap()),
             Jami(daemon, account) => {
                 let heard = async |daemon: &Daemon| daemon.received(account, id, text).await;
-                daemon.unless_it_stands_still(heard).await.unwrap();
+                daemon.unless_it_stands_still(heard, there.says_more(id)).await.unwrap();
             }
         }
     }
@@ -341,19 +353,26 @@ pub(crate) async fn gather(members: &mut [Member]) -> ConversationId {
     for guest in guests {
         join(host, guest, id).await;
     }
-    for member in members {
+    for index in 0..members.len() {
+        let (member, there) = beside(members, index);
         for other in ids.iter().skip(1) {
-            member.sees(*other, Some("member"), id).await;
+            member.sees(*other, Some("member"), id, there).await;
         }
     }
     id
+}
+
+/// One of them, and another.
+pub(crate) fn beside(members: &mut [Member], index: usize) -> (&mut Member, &mut Member) {
+    let [one, other] = members.get_disjoint_mut([index, usize::from(index == 0)]).unwrap();
+    (one, other)
 }
 
 /// Invites somebody, who accepts and is seen.
 pub(crate) async fn join(host: &mut Member, guest: &mut Member, id: ConversationId) {
     host.invite(guest, id).await;
     guest.enter(id).await;
-    host.sees(guest.id(), Some("member"), id).await;
+    host.sees(guest.id(), Some("member"), id, guest).await;
 }
 
 /// Each says something, one after another, which all others hear.
@@ -361,10 +380,9 @@ pub(crate) async fn talk(members: &mut [Member], id: ConversationId, about: &str
     for speaker in 0..members.len() {
         let text = format!("{} about {about}", members[speaker].name());
         members[speaker].say(id, &text).await;
-        for (index, other) in members.iter_mut().enumerate() {
-            if index != speaker {
-                other.hears(id, &text).await;
-            }
+        for listener in (0..members.len()).filter(|index| *index != speaker) {
+            let [listener, speaker] = members.get_disjoint_mut([listener, speaker]).unwrap();
+            listener.hears(id, &text, speaker).await;
         }
     }
 }

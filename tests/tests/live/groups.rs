@@ -4,7 +4,7 @@ use skep_tests::harness::run;
 use skep_tests::live::Direction::{self, FromDaemon, ToDaemon};
 use skep_tests::live::{Feature, Lab};
 
-use super::company::{Member, gather, join, meet, same_history, talk};
+use super::company::{Member, beside, gather, join, meet, same_history, talk};
 
 /// Somebody on the other side joins, and both talk.
 async fn two(made: Direction) {
@@ -66,11 +66,11 @@ async fn declined(made: Direction) {
     ada.invite(bob, id).await;
     bob.decline(id).await;
     ada.say(id, "without Bob").await;
-    carol.hears(id, "without Bob").await;
+    carol.hears(id, "without Bob", ada).await;
     ada.say(pairs[0], "did you get it?").await;
-    bob.hears(pairs[0], "did you get it?").await;
+    bob.hears(pairs[0], "did you get it?", ada).await;
     bob.has_no_invitation().await;
-    carol.sees(bob.id(), Some("invited"), id).await;
+    carol.sees(bob.id(), Some("invited"), id, ada).await;
     if made == FromDaemon {
         // A daemon of 2023 that has declined takes no other invitation into the same group.
         join(ada, bob, id).await;
@@ -102,15 +102,17 @@ async fn left(made: Direction) {
     let [.., dora] = &mut all;
     dora.leave(id).await;
     let gone = dora.id();
-    for other in &mut all[..3] {
-        other.sees(gone, None, id).await;
+    for index in 0..3 {
+        let (one, other) = beside(&mut all[..3], index);
+        one.sees(gone, None, id, other).await;
     }
     talk(&mut all[..3], id, "Dora").await;
     let carol = &mut all[2];
     carol.leave(id).await;
     let gone = carol.id();
-    for other in &mut all[..2] {
-        other.sees(gone, None, id).await;
+    for index in 0..2 {
+        let (one, other) = beside(&mut all[..2], index);
+        one.sees(gone, None, id, other).await;
     }
     talk(&mut all[..2], id, "Carol").await;
     same_history(&mut all[..2], id).await;
@@ -171,35 +173,37 @@ async fn banned(made: Direction) {
     let [ada, bob, carol, dora] = &mut all;
     let who = bob.id();
     ada.ban(who, id).await;
-    for other in [&mut *ada, carol, dora] {
-        other.sees(who, Some("banned"), id).await;
+    ada.sees(who, Some("banned"), id, carol).await;
+    for other in [&mut *carol, dora] {
+        other.sees(who, Some("banned"), id, ada).await;
     }
     ada.say(id, "without Bob").await;
     bob.tries_to_say(id, "does anybody hear me?").await;
     for other in [&mut *carol, dora] {
-        other.hears(id, "without Bob").await;
+        other.hears(id, "without Bob", ada).await;
     }
     carol.say(id, "and still without").await;
     for other in [&mut *ada, dora] {
-        other.hears(id, "and still without").await;
+        other.hears(id, "and still without", carol).await;
     }
     // What both say to each other elsewhere comes, so there was time for the rest.
     ada.say(pairs[0], "do you hear me?").await;
-    bob.hears(pairs[0], "do you hear me?").await;
+    bob.hears(pairs[0], "do you hear me?", ada).await;
     bob.say(pairs[0], "here I do").await;
-    ada.hears(pairs[0], "here I do").await;
+    ada.hears(pairs[0], "here I do", bob).await;
     let heard = bob.texts(id).await;
     if ["without Bob", "and still without"].iter().any(|text| heard.contains_key(*text)) {
         // Daemons of 2023 go on serving him on a channel that was open, on which Skep looks for news by itself.
         assert!(made == FromDaemon, "he hears what was said without him");
-        bob.sees(who, Some("banned"), id).await;
+        bob.sees(who, Some("banned"), id, ada).await;
     }
     for other in [&mut *ada, carol, dora] {
         assert!(!other.texts(id).await.contains_key("does anybody hear me?"), "{} hears him", other.name());
     }
     ada.add(who, id).await;
-    for other in &mut all {
-        other.sees(who, Some("member"), id).await;
+    for index in 0..all.len() {
+        let (one, other) = beside(&mut all, index);
+        one.sees(who, Some("member"), id, other).await;
     }
     talk(&mut all, id, "forgiving").await;
     same_history(&mut all, id).await;
@@ -233,9 +237,11 @@ async fn divided(made: Direction) {
     talk(here, id, "the others").await;
     talk(there, id, "the others").await;
     lab.heal(&apart).unwrap();
-    for said in ["ada", "bob", "carol", "dora"].map(|name| format!("{name} about the others")) {
-        for member in all.iter_mut().filter(|member| !said.starts_with(member.name())) {
-            member.hears(id, &said).await;
+    for speaker in 0..all.len() {
+        let said = format!("{} about the others", all[speaker].name());
+        for listener in (0..all.len()).filter(|index| *index != speaker) {
+            let [listener, speaker] = all.get_disjoint_mut([listener, speaker]).unwrap();
+            listener.hears(id, &said, speaker).await;
         }
     }
     talk(&mut all, id, "being back").await;
