@@ -14,6 +14,7 @@ use skep_protocol::dht::subscriptions::MAX_SUBSCRIPTIONS;
 use skep_protocol::dht::value::{MAX_PACKED_VALUE, ValueError};
 use skep_protocol::time::Moment;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use super::bootstrap::{Bootstrap, MAX_BOOTSTRAP};
 use super::known_nodes;
@@ -107,9 +108,16 @@ impl Engine {
     /// Runs until the message channel closes.
     pub(super) async fn run(mut self) {
         self.load().await;
+        let mut due = Moment::default();
+        let alarm = tokio::time::sleep(Duration::ZERO);
+        tokio::pin!(alarm);
         loop {
             self.work();
-            let wait = self.deadline().since(self.environment.now());
+            let deadline = self.deadline();
+            if deadline != due || alarm.is_elapsed() {
+                due = deadline;
+                alarm.as_mut().reset(Instant::now() + deadline.since(self.environment.now()));
+            }
             let Self { messages, sockets, blocked, bootstrap, local, .. } = &mut self;
             let writable = async {
                 match blocked {
@@ -132,7 +140,7 @@ impl Engine {
                 () = writable => {}
                 () = nearby => self.receive_nearby(),
                 () = bootstrap.found() => self.join(),
-                () = tokio::time::sleep(wait) => {}
+                () = &mut alarm => {}
             }
         }
         if let Some(save) = self.saving() {

@@ -1,8 +1,10 @@
 //! The UDP sockets of a node: one for each address family.
 
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
+use std::task::Poll;
 
 use rustix::net::sockopt::{set_ipv6_v6only, set_socket_recv_buffer_size, set_socket_send_buffer_size};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, ipproto, socket_with};
@@ -70,8 +72,8 @@ impl Sockets {
 
     /// Waits until a datagram may be there.
     pub(super) async fn readable(&self) {
-        let ready = self.sockets.iter().map(|each| Box::pin(each.socket.readable()));
-        if let Some((Err(error), ..)) = self.select(ready).await {
+        if let Err(error) = poll_fn(|context| any(&self.sockets, |each| each.poll_recv_ready(context))).await
+        {
             // No system does this to a healthy socket.
             tracing::error!(%error, "a socket of OpenDHT fails");
         }
@@ -79,16 +81,9 @@ impl Sockets {
 
     /// Waits until [`Self::send`] may succeed for this address.
     pub(super) async fn writable(&self, to: &SocketAddr) {
-        let of_family = self.sockets.iter().filter(|each| each.is_for(to));
-        self.select(of_family.map(|each| Box::pin(each.socket.writable()))).await;
-    }
-
-    async fn select<F: Future + Unpin>(
-        &self,
-        futures: impl Iterator<Item = F>,
-    ) -> Option<(F::Output, usize, Vec<F>)> {
-        let futures: Vec<F> = futures.collect();
-        if futures.is_empty() { None } else { Some(futures::future::select_all(futures).await) }
+        let Some(found) = self.sockets.iter().find(|each| each.is_for(to)) else { return };
+        // Sending will tell what is wrong with it.
+        let _ = poll_fn(|context| found.socket.poll_send_ready(context)).await;
     }
 
     /// Hands over datagrams that are there, some at most.
@@ -118,6 +113,14 @@ impl Sockets {
             Ok(_) => true,
         }
     }
+}
+
+/// Whether any of them is ready; all are looked at, so that each wakes the task.
+fn any(sockets: &[Socket], mut poll: impl FnMut(&UdpSocket) -> Poll<io::Result<()>>) -> Poll<io::Result<()>> {
+    sockets.iter().fold(Poll::Pending, |ready, each| {
+        let this = poll(&each.socket);
+        if ready.is_ready() { ready } else { this }
+    })
 }
 
 fn open_or_any_port(address: SocketAddr) -> io::Result<UdpSocket> {

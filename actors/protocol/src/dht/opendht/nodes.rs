@@ -248,25 +248,26 @@ impl Nodes {
     }
 }
 
-/// The distance between a node or a key and another, to be compared with other distances.
+/// The distance between a node or a key and another, to be compared with other distances: its high 128 bits
+/// and its low 32.
 #[must_use]
-pub(super) fn distance(one: &[u8; 20], other: &[u8; 20]) -> [u8; 20] {
-    let mut distance = *one;
-    distance.iter_mut().zip(other).for_each(|(byte, other)| *byte ^= other);
-    distance
+pub(super) fn distance(one: &[u8; 20], other: &[u8; 20]) -> (u128, u32) {
+    let ((high, low), (other_high, other_low)) = (halves(one), halves(other));
+    (high ^ other_high, low ^ other_low)
+}
+
+const fn halves(id: &[u8; 20]) -> (u128, u32) {
+    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, low @ ..] = *id;
+    (u128::from_be_bytes([a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p]), u32::from_be_bytes(low))
 }
 
 /// How many leading bits two ids share.
 #[must_use]
 pub(super) fn common_bits(one: &[u8; 20], other: &[u8; 20]) -> usize {
-    let mut bits = 0;
-    for byte in distance(one, other) {
-        bits += byte.leading_zeros() as usize;
-        if byte != 0 {
-            break;
-        }
+    match distance(one, other) {
+        (0, low) => 128 + low.leading_zeros() as usize,
+        (high, _) => high.leading_zeros() as usize,
     }
-    bits
 }
 
 #[cfg(test)]

@@ -125,9 +125,24 @@ impl Table {
     /// The good nodes closest to `target`, closest first.
     #[must_use]
     pub(super) fn closest(&self, now: Moment, nodes: &Nodes, target: DhtKey, count: usize) -> Vec<NodeId> {
-        let good = |id: &NodeId| nodes.is_good(now, NodeKey { family: self.family, id: *id });
-        let mut found: Vec<NodeId> = self.ids().filter(good).collect();
-        found.sort_unstable_by_key(|id| distance(&id.0, &target.0));
+        let good = |id: &&NodeId| nodes.is_good(now, NodeKey { family: self.family, id: **id });
+        // Those of the target's bucket share the most bits with it; all of later buckets share one bit less, as
+        // many as the target and we; and those of each bucket before share fewer again.
+        let index = self.index(&target.0);
+        let (before, after) = self.buckets.split_at(index);
+        let (own, later) = after.split_at(after.len().min(1));
+        let groups = [own, later].into_iter().chain(before.chunks(1).rev());
+        let mut found: Vec<NodeId> = Vec::new();
+        for group in groups {
+            let sorted = found.len();
+            found.extend(group.iter().flat_map(|bucket| &bucket.nodes).filter(good));
+            if let Some(new) = found.get_mut(sorted..) {
+                new.sort_unstable_by_key(|id| distance(&id.0, &target.0));
+            }
+            if found.len() >= count {
+                break;
+            }
+        }
         found.truncate(count);
         found
     }
@@ -281,6 +296,29 @@ mod tests {
         assert_eq!(world.offer(at(0), id(6, 2)), Offer::Waiting, "it is being asked already");
         world.nodes.answered(at(1), key(id(5, 8)));
         assert_eq!(world.offer(at(1), id(6, 2)), Offer::Kept);
+    }
+
+    #[test]
+    fn the_closest_are_those_that_sorting_all_nodes_finds() {
+        let mut world = World::new();
+        let mut random = Randomness::from_seed([7; 32]);
+        for number in 1..200 {
+            let node = NodeId(random.id_with_prefix(&OWN.0, number % 12));
+            let offered = world.offer(at(0), node);
+            if offered == Offer::Kept && number % 5 != 0 {
+                world.nodes.answered(at(0), key(node));
+            }
+        }
+        for number in 0..200 {
+            let target = DhtKey(random.id_with_prefix(&OWN.0, number % 20));
+            let good = |id: &NodeId| world.nodes.is_good(at(1), key(*id));
+            let mut expected: Vec<NodeId> = world.table.ids().filter(good).collect();
+            expected.sort_by_key(|id| distance(&id.0, &target.0));
+            for count in [1, 8, 9, 1000] {
+                let found = world.table.closest(at(1), &world.nodes, target, count);
+                assert_eq!(found, expected[..count.min(expected.len())]);
+            }
+        }
     }
 
     #[test]
