@@ -22,6 +22,7 @@ use futures::StreamExt as _;
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use skep_protocol::ids::{AccountId, DeviceId};
+use skep_protocol::link::bulk_window::BulkWindow;
 use skep_protocol::link::channel_name::ChannelName;
 use skep_protocol::link::mux::{
     ChannelNumber, CloseReason, Limits, Multiplex, Output, Patience, Role, ShutdownReason,
@@ -114,6 +115,7 @@ struct Connection {
     outbound_sender: mpsc::Sender<Outbound>,
     bulk: mpsc::Receiver<Outbound>,
     bulk_sender: mpsc::Sender<Outbound>,
+    bulk_window: BulkWindow,
     opening: HashMap<ChannelNumber, Opening>,
     open: HashMap<ChannelNumber, Open>,
     decisions: FuturesUnordered<BoxFuture<'static, Decision>>,
@@ -145,6 +147,7 @@ where
     let (offer_queue, offers) = mpsc::channel(Limits::default().offered);
     let (outbound_sender, outbound) = mpsc::channel(OUTBOUND_QUEUE);
     let (bulk_sender, bulk) = mpsc::channel(BULK_QUEUE);
+    let bulk_window = BulkWindow::new(environment.now());
     let connection = Connection {
         remote,
         environment,
@@ -155,6 +158,7 @@ where
         outbound_sender,
         bulk,
         bulk_sender,
+        bulk_window,
         opening: HashMap::new(),
         open: HashMap::new(),
         decisions: FuturesUnordered::new(),
@@ -180,7 +184,9 @@ impl Connection {
                 .await;
                 return end;
             }
-            let alarm = self.multiplex.deadline().map(|moment| self.instant(moment));
+            let deadlines = [self.multiplex.deadline(), self.bulk_window.deadline()];
+            let alarm = deadlines.into_iter().flatten().min().map(|moment| self.instant(moment));
+            let bulk_may_go = self.write.len() < BULK_BUFFER && self.bulk_window.may_send();
             let blocked = self.blocked.as_ref().map(|blocked| (blocked.queue.clone(), blocked.until));
             tokio::select! {
                 read = reader.read(&mut buffer), if blocked.is_none() && self.write.len() < ANSWER_BUFFER => match read {
@@ -202,11 +208,13 @@ impl Connection {
                 },
                 room = wait_for_room(blocked.clone()), if blocked.is_some() => self.unblock(room),
                 Some(outbound) = self.outbound.recv(), if self.write.len() < WRITE_BUFFER => self.send(outbound),
-                Some(outbound) = self.bulk.recv(), if self.write.len() < BULK_BUFFER => self.send(outbound),
+                Some(outbound) = self.bulk.recv(), if bulk_may_go => self.send_bulk(outbound),
                 command = self.commands.recv() => self.command(command),
                 Some(decision) = self.decisions.next() => self.decide(decision),
                 () = sleep_until(alarm), if alarm.is_some() => {
-                    self.multiplex.handle_timeout(self.environment.now());
+                    let now = self.environment.now();
+                    self.multiplex.handle_timeout(now);
+                    self.bulk_window.handle_timeout(now);
                 },
             }
         }
@@ -232,6 +240,7 @@ impl Connection {
                 }
                 Output::Data { number, bytes } => self.deliver(number, bytes.into()),
                 Output::Closed { number, reason } => self.closed(number, reason),
+                Output::MarkAnswered => self.bulk_window.answered(self.environment.now()),
                 Output::PeerVersion(_) | Output::BeaconAnswered => {}
                 Output::Shutdown(reason) => self.end = Some(reason),
             }
@@ -353,6 +362,15 @@ impl Connection {
                 self.multiplex.close(ChannelNumber(channel))
             }
         };
+    }
+
+    /// Sends a part of a file, and sees to it that few of them are under way.
+    fn send_bulk(&mut self, outbound: Outbound) {
+        let length = if let Outbound::Data { bytes, .. } = &outbound { bytes.len() } else { 0 };
+        self.send(outbound);
+        if self.bulk_window.sent(length) && self.multiplex.mark() {
+            self.bulk_window.marked(self.environment.now());
+        }
     }
 
     fn command(&mut self, command: Option<Command>) {

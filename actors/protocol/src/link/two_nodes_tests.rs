@@ -256,7 +256,7 @@ impl World {
                 }
             }
             mux::Output::Declined(_) | mux::Output::Data { .. } => panic!("{output:?}"),
-            mux::Output::PeerVersion(_) | mux::Output::BeaconAnswered => {}
+            mux::Output::PeerVersion(_) | mux::Output::BeaconAnswered | mux::Output::MarkAnswered => {}
         }
     }
 

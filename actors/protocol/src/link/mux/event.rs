@@ -134,6 +134,8 @@ pub enum Output {
     PeerVersion(u64),
     /// The peer answered our beacon.
     BeaconAnswered,
+    /// The peer answered our oldest mark: all that was sent before it has arrived.
+    MarkAnswered,
     /// The socket is no more: close the TLS session. Nothing follows.
     Shutdown(ShutdownReason),
 }

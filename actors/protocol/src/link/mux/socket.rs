@@ -28,6 +28,9 @@ pub const MAX_NAME: usize = 4096;
 /// How long a beacon may stay unanswered.
 pub const BEACON_TIMEOUT: Duration = Duration::from_secs(3);
 
+/// Beacons and marks that await their answers: more are not sent.
+const MAX_ASKED: usize = 64;
+
 /// How long the reply to a request for a `sip` channel may take.
 pub const SIP_REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -61,6 +64,15 @@ enum Channel {
     Open,
 }
 
+/// What a beacon request of ours is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asked {
+    /// A sign of life.
+    Beacon,
+    /// To know that what was sent before it has arrived.
+    Mark,
+}
+
 /// One multiplexed socket.
 #[derive(Debug)]
 pub struct Multiplex {
@@ -75,6 +87,8 @@ pub struct Multiplex {
     next_number: u16,
     peer_version: Option<u64>,
     beacon_deadline: Option<Moment>,
+    /// What the peer's next beacon replies answer; they come in order.
+    asked: VecDeque<Asked>,
     ended: bool,
     outputs: VecDeque<Output>,
 }
@@ -96,6 +110,7 @@ impl Multiplex {
             next_number,
             peer_version: None,
             beacon_deadline: None,
+            asked: VecDeque::new(),
             ended: false,
             outputs: VecDeque::new(),
         };
@@ -228,12 +243,31 @@ impl Multiplex {
     /// Asks the peer for a sign of life, if it understands such requests; says whether it was asked.
     /// If nothing comes within [`BEACON_TIMEOUT`] of the last beacon, the socket is shut down.
     pub fn beacon(&mut self, now: Moment) -> bool {
-        let understood = !self.ended && self.peer_version.is_some_and(|version| version >= VERSION);
+        let understood = self.understands_beacons();
         if understood {
-            self.transmit_control(&ControlMessage::BeaconRequest);
+            self.ask(Asked::Beacon);
             self.beacon_deadline = Some(now.plus(BEACON_TIMEOUT));
         }
         understood
+    }
+
+    /// Asks the peer to answer when all that was sent so far has arrived, which [`Output::MarkAnswered`] tells;
+    /// says whether it was asked. No answer has no consequence.
+    pub fn mark(&mut self) -> bool {
+        self.understands_beacons() && self.ask(Asked::Mark)
+    }
+
+    fn understands_beacons(&self) -> bool {
+        !self.ended && self.peer_version.is_some_and(|version| version >= VERSION)
+    }
+
+    fn ask(&mut self, asked: Asked) -> bool {
+        let room = self.asked.len() < MAX_ASKED;
+        if room {
+            self.asked.push_back(asked);
+            self.transmit_control(&ControlMessage::BeaconRequest);
+        }
+        room
     }
 
     /// Shuts the socket down from this side.
@@ -288,8 +322,13 @@ impl Multiplex {
             }
             ControlMessage::BeaconRequest => self.transmit_control(&ControlMessage::BeaconReply),
             ControlMessage::BeaconReply => {
+                let answered = self.asked.pop_front();
+                // Any answer is a sign of life.
                 if self.beacon_deadline.take().is_some() {
                     self.outputs.push_back(Output::BeaconAnswered);
+                }
+                if answered == Some(Asked::Mark) {
+                    self.outputs.push_back(Output::MarkAnswered);
                 }
             }
         }
@@ -388,6 +427,7 @@ impl Multiplex {
         }
         self.ended = true;
         self.beacon_deadline = None;
+        self.asked.clear();
         self.request_deadlines.clear();
         self.offered = 0;
         let closed = std::mem::take(&mut self.channels).into_keys();

@@ -299,6 +299,28 @@ fn an_answered_beacon_keeps_the_socket() {
 }
 
 #[test]
+fn marks_are_answered_in_order_and_unanswered_ones_end_nothing() {
+    let mut socket = socket();
+    assert!(!socket.mark(), "the version is not known yet");
+    socket.input_bytes(&protocol(&ControlMessage::Version(1)));
+    drain(&mut socket);
+    assert!(socket.mark());
+    assert!(socket.beacon(at(10)));
+    assert!(socket.mark());
+    assert_eq!(drain(&mut socket), vec![Output::Transmit(protocol(&ControlMessage::BeaconRequest)); 3]);
+    socket.input_bytes(&protocol(&ControlMessage::BeaconReply));
+    assert_eq!(drain(&mut socket), [Output::BeaconAnswered, Output::MarkAnswered]);
+    socket.input_bytes(&protocol(&ControlMessage::BeaconReply));
+    assert_eq!(drain(&mut socket), []);
+    socket.handle_timeout(at(10_000));
+    assert!(!socket.has_ended());
+    socket.input_bytes(&protocol(&ControlMessage::BeaconReply));
+    assert_eq!(drain(&mut socket), [Output::MarkAnswered]);
+    let asked = std::iter::repeat_with(|| socket.mark()).take_while(|asked| *asked).take(1000).count();
+    assert_eq!(asked, 64, "no more than that are sent to a peer that does not answer");
+}
+
+#[test]
 fn an_unanswered_beacon_ends_the_socket_with_an_error_for_its_channels() {
     let (mut socket, number) = socket_with_channel();
     socket.input_bytes(&protocol(&ControlMessage::Version(1)));
